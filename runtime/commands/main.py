@@ -73,11 +73,14 @@ def main(arguments: Sequence[str], version: str) -> int:
 @contextmanager
 def _warnings_shown(*, quiet: bool) -> Iterator[None]:
     """Warnings of ours become lines on stderr; others are shown as Python does."""
-    others = warnings.showwarning
+    others, told = warnings.showwarning, set[str]()
 
     def show_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
         if issubclass(category, TilewrightWarning):
-            tell("warning", message, quiet=quiet)
+            # A model that is imported for each of several shapes says the same each time.
+            if str(message) not in told:
+                told.add(str(message))
+                tell("warning", message, quiet=quiet)
         else:
             others(message, category, *place, **options)
 

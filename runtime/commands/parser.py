@@ -297,7 +297,9 @@ class CommandParser(argparse.ArgumentParser):
             known = [str(each) for each in action.choices]
             message = f"{value!r} is none of {', '.join(known)}{_question(str(value), known)}"
             raise argparse.ArgumentError(action, message)
-        if action.type is output_path and action.dest != "output" and (ending := Path(str(action.metavar)).suffix):
+        # The predictions of the original of `classify` have any name.
+        is_other = action.type is output_path and action.dest not in ("output", "outfile")
+        if is_other and (ending := Path(str(action.metavar)).suffix):
             from ..files.output_file import check_ending
 
             check_ending(Path(str(value)), ending)

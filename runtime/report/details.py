@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Annotated
 
 from tilewright.errors import ArtifactError
@@ -288,4 +288,7 @@ def details_of(artifact: Artifact) -> Details:
     """The details of an artifact; what is missing there is empty, and what else stands there is of no interest."""
     found = artifact.manifest.details
     known = {each.name: found.get(each.name, each.default) for each in fields(Details)}
+    unsaid = {each.name: each.default for each in fields(InputStatistics) if each.default is not MISSING}
+    if isinstance(inputs := known["calibration"], list):
+        known["calibration"] = [unsaid | each if isinstance(each, dict) else each for each in inputs]
     return read(Details, known, Source(f"details of {artifact.origin}", ArtifactError))

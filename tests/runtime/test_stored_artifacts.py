@@ -18,6 +18,7 @@ from tilewright.errors import ArtifactError
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.artifact.container import FORMAT_VERSION
 from tilewright.runtime.native import host
+from tilewright.runtime.report.details import details_of
 
 STORED = Path(__file__).parents[1] / "golden" / "artifacts"
 ENGINES = ("device", "software", "float")
@@ -64,7 +65,9 @@ def test_there_is_one_of_this_format(request: pytest.FixtureRequest) -> None:
 )
 @pytest.mark.filterwarnings("ignore::tilewright.errors.RegenerationWarning")
 def test_those_of_this_format_run_as_they_did(path: Path, engine: str) -> None:
-    assert Artifact.open(path).manifest.device_programs, "nothing is on the accelerator"
+    artifact = Artifact.open(path)
+    assert artifact.manifest.device_programs, "nothing is on the accelerator"
+    assert [each.rate for each in details_of(artifact).calibration] == [0]
     expected = np.load(path.with_suffix(".npy"))[ENGINES.index(engine)]
     exact = engine != "float"
     for regenerate in (False, True):

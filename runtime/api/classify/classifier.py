@@ -91,7 +91,8 @@ class Classifier:
         self.preprocessing: Preprocessing = found
         self.preprocessing.check(self.shape, self._input.numpy)
         self._images = self.shape[0]
-        self._output = manifest.outputs[0]
+        # Boxes and maps beside probabilities are no classes.
+        self._output = next((each for each in manifest.outputs if each.name in details.shares), manifest.outputs[0])
         self._is_truth = self._output.name in details.truths
         rows = self._rows(np.zeros(self._output.shape, self._output.numpy))
         outputs = 0 if rows is None else rows.shape[1]

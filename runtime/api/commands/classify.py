@@ -21,6 +21,7 @@ from tilewright.errors import InputError, UsageError
 
 from ...commands.console import progress_bar, tell
 from ...commands.parser import add_engine, add_force, output_path, whole_number
+from ...commands.shapes import add_input_shape, chosen_shape
 
 if TYPE_CHECKING:
     from ...report.table import Records
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_force(parser)
     parser.add_argument("--profile", action="store_true", help="Tell when each image went through each stage.")
     work = parser.add_argument_group("How it is computed")
+    add_input_shape(work, default="that which suits --max_bs, of those of the first size.", meant="the one to use")
     add_engine(work, ENGINE)
     work.add_argument(
         "--max_bs", "--max-bs", type=whole_number(1), default=1, metavar="N", help="Images that are computed together."
@@ -96,8 +98,10 @@ def network_of(arguments: argparse.Namespace) -> Path:
 
 
 def run(arguments: argparse.Namespace) -> str | ClassifiedImages:
+    from ...artifact.artifact import Artifact
     from ...files.output_file import check_output, is_standard_output, write_file
     from ..classify.application import Application, list_files
+    from ..classify.classifier import in_batches
     from ..classify.results import accuracy, csv_text, read_labels
     from ..network import PREPROCESS
 
@@ -107,11 +111,12 @@ def run(arguments: argparse.Namespace) -> str | ClassifiedImages:
     if arguments.outfile is not None:
         inputs = [each for each in (arguments.fcweights, arguments.labels) if each is not None]
         check_output(arguments.outfile, source=network, inputs=[*inputs, *files])
+    every, batch = Artifact.open(network), min(arguments.max_bs, len(files))
     with Application(
-        network,
+        chosen_shape(arguments, every, in_batches(every, batch)),
         weights=arguments.fcweights,
         engine=arguments.engine,
-        batch=min(arguments.max_bs, len(files)),
+        batch=batch,
         preprocessing=arguments.preprocess or os.environ.get(PREPROCESS),
         label_offset=arguments.label_offset,
         force=arguments.force_preprocess,

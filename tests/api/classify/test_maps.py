@@ -15,13 +15,19 @@ from tilewright.__main__ import main
 
 
 def test_of_a_map_an_image_has_the_classes_of_most_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = graph_model([helper.make_node("Relu", ["x"], ["y"])], [("x", TensorProto.FLOAT, [1, 3, 4, 4])])
-    tilewright.compile(model, output=tmp_path / "n.twa", preprocessing="resize=stretch,units=0-1")
+    nodes = [helper.make_node("Neg", ["x"], ["boxes"]), helper.make_node("Softmax", ["x"], ["y"], axis=1)]
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 3, "h", 4])], ["boxes", "y"])
+    sizes = [{"h": (4,)}, {"h": (8,)}]
+    tilewright.compile(model, output=tmp_path / "n.twa", preprocessing="resize=stretch,units=0-1", input_shapes=sizes)
     picture = Image.new("RGB", (4, 4), (0, 0, 255))
     picture.putpixel((1, 2), (255, 0, 0))
     picture.save(tmp_path / "sky.png")
     capsys.readouterr()
     assert main(["run", str(tmp_path / "n.twa"), str(tmp_path / "sky.png"), "--top", "3"]) == 0
     assert capsys.readouterr().out == "y, share of the pixels:\n      0.9375  [2]\n      0.0625  [0]\n"
-    assert main(["classify", str(tmp_path / "n.twa"), "--img_path", str(tmp_path / "sky.png"), "--json"]) == 0
-    assert result_of(capsys.readouterr().out)["results"][0]["prediction"] == [2, 0, 1]
+    for words in ([], ["--input-shape", "h=8"]):
+        command = ["classify", str(tmp_path / "n.twa"), "--img_path", str(tmp_path / "sky.png"), "--json"]
+        assert main([*command, *words]) == 0
+        shown = capsys.readouterr()
+        assert ("note: of 2 shapes, this is x [1, 3, 4, 4]; --input-shape" in shown.err) == (not words)
+        assert result_of(shown.out)["results"][0]["prediction"] == [2, 0, 1]

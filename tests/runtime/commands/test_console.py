@@ -9,6 +9,7 @@ import pytest
 
 from tilewright.errors import (
     ArtifactError,
+    CalibrationWarning,
     InputError,
     ModelError,
     ParseError,
@@ -16,8 +17,10 @@ from tilewright.errors import (
     UnsupportedError,
     UsageError,
     printable,
+    warn,
 )
 from tilewright.runtime.commands.console import ExitCode, exit_code, tell
+from tilewright.runtime.commands.main import _warnings_shown
 
 LONG = TilewrightError(
     "the operator has no kernel",
@@ -114,3 +117,10 @@ def test_warnings_are_silent_when_quiet() -> None:
     with redirect_stderr(piped):
         tell("warning", "no CPU kernel")
     assert piped.getvalue() == "warning: no CPU kernel\n"
+
+
+def test_a_warning_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with _warnings_shown(quiet=False):
+        for what in ("one", "two", "one"):
+            warn(what, CalibrationWarning)
+    assert capsys.readouterr().err == "warning: one\nwarning: two\n"
