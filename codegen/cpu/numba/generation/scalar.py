@@ -48,9 +48,9 @@ _FUNCTIONS: dict[str, str] = {
     "where": "{1} if {0} else {2}",
 }
 _OF_INTEGERS: dict[str, str] = {
-    "div": "divide_integers({0}, {1})",
-    "mod": "remainder({0}, {1})",
-    "fmod": "truncated_remainder({0}, {1})",
+    "div": "cut_quotient({0}, {1}, {quotient})",
+    "mod": "remainder({0}, {1}, {quotient})",
+    "fmod": "truncated_remainder({0}, {1}, {quotient})",
     "pow": "to_{kind}(np.float64({0}) ** np.float64({1}))",
     "bitwise_not": "~{0}",
     "bitwise_and": "{0} & {1}",
@@ -59,6 +59,9 @@ _OF_INTEGERS: dict[str, str] = {
     "left_shift": "{type}({0} << {1}) if 0 <= {1} < {bits} else {type}(0)",
     "right_shift": "{type}({0} >> {1}) if 0 <= {1} < {bits} else ~{type}(0) if {0} < 0 else {type}(0)",
 }
+
+_LONG_QUOTIENTS = {DType.I64: "divide_long({0}, {1})", DType.U64: "divide_integers({0}, {1})"}
+"""Of integers that double precision does not hold; of others it is computed there, several at a time."""
 
 
 def number(value: float, dtype: DType) -> str:
@@ -99,7 +102,9 @@ class ScalarArithmetic(Arithmetic[Scalar]):
         first = operands[0].dtype
         template = (first.is_integer and _OF_INTEGERS.get(function)) or _FUNCTIONS[function]
         kind = first.numpy.name
-        texts = (operand.text for operand in operands)
+        texts = [operand.text for operand in operands]
+        quotient = _LONG_QUOTIENTS.get(first, f"np.{kind}(real_quotient({{0}}, {{1}}))")
+        template = template.replace("{quotient}", quotient)
         text = template.format(*texts, type=f"np.{kind}", kind=kind, bits=8 * first.bytes)
         return self.variable(text, DType.BOOL if function in _TRUTHS else operands[function == "where"].dtype)
 

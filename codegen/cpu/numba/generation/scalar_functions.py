@@ -30,16 +30,32 @@ def divide_integers(a, b):
     return quotient
 
 
-def remainder(a, b):
-    """Remainder with the sign of the divisor; 0 of a division by zero."""
-    if b == 0 or b == -1:
-        return a - a
-    return a % b
+def real_quotient(a, b):
+    """Quotient in double precision, which cut is exact for dividends below 2^53; no matter what by 0 and -1."""
+    return np.float64(a) / (np.float64(b) if b != 0 and b != -1 else 1.0)
 
 
-def truncated_remainder(a, b):
-    """Remainder of integers with the sign of the dividend; 0 of a division by zero."""
-    return a - a if b == 0 else a - divide_integers(a, b) * b
+def divide_long(a, b):
+    """Quotient of 64-bit integers cut toward zero; no matter what by 0 and -1."""
+    if a > -(1 << 53) and a < 1 << 53:
+        return np.int64(real_quotient(a, b))
+    return divide_integers(a, b)
+
+
+def cut_quotient(a, b, quotient):
+    """The quotient cut toward zero, which is given unless by 0 or -1; 0 of a division by zero."""
+    return a - a if b == 0 else a - a - a if b == -1 else quotient
+
+
+def truncated_remainder(a, b, quotient):
+    """Remainder of integers with the sign of the dividend, of a quotient cut toward zero; 0 of a division by zero."""
+    return a - a if b == 0 or b == -1 else a - quotient * b
+
+
+def remainder(a, b, quotient):
+    """Remainder with the sign of the divisor, likewise."""
+    cut = truncated_remainder(a, b, quotient)
+    return cut + b if cut != 0 and (cut < 0) != (b < 0) else cut
 
 
 def to_int32(x):
