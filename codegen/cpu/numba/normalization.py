@@ -1,6 +1,7 @@
 """Normalisations, softmax and its logarithm on row-major tensors. Means and variances are in double precision."""
 
 import math
+from collections.abc import Sequence
 
 from ....ir.core import Op
 from ....ir.layout import row_major
@@ -125,31 +126,51 @@ def lower_lrn(op: Op[Lrn], target: TargetDescription) -> Kernel:
     return compile_kernel(op, source, target, units=units, integers=numbers, floats=floats, scratch=(dtype, inner))
 
 
+STRIP = 1024
+"""Lines side by side that are divided together."""
+
 _DIVIDED = """def kernel(x, y, n, f, scratch, begin, end):
-    length, inner = n[0], n[1]
-    for u in range(begin * inner, end * inner):
-        p = u // inner * length * inner + u % inner
-        total = 0.0
-        for k in range(length):
-            v = np.float64(x[p + k * inner])
-            total += {term}
-        norm = {norm}
-        for k in range(length):
-            y[p + k * inner] = {quotient}
+    length, inner, strip = n[0], n[1], n[2]
+    for u in range(begin, end):
+        for first in range(u * length * inner, u * length * inner + inner, strip):
+            count = min(strip, u * length * inner + inner - first)
+            for i in range(count):
+                scratch[i] = 0
+            for k in range(length):
+                for i in range(count):
+                    v = np.float64(x[first + k * inner + i])
+                    scratch[i] += {term}
+            for i in range(count):
+                total = scratch[i]
+                scratch[i] = {norm}
+            for k in range(length):
+                for i in range(count):
+                    v, norm = x[first + k * inner + i], scratch[i]
+                    y[first + k * inner + i] = {quotient}
     return 0
 """
 """Lines divided by their norms."""
 
 
+def _divided(
+    op: Op, extents: tuple[int, int, int], target: TargetDescription, floats: Sequence[float], **texts: str
+) -> Kernel:
+    """The kernel for units, length and inner."""
+    (units, *numbers), strip = extents, min(extents[2], STRIP)
+    source, scratch = _DIVIDED.format(**texts), (DType.F64, strip)
+    return compile_kernel(
+        op, source, target, units=units, integers=(*numbers, strip), floats=floats, scratch=scratch, fastmath=strip == 1
+    )
+
+
 @lowers(LpNorm, needs=(_computes,))
 def lower_lp_norm(op: Op[LpNorm], target: TargetDescription) -> Kernel:
     operator = op.operator
-    outer, length, inner = around(op.result.type.shape, operator.axis)
     term, norm = ("abs(v)", "total") if operator.p == 1 else ("v * v", "math.sqrt(total)")
     real = f"np.{op.result.type.dtype.numpy.name}"
-    quotient = f"x[p + k * inner] / norm if norm != 0 else {real}(0)"
-    source = _DIVIDED.format(term=term, norm=f"{real}({norm})", quotient=quotient)
-    return compile_kernel(op, source, target, units=outer, integers=(length, inner), fastmath=inner == 1)
+    quotient = f"v / {real}(norm) if {real}(norm) != 0 else {real}(0)"
+    extents = around(op.result.type.shape, operator.axis)
+    return _divided(op, extents, target, (), term=term, norm=norm, quotient=quotient)
 
 
 @lowers(NormalizeL2, needs=(_computes,))
@@ -160,12 +181,10 @@ def lower_normalize_l2(op: Op[NormalizeL2], target: TargetDescription) -> Kernel
     first, last = (axes[0], axes[-1] + 1) if axes else (len(shape), len(shape))
     if any(shape[d] != 1 and d not in axes for d in range(first, last)):
         return None
-    numbers = math.prod(shape[first:last]), math.prod(shape[last:])
+    extents = math.prod(shape[:first]), math.prod(shape[first:last]), math.prod(shape[last:])
     total = "total + f[0]" if operator.epsilon_mode == "add" else "larger(total, f[0])"
-    quotient = "np.float64(x[p + k * inner]) / norm"
-    source = _DIVIDED.format(term="v * v", norm=f"math.sqrt({total})", quotient=quotient)
-    units, floats, fast = math.prod(shape[:first]), (operator.epsilon,), numbers[1] == 1
-    return compile_kernel(op, source, target, units=units, integers=numbers, floats=floats, fastmath=fast)
+    texts = {"term": "v * v", "norm": f"math.sqrt({total})", "quotient": "np.float64(v) / norm"}
+    return _divided(op, extents, target, (operator.epsilon,), **texts)
 
 
 _SOFTMAX = """def kernel(x, y, n, f, scratch, begin, end):
