@@ -22,6 +22,9 @@ from .generation.scalar import load, store
 MOST_DIMENSIONS = 6
 """Between the first and the last resampled one; two loops for each are nested, and Python nests no more than 20."""
 
+MOST_REPEATS = 4
+"""Copies of an element that are written one by one."""
+
 LEAST_LEFT_OUT = 128
 """Elements of a row between those that are read: fewer are summed with them."""
 
@@ -34,15 +37,29 @@ def _outputs(rank: int, extents: int) -> tuple[list[str], str]:
     return ["for u in range(begin, end):", *(f"for i{d} in range(n[{extents + d}]):" for d in range(rank))], q
 
 
-def _nearest(rank: int) -> KernelFunction:
-    """A kernel for ``rank`` sampled dimensions between an outer one, of the work items, and inner rows."""
-    loops, q = _outputs(rank, 2)
+def _nearest(rank: int, repeats: int) -> KernelFunction:
+    """A kernel for ``rank`` sampled dimensions between an outer one, of the work items, and inner rows.
+
+    What repeats the row before it is copied from there.
+
+    Args:
+        repeats: how often each element of a row is there; 0 for other rows, whose elements are looked up.
+    """
+    last, (loops, q) = rank - 1, _outputs(rank - 1, 2)
     tables = [f"table{d} = {f'table{d - 1} + n[{1 + d}]' if d else 2 + rank}" for d in range(rank)]
-    row = [
-        f"p, q = {' + '.join(['u * image', *(f'n[table{d} + i{d}]' for d in range(rank))])}, ({q}) * inner",
-        *nested(["for i in range(inner):"], ["y[q + i] = x[p + i]"]),
-    ]
-    return loop_function("x, y", ["image, inner = n[0], n[1]", *tables], loops, row)
+    places = [f"n[table{d} + i{d}]" for d in range(last)]
+    row = [f"p, q, width = {' + '.join(['u * image', *places])}, ({q}) * columns * inner, columns * inner"]
+    if last:
+        is_same = f"if i{last - 1} > 0 and {places[-1]} == n[table{last - 1} + i{last - 1} - 1]:"
+        row += [*nested([is_same, "for i in range(q, q + width):"], ["y[i] = y[i - width]"]), "    continue"]
+    if repeats:
+        copies = [f"y[q + i * {repeats} + {k}] = v" for k in range(repeats)]
+        row += nested([f"for i in range(columns // {repeats}):"], ["v = x[p + i]", *copies])
+    else:
+        copy = f"y[q + i * inner + j] = x[p + n[table{last} + i] + j]"
+        row += nested(["for i in range(columns):", "for j in range(inner):"], [copy])
+    head = [f"image, inner, columns = n[0], n[1], n[{1 + rank}]", *tables]
+    return loop_function("x, y", head, loops, row)
 
 
 def _weighted(rank: int, taps: int, number: str, weight: str, result: str) -> KernelFunction:
@@ -139,8 +156,11 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     cropped = operator.coordinates == "tf_crop_and_resize"
     if operator.mode == "nearest" and not cropped:
         tables = [(operator.taps(d, shape[d])[0][:, 0] * strides[d]).tolist() for d in dimensions]
+        repeats = tables[-1].count(0)
+        is_even = inner == 1 < repeats <= MOST_REPEATS
+        is_even = is_even and tables[-1] == [index // repeats for index in range(extents[-1])]
         numbers = [*head, *extents, *(s for table in tables for s in table)]
-        function = _nearest(len(extents))
+        function = _nearest(len(extents), repeats if is_even else 0)
         dtypes = (bits(type.dtype),) * 2
         return compile_kernel(op, function, target, dtypes=dtypes, units=units, integers=numbers)
     if type.dtype not in (DType.F32, DType.F64):
@@ -214,20 +234,20 @@ _SOURCE = """def kernel(x, grid, y, n, f, scratch, begin, end):
         for k in range(count):
             u, s = first + k, 2 * {taps} * k
             {place}
+            missing = 0
             {taken}
+            scratch[2 * {taps} * {block} + k] = missing
         for c in range(channels):
             p, q = (first // points * channels + c) * inner, (first // points * channels + c) * points + start
             for k in range(count):
                 total = {real}(0)
-                for t in range({taps}):
-                    s = 2 * ({taps} * k + t)
-                    i, w = scratch[s], {bits}(scratch[s + 1]).view({real})
-                    {sum}
+                {sums}
                 {result}
         first += count
     return 0
 """
-"""Of a block of points first the taps, their positions and weights one after the other; then the sums of each channel.
+"""Of a block of points first the taps, their positions and weights one after the other, and whether some are missing;
+then the sums of each channel.
 
 Weights are kept as their bits, since there is work memory of one type."""
 
@@ -249,23 +269,27 @@ def lower_grid_sample(op: Op[GridSample], target: TargetDescription) -> Kernel:
     weight = f"{computed}({' * '.join(f'w{d}' for d in range(rank))}).view(np.{bits.numpy.name})"
     missing = " or ".join(f"i{d} < 0" for d in range(rank))
     position = f"-1 if {missing} else {position}" if operator.padding_mode == "zeros" else position
-    inner = [f"scratch[s] = {position}", f"scratch[s + 1] = {weight}", "s += 2"]
+    inner = [f"i = {position}", "missing |= i < 0", "scratch[s] = i", f"scratch[s + 1] = {weight}", "s += 2"]
     for loop, inside in reversed(loops):
         inner = [loop, *("    " + line for line in (*inside, *inner))]
-    term = f"w * {load('x', 'p + i', x.dtype)}"
+    taps = TAPS[operator.mode] ** rank
+    over = [f"for t in range({taps}):", f"    s = 2 * ({taps} * k + t)"]
+    term = f"np.{bits.numpy.name}(scratch[s + 1]).view({computed}) * {load('x', 'p + scratch[s]', x.dtype)}"
+    sums, some = [*over, f"    total += {term}"], [*over, f"    total += {term} if scratch[s] >= 0 else {computed}(0)"]
     if operator.padding_mode == "zeros":
-        term = f"w * {load('x', 'p + max(i, 0)', x.dtype)} if i >= 0 else {computed}(0)"
+        # Of most points none is missing, and of several taps it takes as long to ask as to add them.
+        are_all = f"if scratch[{2 * taps * BLOCK} + k] == 0:"
+        sums = some if taps == 1 else [*nested([are_all], sums), *nested(["else:"], some)]
     source = _SOURCE.format(
         rank=rank,
         block=BLOCK,
-        taps=TAPS[operator.mode] ** rank,
         place="\n            ".join(place),
         taken="\n            ".join(inner),
-        sum=f"total += {term}",
+        taps=taps,
+        sums="\n                ".join(sums),
         real=computed,
-        bits=f"np.{bits.numpy.name}",
         result=store("y", "q + k", "total", x.dtype, wide),
     )
     numbers = (*extents, channels, max(points, 1), math.prod(extents))
-    scratch = bits, 2 * BLOCK * TAPS[operator.mode] ** rank
+    scratch = bits, (2 * taps + 1) * BLOCK
     return compile_kernel(op, source, target, units=batch * points, integers=numbers, scratch=scratch)
