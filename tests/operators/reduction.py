@@ -25,6 +25,7 @@ def reduce(cls: type[Reduce], rng: np.random.Generator) -> Iterator[Sample]:
     for axes, keepdims in (((2, 3), True), ((1,), False), ((0, 1, 2, 3), False), ((), True), ((0, 2), True)):
         yield Sample(cls(axes, keepdims), (x,))
     yield Sample(cls((1,), True), (rng.standard_normal((3, 65)).astype(np.float32) ** 2,))
+    yield Sample(cls((0,), True), (rng.standard_normal((3, 69)).astype(np.float32) ** 2,))
     yield Sample(cls((0,), False), (rng.integers(1, 9, (3, 5)).astype(np.int32),))
     yield Sample(cls((1,), False), (rng.integers(1, 9, (2, 7)),))
     yield Sample(cls((0,), True), ((0.5 + rng.random(9)).astype(np.float64),))

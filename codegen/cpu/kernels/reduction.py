@@ -13,7 +13,6 @@ from ....ir.ops.reduction import ArgExtreme, ArgMax, Reduce, ReduceMax, ReduceMe
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
-from ..llvm.row_vectors import first_lanes
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, F64, I32, I64, Register, Registers, Type, constant, partial_mask, vector_constant, zero
 from ..nest import kept_and_reduced
@@ -88,8 +87,10 @@ class Reduction(KernelSpec):
     def generate(self, target: TargetDescription) -> Kernel:
         b, _ = self.entry(target, writes=self.arguments[1:])
         lanes, (inner, _) = target.lanes, self.kept[-1]
-        vectors = min(self.strip, -(-inner // lanes))
-        strips, outer = -(-inner // (vectors * lanes)), math.prod(extent for extent, _ in self.kept[:-1])
+        # Strips of equal width: the last begins where it ends with the columns, over some of the one before.
+        most, outer = -(-inner // lanes), math.prod(extent for extent, _ in self.kept[:-1])
+        strips = -(-most // self.strip)
+        vectors = -(-most // strips)
         if self.is_row:
             return self.each_unit(b, partial(self._row, b), units=outer * inner)
         return self.each_unit(b, partial(self._columns, b, vectors, strips), units=outer * strips)
@@ -128,10 +129,9 @@ class Reduction(KernelSpec):
         """Neighbouring elements of the result."""
         (inner, _), lanes, pointers = self.kept[-1], b.target.lanes, self.bind(b)
         outer, first = b.divide(unit, strips), b.multiply(b.remainder(unit, strips), vectors * lanes)
+        first = b.minimum(first, max(0, inner - vectors * lanes))
         x = b.at(_moved(b, pointers["x"], outer, self.kept[:-1]), b.multiply(first, 4))
-        masks: list[Register | None] = [None] * vectors
-        if inner % (vectors * lanes):
-            masks = [first_lanes(b, b.subtract(inner - i * lanes, first), lanes) for i in range(vectors)]
+        masks = [partial_mask(lanes, inner - i * lanes) for i in range(vectors)]
 
         def here(x: Register, states: Registers) -> Registers:
             return self._vectors(b, x, states, masks)

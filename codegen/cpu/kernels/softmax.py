@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 
 from ....ir.core import Op
@@ -10,11 +10,14 @@ from ....ir.ops.softmax import LogSoftmax, Softmax
 from ..kernel import Kernel, lowers
 from ..llvm import vector_math as vm
 from ..llvm.builder import FunctionBuilder
-from ..llvm.row_vectors import RowStep, RowVector, first_lanes, over_row
+from ..llvm.row_vectors import RowStep, RowVector, over_row
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, Register, Registers, constant, mask_constant, zero
+from ..llvm.types import F32, Register, Registers, constant, mask_constant, partial_mask, zero
 from ..spec import KernelSpec
 from ..tensors import is_float, is_plain
+
+LEAST_LANES = 8
+"""Of vectors that are half a register: as many columns take half the time in them."""
 
 SHORT_ROW = 8
 """Of rows with fewer elements several are computed at once."""
@@ -30,6 +33,8 @@ class VectorSoftmax(KernelSpec):
     is_log: bool
 
     def generate(self, target: TargetDescription) -> Kernel:
+        if 1 < self.inner <= target.lanes // 2 >= LEAST_LANES:
+            target = replace(target, vector_bits=target.vector_bits // 2)
         (b, _), lanes = self.entry(target, writes=("x", "y")), target.lanes
         strips = -(-self.inner // lanes)
 
@@ -37,17 +42,24 @@ class VectorSoftmax(KernelSpec):
             self._softmax(b, b.multiply(index, 4 * self.length), partial(over_row, b, self.length))
 
         def columns(index: Register) -> None:
-            """As many columns as a vector has lanes."""
+            """As many columns as a vector has lanes, of which those of the last strip are masked."""
             matrix, strip = b.divide(index, strips), b.multiply(b.remainder(index, strips), lanes)
-            mask = first_lanes(b, b.subtract(self.inner, strip), lanes)
+            offset = b.multiply(b.add(b.multiply(matrix, self.length * self.inner), strip), 4)
 
-            def over_columns(step: RowStep, carried: Sequence[Register] = ()) -> Registers:
-                def body(row: Register, inside: Registers) -> Sequence[Register]:
-                    return step(RowVector(b, b.multiply(row, 4 * self.inner), mask, lanes), inside) or ()
+            def some(mask: Register | None) -> None:
+                def over_columns(step: RowStep, carried: Sequence[Register] = ()) -> Registers:
+                    def body(row: Register, inside: Registers) -> Sequence[Register]:
+                        return step(RowVector(b, b.multiply(row, 4 * self.inner), mask, lanes), inside) or ()
 
-                return b.loop(0, self.length, body, carried)
+                    return b.loop(0, self.length, body, carried)
 
-            self._softmax(b, b.multiply(b.add(b.multiply(matrix, self.length * self.inner), strip), 4), over_columns)
+                self._softmax(b, offset, over_columns)
+
+            rest = partial_mask(lanes, self.inner % lanes or lanes)
+            if strips == 1 or rest is None:
+                some(rest)
+            else:
+                b.if_(b.compare("sle", strip, self.inner - lanes), lambda: some(None), lambda: some(rest))
 
         if self.inner == 1 and self.length < SHORT_ROW:
             return self.each_unit(b, partial(self._short_rows, b), units=-(-self.outer // lanes))
@@ -105,10 +117,8 @@ class VectorSoftmax(KernelSpec):
         total = b.splat(b.sum_of_lanes(total), vector.lanes) if is_row else total
         if self.is_log:
             operation, values, shift = "fsub", x, vm.log(b, total)
-        elif is_row:
-            operation, values, shift = "fmul", y, b.binary("fdiv", constant(vector, 1), total)
         else:
-            operation, values, shift = "fdiv", y, total
+            operation, values, shift = "fmul", y, b.binary("fdiv", constant(vector, 1), total)
 
         def shifted(part: RowVector, _: Registers) -> None:
             value = part.load(values)
