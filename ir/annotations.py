@@ -91,6 +91,10 @@ class MapPlace(NamedTuple):
     why: str
 
 
+PlannedOrder = Literal["written", "layers", "tiles"]
+"""Of instructions, see `Plan`."""
+
+
 class Plan(NamedTuple):
     """What the device's schedule of a function is made for: the machine, or less of it.
 
@@ -110,7 +114,7 @@ class Plan(NamedTuple):
     reduced: tuple[tuple[str, int], ...] = ()
     cascades: bool = False
     tiles: "tuple[PlannedTile, ...]" = ()
-    order: Literal["written", "layers", "tiles"] = "tiles"
+    order: PlannedOrder = "tiles"
 
 
 class MessageEnd(NamedTuple):

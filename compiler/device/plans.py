@@ -19,24 +19,24 @@ plans out.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from tilewright.blocks import cached_property
 from tilewright.errors import MachineError, PassError, UsageError
 
 from ...codegen.device.program import Assembled, assemble
-from ...ir.annotations import IMAGES, MAP, PLAN, SPLIT, Plan
-from ...ir.clone import clone_module
-from ...ir.core import Function, Module
+from ...ir.annotations import IMAGES, MAP, PLAN, SPLIT, Plan, PlannedTile, Split
+from ...ir.clone import clone_module, put_back
+from ...ir.core import Function, Module, Op
 from ...passes.base import Verification
 from ...passes.device.boxes import tile_annotation
 from ...passes.device.fused_pairs import fused_convolution
-from ...passes.device.order_tiles import OrderTiles
+from ...passes.device.order_tiles import Orders, OrderTiles, outcome
 from ...passes.device.ordering.program import Steps
-from ...passes.device.outline_device import device_functions
+from ...passes.device.outline_device import device_functions, planned_machine
 from ...passes.device.planning.plan_scratchpads import PlanScratchpads
-from ...passes.device.tile_device import KEPT_SHARE, TileDevice
+from ...passes.device.tile_device import KEPT_SHARE, TileDevice, set_planned_tiles
 from ...passes.device.tiling.tile_search import least_steps, splits, tile_sizes
 from ...passes.device.tiling.tile_searches import shared_searches
 from ...passes.pipeline import Pipeline
@@ -154,7 +154,9 @@ def choose_plans(
             drafts.add(plan)
             report(number * len(wanted) + index + 1, total)
         best = found[function.name] = drafts.best() if effort == "quick" else drafts.best_with_other_tiles()
-        PLAN.set(function, best.plan)
+        for each in (function, best.function):
+            # Drafts in several orders share a function.
+            PLAN.set(each, best.plan)
     return found
 
 
@@ -240,6 +242,34 @@ class Draft:
         return timeline.cycles, timeline.dram_bytes
 
 
+@dataclass(frozen=True)
+class _Lowered:
+    """A tile program that orders are made of.
+
+    Attributes:
+        price, scheduled: of its draft.
+        module: has nothing but the program; its ops change places.
+        written: the ops in the order in which they were lowered.
+        orders: that they can have.
+    """
+
+    price: float
+    scheduled: Function
+    module: Module
+    written: tuple[Op, ...]
+    orders: Orders
+
+    def as_written(self) -> Module:
+        """A copy whose ops are in that order."""
+        copy = clone_module(self.module)
+        ((function, twin),) = zip(self.module.functions.values(), copy.functions.values(), strict=True)
+        twins = dict(zip([*function.ops], [*twin.ops], strict=True))
+        *others, last = self.written
+        for op in others:
+            twin.move_before(twins[op], twins[last])
+        return copy
+
+
 class _Drafts:
     """The drafts of a function, of which the best is remembered.
 
@@ -254,6 +284,7 @@ class _Drafts:
         self._is_thorough = effort == "thorough"
         self._module, self._name, self._machine = module, function.name, machine
         self._schedule, self._tiles = schedule, tiles
+        self._ordering = [isinstance(each, OrderTiles) for each in tiles.passes].index(True)
         self._function = function
         self._best: Draft | None = None
         self._error: PassError | None = None
@@ -288,7 +319,9 @@ class _Drafts:
             op = next(op for op in best.function.ops if op.result.name == name)
             sizes, split = [*tile_annotation(op)], SPLIT.get(op)
             # Half the rows (0) or columns (1), or the other split (2), of which there is one at most.
-            others = [each for each in splits(op, best.plan.clusters) if each != split] if index == 2 else [split]
+            others: list[Split | None] = [split]
+            if index == 2:
+                others = [each for each in splits(op, best.plan.clusters) if each != split]
             if index < 2:
                 size, least = sizes[index], tile_sizes(op)[index].step
                 sizes[index] = -(-size // (2 * least)) * least
@@ -297,8 +330,12 @@ class _Drafts:
                 continue
             change = name, (sizes[0], sizes[1], sizes[2], sizes[3]), others[0]
             tiles = (*(each for each in best.plan.tiles if each[0] != name), change)
-            self._draft(best.plan._replace(tiles=tiles, order="tiles"))
-        return self._best or best
+            self._draft(best.plan._replace(tiles=tiles, order="tiles"), (best, change))
+        best = self._best or best
+        if not best.plan.tiles:
+            return best
+        # What reports say of maps follows from all tiles.
+        return replace(best, function=self._scheduled(best.plan)[0].functions[self._name])
 
     def add(self, plan: Plan) -> None:
         """Draft the schedule of a plan if it may be the best."""
@@ -312,51 +349,87 @@ class _Drafts:
                 return
         self._draft(plan)
 
-    def _draft(self, plan: Plan) -> None:
-        """With as much kept on chip as leaves room for the rest."""
+    def _draft(self, plan: Plan, changed: "tuple[Draft, PlannedTile] | None" = None) -> None:
+        """With as much kept on chip as leaves room for the rest.
+
+        Args:
+            changed: a draft by a plan that is the same but for one tile, and that tile.
+        """
         for share in (each for each in SHARES if each <= plan.kept_share):
-            counts: Counter[str] = Counter()
+            current = plan._replace(kept_share=share)
             try:
-                current = plan._replace(kept_share=share)
-                # Nothing is proved of a draft.
-                draft = clone_module(self._module, {self._name})
-                PLAN.set(draft.functions[self._name], current)
-                price = sum(each.price for each in self._schedule.run(draft, verification=Verification.OFF))
-                is_dear = not plan.tiles and price > _WORTH * self._prices.get(plan.clusters, price)
-                if not (self._is_thorough or plan.order != "tiles") and (is_dear or self._is_known(draft)):
+                lowered = self._lowered(current, changed if share == plan.kept_share else None)
+                if lowered is None:
                     return
-                scheduled = clone_module(draft).functions[self._name]
-                for each in self._tiles.passes:
-                    # What takes most of the time comes from here on.
-                    if isinstance(each, OrderTiles) and self._is_slower(draft):
-                        return
-                    counts += each.run(draft, verification=Verification.OFF).counts
+                counts = self._order(lowered, lowered.module, current)
+                # Orders are made in a time of their own, which is not quite that of the engine.
+                if plan.clusters > 1 and (counts["ordered"] or counts["doubtful"]):
+                    self._order(lowered, lowered.as_written(), current._replace(order="layers"))
+                if counts["ordered"] and counts["doubtful"]:
+                    self._order(lowered, lowered.as_written(), current._replace(order="written"))
+                return
             except PassError as error:
                 # Of other tiles it is known that the smallest fit.
                 fitting = (PlanScratchpads.name,) if plan.tiles else (TileDevice.name, PlanScratchpads.name)
                 if error.__cause__ is not None or error.stage not in fitting:
                     raise
                 self._error = self._error or error
-                if error.stage == PlanScratchpads.name:
-                    continue
-                return
-            self._prices[plan.clusters] = min(self._prices.get(plan.clusters, price), price)
-            assembled = assemble(draft.functions[self._name], self._machine)
-            made, exact, best = Draft(current, price, scheduled, draft, assembled), self._is_thorough, self._best
-            if best is None or rank(*made.modelled, exact=exact) < rank(*best.modelled, exact=exact):
-                self._best = made
-            if plan.order == "tiles":
-                # Orders are made in a time of their own, which is not quite that of the engine.
-                if plan.clusters > 1 and (counts["ordered"] or counts["doubtful"]):
-                    self._draft(current._replace(order="layers"))
-                if counts["ordered"] and counts["doubtful"]:
-                    self._draft(current._replace(order="written"))
-            return
+                if error.stage != PlanScratchpads.name:
+                    return
 
-    def _is_slower(self, draft: Module) -> bool:
+    def _lowered(self, plan: Plan, changed: "tuple[Draft, PlannedTile] | None") -> "_Lowered | None":
+        """The tile program by a plan; ``None`` where it is known, or cannot be the best."""
+        draft, price = self._scheduled(plan, changed)
+        is_dear = not plan.tiles and price > _WORTH * self._prices.get(plan.clusters, price)
+        if not self._is_thorough and (is_dear or self._is_known(draft)):
+            return None
+        scheduled = clone_module(draft).functions[self._name]
+        for each in self._tiles.passes[: self._ordering]:
+            each.run(draft, verification=Verification.OFF)
+        # What takes most of the time comes from here on.
+        function = draft.functions[self._name]
+        orders = Orders(function, planned_machine(function, self._machine))
+        if self._is_slower(function, plan, orders):
+            return None
+        return _Lowered(price, scheduled, draft, (*function.ops,), orders)
+
+    def _scheduled(self, plan: Plan, changed: "tuple[Draft, PlannedTile] | None" = None) -> tuple[Module, float]:
+        """A module that has nothing but the function, with tiles and addresses in DRAM, and its price."""
+        draft = clone_module(self._module, {self._name})
+        if changed is not None:
+            # Prices choose the same maps and tiles again; what is said of maps is not read by any pass.
+            put_back(draft, changed[0].function)
+        function = draft.functions[self._name]
+        PLAN.set(function, plan)
+        if changed is not None:
+            set_planned_tiles([*function.ops], [changed[1]], plan.clusters)
+            return draft, changed[0].price
+        # Nothing is proved of a draft.
+        return draft, sum(each.price for each in self._schedule.run(draft, verification=Verification.OFF))
+
+    def _order(self, lowered: "_Lowered", draft: Module, plan: Plan) -> Counter[str]:
+        """Put a tile program into the order of a plan, and remember what it makes if that is the best; what was
+        counted."""
+        function = draft.functions[self._name]
+        PLAN.set(function, plan)
+        counts = outcome(function, lowered.orders.arrange(function, plan.order))
+        for each in self._tiles.passes[self._ordering + 1 :]:
+            each.run(draft, verification=Verification.OFF)
+        price, exact, best = lowered.price, self._is_thorough, self._best
+        self._prices[plan.clusters] = min(self._prices.get(plan.clusters, price), price)
+        made = Draft(plan, price, lowered.scheduled, draft, assemble(function, self._machine))
+        if best is None or rank(*made.modelled, exact=exact) < rank(*best.modelled, exact=exact):
+            self._best = made
+        return counts
+
+    def _is_slower(self, function: Function, plan: Plan, orders: Orders) -> bool:
         """Whether a tile program takes longer than the fastest one in whatever order."""
-        function, best = draft.functions[self._name], self._best
-        return best is not None and Steps.apart(function, self._machine).least > best.cycles
+        if self._best is None:
+            return False
+        # With less room an instruction costs the same.
+        is_alike = all(name == "maps_bytes" for name, _ in plan.reduced)
+        steps = orders.steps if is_alike else Steps.apart(function, self._machine)
+        return steps.least > self._best.cycles
 
     def _is_known(self, draft: Module) -> bool:
         """Whether another one had the same tiles, for whatever reason; remembers these."""

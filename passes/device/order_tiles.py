@@ -1,10 +1,14 @@
 """Choose the order of the ops of tile programs."""
 
+from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 
-from ...ir.annotations import PLAN
+from tilewright.blocks import cached_property
+
+from ...ir.annotations import PLAN, PlannedOrder
 from ...ir.core import Function, Module, Op
-from ...ir.tile.places import Enter, clusters_of
+from ...ir.tile.places import PLACES, Enter, clusters_of
 from ...runtime.machines.machine import Machine, load
 from ..base import Pass, Record
 from .lower_to_tiles import LOWERED
@@ -42,9 +46,7 @@ class OrderTiles(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         machine = load(self.machine)
         for function in device_functions(module):
-            gain = order(function, planned_machine(function, machine))
-            record.counts["ordered"] += bool(gain)
-            record.counts["doubtful"] += gain is not None and gain < 1 - worth_of(function)
+            record.counts += outcome(function, order(function, planned_machine(function, machine)))
         return record.counts["ordered"] > 0
 
 
@@ -53,35 +55,65 @@ def worth_of(function: Function) -> float:
     return _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL
 
 
+def outcome(function: Function, gain: float | None) -> Counter[str]:
+    """What is counted where an order saves this share of the cycles of a program, see `Orders.arrange`."""
+    is_doubtful = gain is not None and gain < 1 - worth_of(function)
+    return Counter(ordered=bool(gain), doubtful=is_doubtful)
+
+
 def order(function: Function, machine: Machine) -> float | None:
-    """Put what becomes instructions into the order in which it can start, if that is to be faster.
+    """Put a tile program into an order as its plan says; arguments and result as of `Orders`."""
+    plan = PLAN.get(function)
+    return Orders(function, machine).arrange(function, plan.order if plan is not None else "tiles")
 
-    A tile program, whose maps in DRAM have addresses, is left as it is where its plan says so, where it does not fit as
-    it is written, or where no order could gain more than little (`worth_of`).
 
-    Returns:
-        The share of its cycles that this saves, in the time that orders are made in; 0 where no better one was found,
-        None where none was looked for.
+class Orders:
+    """Orders in which the ops of a tile program can start. What each costs and follows is found out once for all.
+
+    Args:
+        function: a tile program as it is written, whose maps in DRAM have addresses.
+
+    Attributes:
+        steps: what becomes instructions.
 
     Raises:
         PassError: an op is none of a tile program, or a map has no address.
     """
-    worth, plan = worth_of(function), PLAN.get(function)
-    if plan is not None and plan.order == "written":
-        return None
-    program = Steps.apart(function, machine)
-    if program.least > worth * program.layer_by_layer:
-        # Layers that overlap would take hardly less.
-        return None
-    program.link()
-    links = Links(program, tiles_stay=plan is not None and plan.order == "layers")
-    written = schedule(program, links, 0.0, as_written=True)
-    if written is None or program.least > worth * written.cycles:
-        return None
-    found = schedule(program, links, _SHARE, limit=written.cycles)
-    if found is None or found.cycles == written.cycles:
-        return 0.0
-    return rearrange(function, [program.steps[each].op for each in found.steps]) * (1 - found.cycles / written.cycles)
+
+    def __init__(self, function: Function, machine: Machine) -> None:
+        self._worth = worth_of(function)
+        self.steps = Steps.apart(function, machine)
+        self._links = cache(lambda tiles_stay: Links(self.steps, tiles_stay=tiles_stay))
+
+    @cached_property
+    def _written(self) -> float | None:
+        """Cycles of the program as it is written, in the time that orders are made in; None where it does not fit so,
+        or where no order could gain more than little (`worth_of`)."""
+        if self.steps.least > self._worth * self.steps.layer_by_layer:
+            # Layers that overlap would take hardly less.
+            return None
+        self.steps.link()
+        written = schedule(self.steps, self._links(False), 0.0, as_written=True)
+        return written.cycles if written is not None and self.steps.least <= self._worth * written.cycles else None
+
+    def arrange(self, function: Function, which: PlannedOrder) -> float | None:
+        """Put what becomes instructions into the order in which it can start, if that is to be faster.
+
+        Args:
+            function: the program or a copy of it, as it is written.
+            which: as of :class:`tilewright.ir.annotations.Plan`.
+
+        Returns:
+            The share of its cycles that this saves, in the time that orders are made in; 0 where no better one was
+            found, None where none was looked for.
+        """
+        if which == "written" or self._written is None:
+            return None
+        found = schedule(self.steps, self._links(which == "layers"), _SHARE, limit=self._written)
+        if found is None or found.cycles == self._written:
+            return 0.0
+        ops = [op for op in function.ops if not isinstance(op.operator, PLACES)]
+        return rearrange(function, [ops[each] for each in found.steps]) * (1 - found.cycles / self._written)
 
 
 def rearrange(function: Function, steps: Sequence[Op]) -> bool:

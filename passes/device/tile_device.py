@@ -173,18 +173,27 @@ def tile_function(
             set_tile(op, tile)
         if op.result in chosen.kept:
             KEPT.set(op, True)
-    named = {op.result.name: op for op in ops if fused_convolution(op) is None}
-    for tile in others:
-        for each in with_fused(_op_with_tile(tile, named, clusters)):
-            TILE.set(each, tile[1])
-            if tile[2] is not None:
-                SPLIT.set(each, tile[2])
+    set_planned_tiles(ops, others, clusters)
     for op, place in explain_kept(ops, clusters, machine, chosen.kept, chosen.taken):
         MAP.set(op, place)
     if cascading is None:
         return chosen.cost
     _set_cascades(ops, cascading)
     return chosen.cost - cascading.saved
+
+
+def set_planned_tiles(ops: Sequence[Op], tiles: Sequence[PlannedTile], clusters: int) -> None:
+    """Give the ops of a function that is tiled other tiles, as of `Plan`.
+
+    Raises:
+        PassError: there is no such op, or it cannot have such a tile.
+    """
+    named = {op.result.name: op for op in ops if fused_convolution(op) is None}
+    for tile in tiles:
+        for each in with_fused(_op_with_tile(tile, named, clusters)):
+            TILE.set(each, tile[1])
+            if tile[2] is not None:
+                SPLIT.set(each, tile[2])
 
 
 def _op_with_tile(tile: PlannedTile, named: Mapping[str, Op], clusters: int) -> Op:

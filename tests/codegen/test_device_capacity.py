@@ -16,13 +16,13 @@ from tilewright.compiler.device.plans import AXES, choose_plans
 from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
 from tilewright.errors import PassError
 from tilewright.ir.annotations import ON, PLAN
-from tilewright.ir.core import Module, Op
+from tilewright.ir.core import Function, Module, Op
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import blobs, print_module
 from tilewright.passes.base import Record
 from tilewright.passes.device.boxes import tile_annotation
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
-from tilewright.passes.device.order_tiles import OrderTiles
+from tilewright.passes.device.order_tiles import Orders
 from tilewright.passes.device.tiling.candidates import Misfit, Tile
 from tilewright.passes.device.tiling.tile_search import TileSearch
 from tilewright.runtime.machines import machine
@@ -140,6 +140,7 @@ def test_small_programs_have_tiles_that_the_engine_finds_faster_and_the_plan_say
     again = parse_module(print_module(module), blobs(module))
     assert PLAN.get(again.main) == found.plan
     schedule.run(again)
+    assert [op.annotations for op in again.main.ops] == [op.annotations for op in found.function.ops]
     tiles.run(again)
     made = assemble(again.main, M4096).finish().program
     assert made.to_bytes() == found.assembled.finish().program.to_bytes()
@@ -229,27 +230,29 @@ def test_drafts_that_cannot_be_the_fastest_are_left_before_they_are_ordered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ordered: list[int] = []
-    order = OrderTiles.apply
-    monkeypatch.setattr(OrderTiles, "apply", lambda *given: ordered.append(1) or order(*given))
+    arrange = Orders.arrange
+    monkeypatch.setattr(Orders, "arrange", lambda *given: ordered.append(1) or arrange(*given))
     # The vector unit, which no one looks at before there are instructions.
     device = replace(M4096, vector_lanes=4)
     found = fastest("stride", device, tmp_path, "normal")
-    monkeypatch.setattr("tilewright.compiler.device.plans._Drafts._is_slower", lambda self, draft: False)
+    monkeypatch.setattr("tilewright.compiler.device.plans._Drafts._is_slower", lambda *_: False)
     few = len(ordered)
     assert fastest("stride", device, tmp_path, "normal") == found
     assert few < len(ordered) - few
 
 
 def test_a_doubtful_order_is_compared_with_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drafted: list[str] = []
+    drafted: list[tuple[str, list[str]]] = []
 
-    def apply(self: OrderTiles, module: Module, record: Record) -> bool:
-        plan = PLAN.get(module.main)
-        assert plan is not None
-        drafted.append(plan.order)
-        record.counts.update(ordered=1, doubtful=1)
-        return False
+    def arrange(self: Orders, function: Function, which: str) -> float:
+        ops = [*function.ops]
+        drafted.append((which, [op.name for op in ops]))
+        load = next(number for number in reversed(range(len(ops))) if ops[number].name == "tile_load_weights")
+        function.move_before(ops[load], ops[load - 1])
+        return 0.001
 
-    monkeypatch.setattr(OrderTiles, "apply", apply)
+    monkeypatch.setattr(Orders, "arrange", arrange)
     fastest("stride", M4096, tmp_path, "normal")
-    assert drafted[:3] == ["tiles", "layers", "written"]
+    assert [which for which, _ in drafted[:3]] == ["tiles", "layers", "written"]
+    # Each begins with what is written, whatever the one before made of it.
+    assert drafted[0][1] == drafted[1][1] == drafted[2][1]
