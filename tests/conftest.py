@@ -8,6 +8,7 @@ import signal
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 # Before numpy is imported: threads of its own in each process of the tests, which share the processors, only wait for
@@ -20,6 +21,7 @@ os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 import numpy as np
 import pytest
 import round_trip
+from shared_bytecode import shared_bytecode
 from shared_files import folder_of_all_workers
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -39,12 +41,19 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
+def cache_of(config: pytest.Config) -> pytest.Cache | None:
+    """What is kept between runs, unless `-p no:cacheprovider` keeps nothing."""
+    return config.cache if config.pluginmanager.has_plugin("cacheprovider") else None
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     # Until all tests are there, for they all stay. Around the process of `-n`, too, which collects none.
     gc.disable()
+    cache = cache_of(session.config)
     try:
-        return (yield)
+        with shared_bytecode(session.config, cache.mkdir("bytecode")) if cache else nullcontext():
+            return (yield)
     finally:
         # What is there before the first test stays: every full collection of garbage would walk through it again.
         gc.freeze()
@@ -94,7 +103,7 @@ def bytecode_of_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 @pytest.fixture(autouse=True, scope="session")
 def kernels_are_compiled_once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """For all workers, for the programs that tests start, and for later runs."""
-    cache = pytestconfig.cache if pytestconfig.pluginmanager.has_plugin("cacheprovider") else None
+    cache = cache_of(pytestconfig)
     with shared_kernels(kept_kernels(cache) if cache else folder_of_all_workers(tmp_path_factory) / "kernels"):
         yield
 
