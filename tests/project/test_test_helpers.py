@@ -68,6 +68,28 @@ def test_an_op_is_known_by_its_operator_attributes_and_kinds_of_types() -> None:
     assert all(other != known for other in others)
 
 
+def test_a_module_of_which_anything_has_changed_is_looked_at_again() -> None:
+    module = sample_module()
+    (op, *_) = module.ops
+    states = [round_trip._state(module)]
+
+    def changed() -> bool:
+        states.append(round_trip._state(module))
+        return states[-1] != states[-2]
+
+    assert not changed()
+    op.annotations["on"] = "device"
+    assert changed()
+    op.operator = dataclasses.replace(op.operator)
+    assert changed()
+    op.results[0].name = "another"
+    assert changed()
+    op.set_operand(0, module.main.parameters[-1] if op.operands[0] is not module.main.parameters[-1] else None)
+    assert changed()
+    module.main.result_names[0] = "renamed"
+    assert changed()
+
+
 def test_modules_that_nobody_verified_are_checked_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[str] = []
     monkeypatch.setattr(round_trip, "check_round_trip", lambda module, elsewhere=(): checked.append(module.name))
@@ -113,7 +135,7 @@ def inner_project(tmp_path: Path) -> InnerProject:
     """Runs pytest on one test text, under this project's conftest, in a project of its own."""
     tests = tmp_path / "tests"
     tests.mkdir()
-    helpers = ("round_trip", "shared_files", "shared_kernels")
+    helpers = ("round_trip", "shared_bytecode", "shared_files", "shared_kernels")
     for name in ("conftest.py", *(f"helpers/{helper}.py" for helper in helpers)):
         (tests / Path(name).name).write_text((ROOT / "tests" / name).read_text())
 
