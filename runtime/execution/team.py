@@ -169,10 +169,12 @@ class Pace:
                 self._usual.append(seconds)
             return
         self._tried.append(seconds)
-        usual = sum(self._usual) / len(self._usual)
-        if len(self._tried) < _TRIALS and seconds <= max(self._usual):
+        usual, most = sum(self._usual) / len(self._usual), max(self._usual)
+        # The first run with helpers after some without wakes them, which takes longer than they save of a short one.
+        is_waking = together and len(self._tried) == 1
+        if seconds <= (2 * most if is_waking else most) and len(self._tried) < _TRIALS + together:
             return
-        tried, self._tried = self._tried, []
+        tried, self._tried = self._tried[together and len(self._tried) > 1 :], []
         # Only times of now are compared: earlier ones may be of a machine that had other things to do.
         is_better = sum(tried) / len(tried) < usual
         way = together if is_better else not together

@@ -350,6 +350,17 @@ def test_a_slow_first_run_says_nothing_about_helpers() -> None:
     assert sum(found) > 32
 
 
+def test_waking_helpers_does_not_speak_against_them() -> None:
+    pace = team.Pace()
+    found: list[bool] = []
+    for number in range(2000):
+        found.append(pace.next())
+        is_waking = found[-1] and not all(found[-2:])
+        pace.took(found[-1], (12.0 if number < 200 else 10.0 if is_waking else 6.0) if found[-1] else 8.0)
+    assert sum(found[:200]) < 40
+    assert sum(found[1000:]) > 950
+
+
 def test_helpers_that_are_held_up_now_and_then_are_left_out() -> None:
     """Most runs with them are faster than without, but not in the mean; sometimes two fast ones follow each other."""
     rng = np.random.default_rng(0)
