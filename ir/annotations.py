@@ -238,6 +238,9 @@ RECEIVES = Annotation["tuple[MessageEnd, ...]"]("receives", tuple[MessageEnd, ..
 KEPT = Annotation[bool]("kept", bool, Op)
 """Whether the result stays in the scratchpads of the device until its last use, and never reaches DRAM."""
 
+PITCH = Annotation[int]("pitch", int, Op)
+"""Pixels from row to row of a result that is kept, where these are more than a row has."""
+
 MAP = Annotation[MapPlace]("map", MapPlace, Op)
 """Where the result lies, and why."""
 

@@ -1,8 +1,8 @@
 """Maps on chip: which can lie there, which lie inside another one, and which rows of them each cluster touches.
 
 A map that stays on chip lies in the maps scratchpads of one or several clusters as rows of pixels with all their
-channels, those of further images behind those of the first. Its rows are therefore counted through: row r of image i
-is row i * height + r.
+channels, or with slices of them (:mod:`.apart`), those of further images behind those of the first. Its rows are
+therefore counted through: row r of image i is row i * height + r.
 """
 
 from collections.abc import Callable, Iterator

@@ -181,13 +181,13 @@ class KeptMaps:
             cost += found[0]
         return cost, found[1]
 
-    def priced(self, search: TileSearch, beside: int) -> tuple[float, Tile] | Misfit:
-        """The cheapest tile in what maps leave that take so many bytes of the scratchpad."""
+    def priced(self, search: TileSearch, beside: int, blocks: int | None = None) -> tuple[float, Tile] | Misfit:
+        """The cheapest tile in what maps leave that take so many bytes of the scratchpad; of so many blocks."""
         unit = self.machine.maps_banks * LINE_BYTES
         left = (self.machine.maps_bytes - beside) // unit * unit
         if left < LEAST_ROOM:
             return Misfit("maps", LEAST_ROOM, left)
-        return search.cheapest(left)
+        return search.cheapest(left, blocks=blocks)
 
 
 def _limits(room: int) -> Iterator[int]:

@@ -13,8 +13,9 @@ from ....ir.tile.places import Part
 from ....ir.tile.transfer import LoadRequantization
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..attention_views import Corner, Head, heads, rows_shape
+from .chip_map import ChipMap
 from .on_chip import chip_zero, on_chip
-from .program import ChipMap, TileProgram
+from .program import TileProgram
 
 
 def lower_attention(op: Op[Attention], program: TileProgram) -> None:

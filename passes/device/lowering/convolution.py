@@ -27,9 +27,10 @@ from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..boxes import Lane, Span, channel_pieces, lanes_of, pieces, read_through, tile_annotation
 from ..channel_blocks import blocks_read, channels_made, channels_picked, of_all_inputs, products_of
 from ..fused_pairs import fused_user, made_by, residual_of
+from .chip_map import ChipMap
 from .elementwise import FusedElementwise
 from .on_chip import as_on_chip, chip_zero, on_chip
-from .program import ChipMap, TileProgram
+from .program import TileProgram
 
 Loaded = TypeVar("Loaded")
 

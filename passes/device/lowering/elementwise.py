@@ -15,8 +15,9 @@ from ....ir.tile.compute import CombinationKind, Combine, LookUp
 from ....ir.tile.places import Part
 from ....ir.tile.requantization import HIGHEST, LOWEST
 from ....ir.tile.transfer import LoadTable
+from .chip_map import ChipMap
 from .on_chip import as_on_chip, chip_offset, chip_zero, on_chip
-from .program import ChipMap, TileProgram
+from .program import TileProgram
 
 _KINDS: dict[type[Operator], CombinationKind] = {
     Add: "add",

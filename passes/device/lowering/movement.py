@@ -7,8 +7,9 @@ from ....ir.feature_map import exchanges, map_shape
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.tile.places import Part
 from ..kept.chip_places import Begin, begins_of, slice_begin
+from .chip_map import ChipMap
 from .exchange import lower_exchange
-from .program import ChipMap, TileProgram
+from .program import TileProgram
 
 _START = Begin()
 

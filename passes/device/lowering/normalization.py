@@ -10,8 +10,9 @@ from ....ir.ops.skip_normalization import SkipLayerNorm, standardization_of
 from ....ir.quantized import is_wide, limits, parameters
 from ....ir.tile.normalization import LoadNormalization, Normalize
 from ....runtime.machines.machine import CHANNEL_BLOCK
+from .chip_map import ChipMap
 from .on_chip import chip_zero, on_chip
-from .program import ChipMap, TileProgram
+from .program import TileProgram
 
 
 def lower_normalization(op: Op[SkipLayerNorm], program: TileProgram) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, overload
 
@@ -24,49 +24,13 @@ from ....ir.tile.types import EVERY_CLUSTER
 from ....ir.types import DType
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..boxes import Span, lanes_of
+from ..kept.apart import slices_apart
 from ..kept.chip_places import Rows, copied, part_of
-from ..kept.kept_maps import Holding, holdings, kept_values, root_of
+from ..kept.kept_maps import holdings, kept_values, root_of
 from ..planning.plan_device_memory import parts_of
+from .chip_map import ChipMap, ChipStorage, through_images
 
 STORE = Store()
-
-
-class ChipStorage:
-    """Where a map that lies in no other one stays on chip.
-
-    Attributes:
-        shape: of a row on chip: columns and channels.
-        rows: what each cluster holds of it, see :class:`tilewright.passes.device.kept.kept_maps.Holding`.
-        is_common: whether all clusters hold and read the same, which then has one address, so that what one of them
-            makes is moved to all others at once.
-        buffers: the places of those that have been touched.
-    """
-
-    def __init__(self, value: Value, holding: Holding) -> None:
-        shape = map_shape(value.type)
-        self.row = shape.width, shape.channels
-        self.rows = holding.rows
-        self.is_common = len({*zip(self.rows, holding.read, strict=True)}) == 1 < len(self.rows)
-        self.buffers: dict[int, Value] = {}
-
-
-@dataclass(frozen=True)
-class ChipMap:
-    """A map that stays on chip, or channels of it.
-
-    Attributes:
-        storage: in which it lies.
-        shape: of the map.
-        read: rows of the storage that each cluster reads of it, none of what is written over it later.
-        row, column, channel: of the storage, at which it begins; rows are counted through the images.
-    """
-
-    storage: ChipStorage
-    shape: MapShape
-    read: tuple[Span | None, ...]
-    row: int
-    column: int
-    channel: int
 
 
 class TileProgram:
@@ -93,7 +57,7 @@ class TileProgram:
         self._kept = kept_values(function)
         ops, clusters = [*function.ops], CLUSTERS.get(function) or 1
         held = holdings(ops, clusters, self._kept)
-        self._storage = {root: ChipStorage(root, holding) for root, holding in held.items()}
+        self._storage = {root: ChipStorage(root, each, slices_apart(root, self._kept)) for root, each in held.items()}
         self._read = {root: each.read for root, each in holdings(ops, clusters, self._kept, Rows(part_of)).items()}
         self._loc: tuple[str, ...] = ()
         self._annotations: dict[str, Literal] = {}
@@ -332,7 +296,7 @@ class TileProgram:
         if not isinstance(place, ChipMap):
             self.add(STORE, self.add(operator, *operands), self.part(place, box))
             return
-        storage, (first, count), *across = _through_images(place, box)
+        storage, (first, count), *across = through_images(place, box)
         own = self._buffered(storage, self.cluster, (first, count), *across)
         self.make(own, operator, *operands)
         is_common = storage.is_common and len({*place.read}) == 1
@@ -365,19 +329,23 @@ class TileProgram:
 
     def held(self, place: ChipMap, box: Part) -> Value:
         """A box of a map that stays on chip."""
-        storage, *spans = _through_images(place, box)
+        storage, *spans = through_images(place, box)
         return self._buffered(storage, self.cluster, *spans)
 
     def _buffered(self, storage: ChipStorage, cluster: int, rows: Span, columns: Span, channels: Span) -> Value:
         """A box of what is stored, rows counted through the images, where a cluster holds it, or every one."""
         span = storage.rows[max(cluster, 0)]
         assert span is not None
+        slices = enumerate(storage.slices)
+        number, begin, count = next((i, *each) for i, each in slices if channels[0] < sum(each))
         for each in (EVERY_CLUSTER, cluster) if storage.is_common else (cluster,):
-            if each not in storage.buffers:
-                common = [storage.buffers[EVERY_CLUSTER]] if EVERY_CLUSTER in storage.buffers else []
-                buffer = places.Buffer((span[1], *storage.row), DType.I8, "maps", each, 0)
-                storage.buffers[each] = self._add(places.InCluster(each) if common else buffer, *common)
-        return self.part(storage.buffers[cluster], Part(-1, (rows[0] - span[0], rows[1]), columns, channels))
+            if (each, number) not in storage.buffers:
+                common = [storage.buffers[EVERY_CLUSTER, number]] if (EVERY_CLUSTER, number) in storage.buffers else []
+                buffer = places.Buffer((span[1], storage.pitch, count), DType.I8, "maps", each, 0)
+                storage.buffers[each, number] = self._add(places.InCluster(each) if common else buffer, *common)
+        within = rows[0] - span[0], rows[1]
+        box = Part(-1, within, columns, (channels[0] - begin, channels[1]))
+        return self.part(storage.buffers[cluster, number], box)
 
     def load_record(self, **words: float) -> Value:
         """The numbers of pooling or arithmetic."""
@@ -390,10 +358,3 @@ class TileProgram:
         if found is None:
             found = self._shared[key] = self._module.add_constant(f"{self._layer}.{role}", array)
         return found
-
-
-def _through_images(place: ChipMap, box: Part) -> tuple[ChipStorage, Span, Span, Span]:
-    """What a map is stored in, and a box of the map as rows, counted through the images, columns and channels there."""
-    (row, rows), (column, columns), (channel, channels) = box.rows, box.columns, box.channels
-    row += place.row + box.image * place.shape.height
-    return place.storage, (row, rows), (place.column + column, columns), (place.channel + channel, channels)

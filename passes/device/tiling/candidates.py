@@ -99,13 +99,14 @@ class Costs:
 
     Attributes:
         needs: bytes of the maps scratchpad.
-        rows: of each tile.
+        rows, blocks: of each tile.
         two, one: cycles where the maps scratchpad holds two tiles, and where it holds one.
         sources: of how many of them each share and what is stationary is, and sizes by number of the candidate.
     """
 
     needs: Counts
     rows: Counts
+    blocks: Counts
     two: NDArray[np.float64]
     one: NDArray[np.float64]
     sources: list[tuple[int, Counts, Stationary, Split | None]]
@@ -130,8 +131,8 @@ class Costs:
                 two.append(np.broadcast_to(totals[0], need.shape)[possible])
                 one.append(np.broadcast_to(totals[1], need.shape)[possible])
                 sources.append((tiles.shape[1], tiles, order, each.split))
-        rows = np.concatenate([tiles[0] for _, tiles, *_ in sources])
-        return cls(np.concatenate(needs), rows, np.concatenate(two), np.concatenate(one), sources)
+        rows, blocks = (np.concatenate([tiles[index] for _, tiles, *_ in sources]) for index in (0, 2))
+        return cls(np.concatenate(needs), rows, blocks, np.concatenate(two), np.concatenate(one), sources)
 
     def tile(self, index: int) -> Tile:
         """The candidate with that number."""

@@ -116,10 +116,10 @@ class TileSearch:
         self._machine, known = machine, known if known is not None else {}
         self._priced = [_priced(op, machine, orders, replace(share, packed=packed), known) for share in shares]
         self._costs: dict[float, Costs] = {}
-        self._known: dict[tuple[int, int | None, float], tuple[float, Tile] | Misfit] = {}
+        self._known: dict[tuple[int, int | None, float, int | None], tuple[float, Tile] | Misfit] = {}
 
     def cheapest(
-        self, maps_bytes: int, rows: int | None = None, taken: float = DRAM_TAKEN
+        self, maps_bytes: int, rows: int | None = None, taken: float = DRAM_TAKEN, blocks: int | None = None
     ) -> tuple[float, Tile] | Misfit:
         """The price in cycles and the tile that costs least; or why there is none.
 
@@ -127,13 +127,16 @@ class TileSearch:
             maps_bytes: of the maps scratchpad, which may be another one than the machine has.
             rows: most that a tile may have; no limit by default.
             taken: what a cycle of the DRAM costs that other ops could use.
+            blocks: of the result, that a tile has; any number by default.
         """
-        key = maps_bytes, rows, taken
+        key = maps_bytes, rows, taken, blocks
         if key not in self._known:
             self._known[key] = self._cheapest(*key)
         return self._known[key]
 
-    def _cheapest(self, maps_bytes: int, rows: int | None, taken: float) -> tuple[float, Tile] | Misfit:
+    def _cheapest(
+        self, maps_bytes: int, rows: int | None, taken: float, blocks: int | None
+    ) -> tuple[float, Tile] | Misfit:
         costs = self._costs.get(taken)
         if costs is None:
             costs = self._costs[taken] = Costs.of(self._priced, self._machine, taken)
@@ -141,6 +144,8 @@ class TileSearch:
         is_possible = costs.needs <= maps_bytes
         if rows is not None:
             is_possible &= costs.rows <= rows
+        if blocks is not None:
+            is_possible &= costs.blocks == blocks
         cost[~is_possible] = np.inf
         index = int(cost.argmin()) if cost.size else -1
         if index < 0 or not is_possible[index]:

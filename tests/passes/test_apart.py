@@ -1,0 +1,50 @@
+"""On chip channels that no op touches together lie apart, and rows further apart than they are long."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from before_after import parse, random_inputs
+from device_runs import compile_for_device, run_on_device
+
+from tilewright.ir import interp
+from tilewright.ir.core import Module, is_op
+from tilewright.ir.tile.places import Buffer
+from tilewright.passes.device.lower_to_tiles import LowerToTiles
+from tilewright.runtime.machines.machine import load
+
+M4096 = load("m4096")
+
+
+def windows(channels: int, width: int, kernel: int, stride: int) -> Module:
+    """A convolution of single pixels, and windows over each of its channels."""
+    rng, quant, factors = np.random.default_rng(3), "<s=0x1.0p-4, z=3>", "<s=0x1.0p-6, z=0>"
+    pixels, over = (rng.integers(-9, 10, channels * taps).tolist() for taps in (16, kernel**2))
+    x, y = (f"i8[1,{count},8,{width}]{quant}" for count in (16, channels))
+    z = f"i8[1,{channels},{8 // stride},{width // stride}]{quant}"
+    others = 'dilations=[1, 1], act="none", act_args=[]'
+    pads = [kernel // 2] * 4
+    return parse(f"""
+  const @v : i8[{channels},16,1,1]{factors} = {pixels}
+  const @w : i8[{channels},1,{kernel},{kernel}]{factors} = {over}
+  func @main(%x: {x}) -> (%z: {z}) {{
+    %y = conv(%x, @v, _) {{strides=[1, 1], pads=[0, 0, 0, 0], group=1, {others}}} : {y}
+    %z = conv(%y, @w, _) {{strides=[{stride}, {stride}], pads={pads}, group={channels}, {others}}} : {z}
+    return %z
+  }}""")
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "kernel", "stride", "places"),
+    [(80, 36, 7, 2, {(36, 32), (36, 16)}), (16, 72, 3, 1, {(76, 16)})],
+)
+def test_windows_that_wait_for_banks(
+    channels: int, width: int, kernel: int, stride: int, places: set[tuple[int, int]]
+) -> None:
+    module = windows(channels, width, kernel, stride)
+    inputs = random_inputs(module, np.random.default_rng(2))
+    found = run_on_device(module, compile_for_device(module, M4096, 4), M4096, inputs)
+    np.testing.assert_array_equal(found["z"], interp.run(module, inputs)["z"])
+    LowerToTiles().run(module)
+    buffers = [op.operator for op in module.main.ops if is_op(op, Buffer)]
+    assert {each.shape[1:] for each in buffers if each.memory == "maps"} == places
