@@ -25,6 +25,7 @@ import pytest
 from before_after import random_inputs
 from cascade_graphs import random_chain
 from chip_graphs import random_chip_graph
+from network_blocks import OF_BLOCKS
 from quantized_graphs import random_quantized_graph
 from random_device_graphs import OF_ATTENTION, OF_MOVEMENT, OF_ROWS, ON_THE_DEVICE, shift_weights
 from random_device_settings import CARDS, CLUSTERS, Setting, random_settings
@@ -66,6 +67,8 @@ MAKERS = {
     "float rows": OF_ROWS,
     "float attention": OF_ATTENTION,
     "float movement": OF_MOVEMENT,
+    "float blocks": OF_BLOCKS,
+    "8 and 16 bits of blocks": OF_BLOCKS,
     "16 bits": ON_THE_DEVICE,
     "8 and 16 bits": ON_THE_DEVICE,
 }
@@ -86,9 +89,10 @@ def random_model(rng: np.random.Generator, style: str, images: int | None = None
             if rng.random() < 0.5:
                 shift_weights(module, rng)
         else:
-            # Of these a map is rows of channels.
-            spatial = 1 if style == "float attention" else None
-            module = random_graph(rng, groups=8, makers=MAKERS[style], images=images, spatial=spatial)
+            # Of attention a map is rows of channels; a block is several groups of the others.
+            spatial = 1 if style == "float attention" else 2 if style.endswith("blocks") else None
+            groups = 3 if style.endswith("blocks") else 8
+            module = random_graph(rng, groups=groups, makers=MAKERS[style], images=images, spatial=spatial)
         try:
             return export_onnx(module).SerializeToString()
         except UnsupportedError as error:
@@ -142,7 +146,7 @@ def engines(names: Collection[str], quantized: Module) -> Iterator[None]:
 
 def wide_names(model: bytes, style: str, rng: np.random.Generator) -> tuple[str, ...]:
     """What is to be of 16 bits: all, or what some of the convolutions make."""
-    if style != "8 and 16 bits":
+    if not style.startswith("8 and 16 bits"):
         return ("all",) if style == "16 bits" else ()
     names = [op.result.name for op in import_onnx(model).ops if op.name == "conv"]
     return tuple(name for name in names if rng.random() < 0.5) or tuple(names[:1]) or ("all",)
@@ -284,7 +288,7 @@ def test_engines_agree_on_16_bits(style: str, tmp_path: Path) -> None:
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("seed", range(100))
-@pytest.mark.parametrize("style", ["16 bits", "8 and 16 bits", "float rows", "float movement", "float attention"])
+@pytest.mark.parametrize("style", [each for each in MAKERS if each not in STYLES])
 def test_many_more_of_a_style(style: str, seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path, settings=2, style=style)
 

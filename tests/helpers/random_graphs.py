@@ -190,7 +190,7 @@ def _selection(g: Builder, x: Value) -> Value | None:
     return g.op(Where(), g.op(Greater(), x, g.scalar(0.1)), x, g.constant())
 
 
-def _squeeze_and_excite(g: Builder, x: Value) -> Value | None:
+def squeeze_and_excite(g: Builder, x: Value) -> Value | None:
     if not _is_image(x):
         return None
     pooled = g.op(GlobalAveragePool(), x)
@@ -301,7 +301,7 @@ CONVOLUTIONAL: tuple[Maker, ...] = (
 EVERYTHING: tuple[Maker, ...] = (
     *CONVOLUTIONAL,
     *(_transposed_convolution, _activation, _activation, _prelu, _spelled_activation, _spelled_layer_norm),
-    *(_layer_norm, _with_constant, _with_constant, _with_other, _selection, _squeeze_and_excite, _cut, _permutation),
+    *(_layer_norm, _with_constant, _with_constant, _with_other, _selection, squeeze_and_excite, _cut, _permutation),
     *(_reshaping, _attention, _without_effect),
 )
 
