@@ -63,29 +63,19 @@ def _late_constructor(cls: type) -> Callable[..., None]:
 @cache
 def _constructor(cls: Any) -> Callable[..., None]:
     """Compile the constructor of a class, which has it from then on. Two threads that do so make the same."""
-    given = [part for part in fields(cls) if part.init]
-    scope: dict[str, Any] = {"made": _Made()}
-    parameters, values = "self", ""
+    given, scope, parameters, values = [part for part in fields(cls) if part.init], dict[str, Any](), "self", ""
     for part in given:
-        name = part.name
-        is_made = part.default_factory is not MISSING
+        name, is_made = part.name, part.default_factory is not MISSING
         scope[f"of_{name}"] = part.default_factory if is_made else part.default
-        default = "made" if is_made else f"of_{name}" if part.default is not MISSING else None
-        parameters += f", {name}" + (f"={default}" if default else "")
-        values += f"{name}=of_{name}() if {name} is made else {name}, " if is_made else f"{name}={name}, "
+        default = "=..." if is_made else f"=of_{name}" if part.default is not MISSING else ""
+        parameters += f", {name}{default}"
+        values += f"{name}=of_{name}() if {name} is ... else {name}, " if is_made else f"{name}={name}, "
     after = "; self.__post_init__()" if hasattr(cls, "__post_init__") else ""
     exec(f"def __init__({parameters}): self.__dict__.update({values}){after}", scope)
     found = cls.__init__ = scope["__init__"]
     found.__qualname__, found.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
     found.__annotations__ = {part.name: part.type for part in given} | {"return": None}
     return found
-
-
-class _Made:
-    """Stands for what a factory makes where it is not given."""
-
-    def __repr__(self) -> str:
-        return "<factory>"
 
 
 @cache

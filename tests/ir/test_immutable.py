@@ -44,7 +44,7 @@ class _Named(_Point):
 
 
 def test_constructors_are_compiled_for_the_first_object_and_say_before_what_they_take() -> None:
-    assert str(inspect.signature(_Named)) == "(x: int, y: int = 0, names: list[str] = <factory>) -> None"
+    assert str(inspect.signature(_Named)) == "(x: int, y: int = 0, names: list[str] = Ellipsis) -> None"
     assert _Named(1).names == ["1"]
     assert _Named(2, names=["first"]) == replace(_Named(2), names=["first"]) == _Named(2, 0, ["first"])
     assert (_Named(1).kind, _Point(3, 4).y) == ("named", 4)
