@@ -317,7 +317,7 @@ def only_input(inputs: Mapping[str, TensorType], what: str) -> str:
         raise refusal(
             f"{what} only works for networks with one input",
             found=", ".join(inputs),
-            hint="Give a .npz file with an array for each input.",
+            hint="Give each its own, as NAME=PATH,NAME=PATH, or a .npz file with an array for each.",
         )
     return next(iter(inputs))
 

@@ -217,6 +217,10 @@ def test_difference() -> None:
     assert difference({"y": 1.5 * tiny["y"]}, tiny) == pytest.approx(0.005)
     assert difference({"y": ours["y"][:1], "z": ours["z"]}, ours) == np.inf
     assert difference({"y": np.asarray([3.0, np.nan]), "z": ours["z"]}, ours) == np.inf
+    classes = {"label": np.asarray([1]), "p": np.asarray([[0.75, 0.25]])}
+    named = {"label": np.asarray(["no"], object), "p": [{"no": 0.25, "yes": 0.75}]}
+    assert difference(named, classes) == 0
+    assert difference(named | {"p": [{"no": 0.5, "yes": 0.5}]}, classes) > 0.1
 
 
 def test_bars_of_the_page_are_in_proportion_and_names_no_markup() -> None:
