@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from tilewright.blocks import cached_property
-from tilewright.errors import CalibrationError, InputError
+from tilewright.errors import CalibrationError, CalibrationWarning, InputError, warn
 from tilewright.immutable import Immutable
 
 from ...artifact.artifact import Artifact
 from ...cluster.job import Job, in_shards
 from ...compiler import compiler_for
+from ...execution.shapes import shape_of
 from ...files.input_file import is_url, listed, write
 from ...pictures.inputs import Declaration, chosen
 from ...report.details import details_of
@@ -124,6 +125,8 @@ def infer(
     if any(each.counts for each in opened.manifest.outputs):
         what = "outputs of many samples cannot be in one array where the data decide their extents"
         raise InputError(what, found=", ".join(str(each) for each in opened.manifest.outputs if each.counts))
+    if (shapes := len(opened.in_shapes())) > 1:
+        warn(f"the artifact has {shapes} shapes, and samples are taken in {shape_of(opened)}", CalibrationWarning)
     stored = details_of(opened).images or {}
     prepared = {
         each.name: chosen(each.name, stored, preprocessing, force=force, flag="--preprocess") for each in inputs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 from json_results import result_of
@@ -12,6 +13,9 @@ from PIL import Image
 
 import tilewright
 from tilewright.__main__ import main
+from tilewright.errors import CalibrationWarning
+from tilewright.runtime.api.batch.inference import infer
+from tilewright.runtime.cluster.job import Job
 
 
 def test_of_a_map_an_image_has_the_classes_of_most_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,3 +35,6 @@ def test_of_a_map_an_image_has_the_classes_of_most_pixels(tmp_path: Path, capsys
         shown = capsys.readouterr()
         assert ("note: of 2 shapes, this is x [1, 3, 4, 4]; --input-shape" in shown.err) == (not words)
         assert result_of(shown.out)["results"][0]["prediction"] == [2, 0, 1]
+    content, done = (tmp_path / "n.twa").read_bytes(), cast("Job", lambda *shards: ["part"])
+    with pytest.warns(CalibrationWarning, match=r"has 2 shapes, and samples are taken in x \[1, 3, 4, 4\]"):
+        infer(content, str(tmp_path / "sky.png"), str(tmp_path / "out"), done, size=1)

@@ -335,7 +335,7 @@ def test_wrong_shapes_and_empty_arrays_are_refused() -> None:
         with pytest.raises(CalibrationError, match="holds no array for input 'x': "):
             list(open_calibration_set(ragged, VECTOR))  # pyright: ignore[reportArgumentType]
     two = {**VECTOR, "y": VECTOR["x"]}
-    with pytest.raises(CalibrationError, match=r"networks with one input; found x, y\. Give each its own, as NAME=PATH"):
+    with pytest.raises(CalibrationError, match=r"networks with one input; found x, y\. Give each its own"):
         open_calibration_set(np.zeros((2, 4), np.float32), two)
     with pytest.raises(CalibrationError, match="different numbers of samples"):
         open_calibration_set({"x": np.zeros((2, 4), np.float32), "y": np.zeros((3, 4), np.float32)}, two)
