@@ -78,7 +78,8 @@ class SourceNode:
         if not isinstance(value, Constant):
             raise self.unsupported(
                 f"{what} must be known at compile time, but %{value.name} is computed from the inputs",
-                hint="Give the inputs that decide with --input-shape or --freeze NAME=VALUE, or make it a constant.",
+                hint="Give the inputs that decide with --input-shape or --freeze NAME=VALUE, make it a constant, or "
+                "let the model end before this node.",
             )
         return value.array
 

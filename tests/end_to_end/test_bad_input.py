@@ -300,7 +300,8 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
             [("x", FLOAT, [1])],
         ),
         "import: Squeeze: node 'y': axes must be known at compile time, but %a is computed from the inputs. "
-        "Give the inputs that decide with --input-shape or --freeze NAME=VALUE, or make it a constant.",
+        "Give the inputs that decide with --input-shape or --freeze NAME=VALUE, make it a constant, or let "
+        "the model end before this node.",
     ),
 }
 
