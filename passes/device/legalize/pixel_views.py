@@ -3,7 +3,7 @@ exact."""
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import islice, product
+from itertools import combinations, islice
 
 import numpy as np
 
@@ -27,6 +27,12 @@ CHAIN_LIMIT = 16
 
 BLOCKS_LIMIT = 64
 """So many blocks side by side are cut out of an image at most."""
+
+PIXELS_LIMIT = 16
+"""So many if they are single pixels, which take many short transfers."""
+
+LOOPS_LIMIT = 6
+"""So many loops over pixels are put into another order at most."""
 
 
 def _before(value: Value) -> Iterator[Op]:
@@ -95,7 +101,9 @@ def _view(found: Match) -> Value | None:
             continue
         found.ops, x = tuple(views), views[-1].inputs[0]
         # One loop over all: no pixel moves.
-        return _pixels_as(found, x, y) if len(order) < 2 else _blocks(found, x, y, order) or _phases(found, x, y, order)
+        if len(order) < 2:
+            return _pixels_as(found, x, y)
+        return _image_of_phases(found, x, y, order) or _swapped(found, x, y, order)
     return None
 
 
@@ -166,59 +174,57 @@ def _orders(chain: Sequence[Op], *, channels_last: bool = False) -> Iterator[tup
         yield x, order
 
 
-def _blocks(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value | None:
-    """In each image, blocks that stand side by side one below the other, as windows are cut out of it; or the reverse,
-    which is the same of rows of windows."""
-    *outer, (rows, _), (count, _), (run, _) = [(1, 0)] * (4 - len(order)) + order
-    channels, images = y.shape[1], outer[0][0] if len(outer) == 1 else 0
-    width = run // channels
-    shape = (images, count, rows, width, channels)
-    strides = row_major(shape)
-    is_known = order == joined_loops((shape[axis], strides[axis]) for axis in (0, 2, 1, 3, 4))
-    # Pixels that change places one by one stay.
-    if not is_known or count > BLOCKS_LIMIT or width < 2:
+def _swapped(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value | None:
+    """Any order of pixels, by exchanging neighbouring loops: parts of an image side by side become such one below the
+    other, as windows and grids are cut out of images, or the reverse."""
+    channels, ones = y.shape[1], (1,) * 4
+    swaps = _exchanges(order, channels) if len(order) <= LOOPS_LIMIT else None
+    if swaps is None:
         return None
-    image = _pixels_as(found, x, y.with_shape((images, channels, rows, count * width)))
-    begins = ((0, 0, 0, index * width) for index in range(count))
-    parts = [found.emit(Slice(begin, (images, channels, rows, width), (1,) * 4), image) for begin in begins]
-    return _pixels_as(found, found.emit(Concat(2), *parts), y)
+    for images, rows, count, run in swaps:
+        width = run // channels
+        image = _pixels_as(found, x, y.with_shape((images, channels, rows, count * width)))
+        if count <= rows:
+            part = (images, channels, rows, width)
+            parts = [found.emit(Slice((0, 0, 0, at * width), part, ones), image) for at in range(count)]
+            x = found.emit(Concat(2), *parts)
+        else:
+            part, block = (images, channels, 1, count * width), Reshape((images, channels, count, width))
+            parts = [found.emit(block, found.emit(Slice((0, 0, at, 0), part, ones), image)) for at in range(rows)]
+            x = found.emit(Concat(3), *parts)
+    return _pixels_as(found, x, y)
 
 
-def _phases(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value | None:
-    """Every so many rows and columns of an image, the phases behind each other, or an image made of such."""
-    is_spread = x.type.rank == 4 and x.type.shape[0] == 1
-    image = x.type if is_spread else y
-    if image.rank != 4 or image.shape[0] > 1:
+def _exchanges(order: list[Loop], channels: int) -> list[tuple[int, ...]] | None:
+    """The fewest exchanges of neighbouring loops after which all are one, with the fewest parts: what each of these
+    goes over, around and inside them elements that stay together; ``None`` if that takes too many parts."""
+    if len(order) < 2:
+        return []
+    ways = list[list[tuple[int, ...]]]()
+    for i, j, m in combinations(range(len(order)), 3):
+        loops = order[:i], order[i:j], order[j:m], order[m:]
+        after = joined_loops([*loops[0], *loops[2], *loops[1], *loops[3]])
+        extents = tuple(math.prod(extent for extent, _ in each) for each in loops)
+        limit = BLOCKS_LIMIT if extents[3] > channels else PIXELS_LIMIT
+        rest = _exchanges(after, channels) if len(after) < len(order) and min(extents[1:3]) <= limit else None
+        if rest is not None:
+            ways.append([extents, *rest])
+    return min(ways, key=lambda way: (len(way), sum(min(extents[1:3]) for extents in way)), default=None)
+
+
+def _image_of_phases(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value | None:
+    """An image of few phases behind each other, each every so many rows and columns of it."""
+    channels, ((step, _), _, (rows, _), (columns, _), *_) = y.shape[1], [*order, *[(0, 0)] * 4]
+    shape, strides = (step, step, rows, columns, channels), row_major((rows, step, columns, step, channels))
+    if order != [(shape[axis], strides[at]) for axis, at in enumerate((1, 3, 0, 2, 4))] or step**2 > PIXELS_LIMIT:
         return None
-    channels, height, width = image.shape[1:]
-    for step in range(2, min(height, width, STRIDE_LIMIT) + 1):
-        if height % step or width % step:
-            continue
-        rows, columns = height // step, width // step
-        shape = (step, step, rows, columns, channels) if is_spread else (rows, step, columns, step, channels)
-        perm, strides = (2, 0, 3, 1, 4) if is_spread else (1, 3, 0, 2, 4), row_major(shape)
-        if order == joined_loops((shape[axis], strides[axis]) for axis in perm):
-            return _phases_of_image(found, x, y, step) if is_spread else _image_of_phases(found, x, y, step)
-    return None
-
-
-def _phases_of_image(found: Match, x: Value, y: TensorType, step: int) -> Value:
-    channels, height, width = x.type.shape[1:]
-    phase, phases = (1, channels, height // step, width // step), list[Value]()
-    for at in product(range(step), repeat=2):
-        part = found.emit(Slice((0, 0, *at), phase, (1, 1, step, step)), x)
-        phases.append(found.emit(Reshape((1, channels, math.prod(phase[2:]), 1)), part))
-    return _pixels_as(found, found.emit(Concat(2), *phases), y)
-
-
-def _image_of_phases(found: Match, x: Value, y: TensorType, step: int) -> Value:
-    channels, height, width = y.shape[1:]
-    count, phases = height * width // step**2, list[Value]()
-    pixels = _pixels_as(found, x, y.with_shape((1, channels, height * width, 1)))
-    for index in range(step * step):
-        part = found.emit(Slice((0, 0, index * count, 0), (1, channels, count, 1), (1,) * 4), pixels)
-        phases.append(found.emit(Reshape((1, channels, height // step, width // step)), part))
-    return found.emit(DepthToSpace(step), found.emit(Concat(1), *phases))
+    pixels = _pixels_as(found, x, y.with_shape((1, channels, step**2 * rows * columns, 1)))
+    phases = list[Value]()
+    for index in range(step**2):
+        begin, extent = (0, 0, index * rows * columns, 0), (1, channels, rows * columns, 1)
+        part = found.emit(Slice(begin, extent, (1,) * 4), pixels)
+        phases.append(found.emit(Reshape((1, channels, rows, columns)), part))
+    return _pixels_as(found, found.emit(DepthToSpace(step), found.emit(Concat(1), *phases)), y)
 
 
 def _pixels_as_channels(found: Match[Reshape]) -> Value | None:
