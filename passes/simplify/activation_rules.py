@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...ir.core import Op, Value
+from ...ir.core import Op, Value, is_op
 from ...ir.op import Operator
 from ...ir.ops.activation import (
     Activation,
@@ -25,7 +25,9 @@ from ...ir.ops.activation import (
     Tanh,
 )
 from ...ir.ops.elementwise import Add, Div, Max, Min, Mul, Pow, Sub
+from ...ir.ops.movement import Slice
 from ...ir.ops.reduction import ReduceMax, ReduceSum
+from ...ir.ops.shape import Reshape
 from ...ir.ops.softmax import Softmax
 from ...ir.ops.unary import Erf, Exp, Reciprocal
 from ..pattern import Const, Match, Operand, OpPattern, Predicate, Rewrite, Rule, node, scalar
@@ -160,6 +162,20 @@ def _softmax(found: Match) -> Value | None:
     return found.emit(Softmax(total.axes[0]), found["x"])
 
 
+def _one_of_two(found: Match[Slice]) -> Value | None:
+    """One of two weights that a softmax makes is a sigmoid of how far their operands lie apart."""
+    cut, weights, x = found.root.operator, found.op("weights", Softmax), found["x"]
+    axis, y = weights.operator.axis, found.root.result.type
+    alone = (*x.type.shape[:axis], 1, *x.type.shape[axis + 1 :])
+    are_alone = all(is_op(user, Slice) and user.operator.extent == alone for user in weights.result.users)
+    if x.type.shape[axis] != 2 or not are_alone:
+        return None
+    shape, at = (*alone[:axis], *alone[axis + 1 :]), cut.begin[axis]
+    begins = ((*cut.begin[:axis], number, *cut.begin[axis + 1 :]) for number in (at, 1 - at))
+    this, other = (found.emit(Reshape(shape), found.emit(Slice(begin, alone, cut.step), x)) for begin in begins)
+    return found.emit(Reshape(y.shape), found.emit(Sigmoid(), found.emit(Sub(), this, other)))
+
+
 _EXPONENTIALS = node(Exp, node(Sub, "x", node(ReduceMax, "x", name="max")), single_use=False, name="exp")
 
 RULES: tuple[Rule, ...] = (
@@ -167,6 +183,7 @@ RULES: tuple[Rule, ...] = (
     *_sigmoid_family(),
     *_gelu_family(),
     Rule("softmax", node(Div, _EXPONENTIALS, node(ReduceSum, _EXPONENTIALS, name="sum")), _softmax),
+    Rule("one_of_two", node(Slice, node(Softmax, "x", name="weights", single_use=False), where=_is_float), _one_of_two),
     Rule("prelu_of_one_slope", node(PRelu, "x", Const("slopes"), where=_is_float), _one_slope),
     Rule(
         "times_reciprocal",

@@ -13,9 +13,12 @@ from ...ir.core import Constant, Op, Value, is_op
 from ...ir.ops.elementwise import Add, Div, Elementwise, Mul, Pow, Sub
 from ...ir.ops.indexing import Gather, ScatterND, from_front
 from ...ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose
-from ...ir.ops.reduction import ArgMax, Reduce, ReduceMax, ReduceMean, TopK
+from ...ir.ops.reduction import ArgMax, Reduce, ReduceMax, ReduceMean, ReduceSum, TopK
 from ...ir.ops.shape import BitCast, Cast, Expand, Reshape
 from ..pattern import Const, Match, OpPattern, Rule, node, on_quantized, operand_of_the_same_type, scalar
+
+_PARTS = 4
+"""So many are summed up one by one at most."""
 
 
 def _identity(name: str, pattern: OpPattern) -> Rule:
@@ -74,6 +77,48 @@ def _slice_of_concat(found: Match[Slice]) -> Value | None:
     x = found.emit(inner.operator, *parts) if len(parts) > 1 else parts[0]
     begin = (*cut.begin[:axis], cut.begin[axis] - start, *cut.begin[axis + 1 :])
     return found.emit(Slice(begin, cut.extent, cut.step), x)
+
+
+def _slice_of_reshape(found: Match[Slice]) -> Value | None:
+    """A part along a dimension that another one was taken apart into is a part of that one."""
+    cut, x, whole = found.root.operator, found["x"], found.root.inputs[0].type.shape
+    axes = [axis for axis, extent in enumerate(cut.extent) if extent != whole[axis]]
+    if len(axes) != 1 or cut.step[axes[0]] != 1 or not found.root.result.type.elements:
+        return None
+    before, unit = math.prod(whole[: axes[0]]), math.prod(whole[axes[0] + 1 :])
+    for axis, extent in enumerate(x.type.shape):
+        tail = math.prod(x.type.shape[axis + 1 :])
+        if math.prod(x.type.shape[:axis]) != before or extent < 2 or unit % tail:
+            continue
+        begin, shape = [0] * x.type.rank, [*x.type.shape]
+        begin[axis], shape[axis] = (number * unit // tail for number in (cut.begin[axes[0]], cut.extent[axes[0]]))
+        part = found.emit(Slice(tuple(begin), tuple(shape), (1,) * x.type.rank), x)
+        return found.emit(Reshape(cut.extent), part)
+    return None
+
+
+def _sum_of_parts(found: Match[ReduceSum]) -> Value | None:
+    """A sum along a dimension along which few maps were stacked, or into which channels were taken apart, perhaps with
+    weights, is one of these maps."""
+    axes, x, y = found.root.operator.axes, found["x"], found.root.result.type
+    factors = x.producer.inputs if is_op(x.producer, Mul) and len(x.uses) == 1 else [x]
+    is_known = any(is_op(value.producer, Concat, Reshape) for value in factors)
+    if {value.type.rank for value in (x, *factors)} != {5} or len(axes) != 1 or not is_known:
+        return None
+    if not 1 < x.type.shape[axes[0]] <= _PARTS:
+        return None
+    total: Value | None = None
+    for at in range(x.type.shape[axes[0]]):
+        parts = list[Value]()
+        for value in factors:
+            begin, shape = [0] * 5, [*value.type.shape]
+            begin[axes[0]], shape[axes[0]] = at if shape[axes[0]] > 1 else 0, 1
+            part = found.emit(Slice(tuple(begin), tuple(shape), (1,) * 5), value)
+            parts.append(found.emit(Reshape((*shape[: axes[0]], *shape[axes[0] + 1 :])), part))
+        part = found.emit(Mul(), *parts) if len(parts) > 1 else parts[0]
+        total = part if total is None else found.emit(Add(), total, part)
+    assert total is not None
+    return found.emit(Reshape(y.shape), total)
 
 
 def _gather_as_slice(found: Match[Gather]) -> Value | None:
@@ -289,6 +334,7 @@ RULES: tuple[Rule, ...] = (
         Rule("scatter_of_a_box", node(ScatterND, "x", Const("indices"), "updates"), _scatter_as_concat),
         Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
         Rule("slice_of_concat", node(Slice, node(Concat, name="inner", single_use=False)), _slice_of_concat),
+        Rule("slice_of_reshape", node(Slice, node(Reshape, "x", single_use=False)), _slice_of_reshape),
         Rule("concat_of_concat", node(Concat), _flatten_concat),
     ),
     Rule(
@@ -301,6 +347,7 @@ RULES: tuple[Rule, ...] = (
         node(Reduce, node(Transpose, "x", name="inner", single_use=False)),
         _reduce_before_transpose,
     ),
+    Rule("sum_of_parts", node(ReduceSum, "x"), _sum_of_parts),
     Rule("by_element_of_transpose", node(Elementwise), _by_element_before_transpose),
     Rule("movement_of_pad", node((Transpose, Reshape), node(Pad, "x", name="pad")), _before_pad),
     Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),

@@ -352,6 +352,36 @@ def test_the_best_element_alone_is_an_extreme_and_its_position(rng: np.random.Ge
     assert_same_meaning(before, module, rng)
 
 
+@pytest.mark.parametrize("parts", ["stacked", "taken apart"])
+def test_maps_that_weights_of_two_choose_between_are_a_sum(parts: str, rng: np.random.Generator) -> None:
+    """As selective kernels and split attention have them: a softmax over two maps, which are added up."""
+    joined = "%p = reshape(%x) {shape=[1, 2, 3, 4, 4]} : f32[1,2,3,4,4]"
+    if parts == "stacked":
+        joined = """%s0 = slice(%x) {begin=[0, 0, 0, 0], extent=[1, 3, 4, 4], step=[1, 1, 1, 1]} : f32[1,3,4,4]
+          %s1 = slice(%x) {begin=[0, 3, 0, 0], extent=[1, 3, 4, 4], step=[1, 1, 1, 1]} : f32[1,3,4,4]
+          %u0 = reshape(%s0) {shape=[1, 1, 3, 4, 4]} : f32[1,1,3,4,4]
+          %u1 = reshape(%s1) {shape=[1, 1, 3, 4, 4]} : f32[1,1,3,4,4]
+          %p = concat(%u0, %u1) {axis=1} : f32[1,2,3,4,4]"""
+    module = parse(
+        f"""
+        func @main(%x: f32[1,6,4,4], %w: f32[1,6,1,1]) -> (%y: f32[1,3,4,4], %z: f32[1,1,3,4,4]) {{
+          {joined}
+          %a = reshape(%w) {{shape=[1, 2, 3, 1, 1]}} : f32[1,2,3,1,1]
+          %b = softmax(%a) {{axis=1}} : f32[1,2,3,1,1]
+          %m = mul(%p, %b) : f32[1,2,3,4,4]
+          %y = reduce_sum(%m) {{axes=[1], keepdims=false}} : f32[1,3,4,4]
+          %z = reduce_sum(%p) {{axes=[1], keepdims=true}} : f32[1,1,3,4,4]
+          return %y, %z
+        }}"""
+    )
+    after = clone(module)
+    run_pass("canonicalize", after)
+    assert_same_meaning(module, after, rng)
+    names = [op.name for op in after.ops]
+    assert {"softmax", "reduce_sum", "concat"}.isdisjoint(names)
+    assert (names.count("sigmoid"), names.count("add"), names.count("reshape")) == (2, 2, 1)
+
+
 def test_neighbours_that_move_merge(rng: np.random.Generator) -> None:
     assert_rewrites(
         "canonicalize",

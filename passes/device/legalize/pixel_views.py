@@ -117,10 +117,8 @@ def _last_view(found: Match) -> Value | None:
 
 def _exchange(found: Match) -> Value | None:
     y, chain = found.root.result, [*islice(_before(found.root.result), CHAIN_LIMIT)]
-    pixels, ends = y.type.shape[1], (chain[-1].inputs[0].producer, *y.users)
-    # The host reads and writes elements in any order.
-    is_on_host = y.is_returned or any(op is None or is_op(op, Quantize, Dequantize) for op in ends)
-    if is_on_host or any(map(exchanges, chain)):
+    pixels = y.type.shape[1]
+    if _is_for_host(chain) or any(map(exchanges, chain)):
         return None
     for count, (x, order) in reversed([*enumerate(_orders(chain), 1)]):
         channels = x.type.shape[1] if x.type.rank in MAP_RANKS else 0
@@ -135,6 +133,15 @@ def _exchange(found: Match) -> Value | None:
         x = _pixels_as(found, x, x.type.with_shape((images, channels, pixels, 1)))
         return _pixels_as(found, found.emit(Transpose((0, 2, 1, 3)), x), y.type)
     return None
+
+
+def _is_for_host(chain: Sequence[Op]) -> bool:
+    """Whether the host makes or reads what some views are of or make, the last one first: it does so in any order. Of
+    what is viewed again nobody knows yet."""
+    y = chain[0].result
+    ends = chain[-1].inputs[0].producer, *y.users
+    is_on_host = y.is_returned or any(op is None or is_op(op, Quantize, Dequantize) for op in ends)
+    return is_on_host or any(is_op(user, *VIEWS) for user in y.users)
 
 
 def _moves_no_byte(view: Op) -> bool:
@@ -178,13 +185,13 @@ def _swapped(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value 
     """Any order of pixels, by exchanging neighbouring loops: parts of an image side by side become such one below the
     other, as windows and grids are cut out of images, or the reverse."""
     channels, ones = y.shape[1], (1,) * 4
-    swaps = _exchanges(order, channels) if len(order) <= LOOPS_LIMIT else None
-    if swaps is None:
+    swaps = exchanges_of(order, channels) if len(order) <= LOOPS_LIMIT else None
+    if swaps is None or (any(run == channels for *_, run in swaps) and _is_for_host(found.ops)):
         return None
     for images, rows, count, run in swaps:
         width = run // channels
         image = _pixels_as(found, x, y.with_shape((images, channels, rows, count * width)))
-        if count <= rows:
+        if _parts(rows, count) == count:
             part = (images, channels, rows, width)
             parts = [found.emit(Slice((0, 0, 0, at * width), part, ones), image) for at in range(count)]
             x = found.emit(Concat(2), *parts)
@@ -195,7 +202,12 @@ def _swapped(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value 
     return _pixels_as(found, x, y)
 
 
-def _exchanges(order: list[Loop], channels: int) -> list[tuple[int, ...]] | None:
+def _parts(rows: int, count: int) -> int:
+    """Into how many parts an image is cut: columns take fewer cycles than rows."""
+    return count if count <= 2 * rows else rows
+
+
+def exchanges_of(order: list[Loop], channels: int) -> list[tuple[int, ...]] | None:
     """The fewest exchanges of neighbouring loops after which all are one, with the fewest parts: what each of these
     goes over, around and inside them elements that stay together; ``None`` if that takes too many parts."""
     if len(order) < 2:
@@ -206,10 +218,10 @@ def _exchanges(order: list[Loop], channels: int) -> list[tuple[int, ...]] | None
         after = joined_loops([*loops[0], *loops[2], *loops[1], *loops[3]])
         extents = tuple(math.prod(extent for extent, _ in each) for each in loops)
         limit = BLOCKS_LIMIT if extents[3] > channels else PIXELS_LIMIT
-        rest = _exchanges(after, channels) if len(after) < len(order) and min(extents[1:3]) <= limit else None
+        rest = exchanges_of(after, channels) if len(after) < len(order) and _parts(*extents[1:3]) <= limit else None
         if rest is not None:
             ways.append([extents, *rest])
-    return min(ways, key=lambda way: (len(way), sum(min(extents[1:3]) for extents in way)), default=None)
+    return min(ways, key=lambda way: (len(way), sum(_parts(*extents[1:3]) for extents in way)), default=None)
 
 
 def _image_of_phases(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value | None:
