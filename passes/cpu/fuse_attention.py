@@ -158,22 +158,29 @@ def _attention(found: Match[MatMul]) -> Value | None:
         return None
     rows, keys, width = scores.product.operator.extents(*(value.type for value in scores.product.inputs[:2]))
     depth, scale = y.shape[-2 if is_second else -1], scores.scale
-    sides = [(scores.product.inputs[0], scores.product.operator.transpose_a)]
-    sides += [(scores.product.inputs[1], not scores.product.operator.transpose_b)]
-    sides += [(value, is_turned)]
+    level = scores.product.result.type.shape[:-2]
+    sides = [(scores.product.inputs[0], scores.product.operator.transpose_a, level)]
+    sides += [(scores.product.inputs[1], not scores.product.operator.transpose_b, level)]
+    sides += [(value, is_turned, y.shape[:-2])]
     elements = math.prod(scores.shape[:-2])
-    if any(math.prod(value.type.shape[:-2]) != elements for value, _ in sides):
-        return None
+    # Keys and values of one head may be for the queries of all: known matrices are none.
+    for value, _, level in sides:
+        is_shared = math.prod(value.type.shape[:-2]) != elements
+        if math.prod(level) != elements or (is_shared and isinstance(value, Constant)):
+            return None
     for index in range(2):
         base, factor = factored(sides[index][0])
-        sides[index], scale = (base, sides[index][1]), scale * factor
+        sides[index], scale = (base, *sides[index][1:]), scale * factor
     added = [(_added(found, mask), level) for mask, level in scores.masks]
     causal = [mask for mask, _ in added if _is_causal(mask, rows, keys)]
     masks = [_at(found, mask, level, scores.shape) for mask, level in added if mask not in causal]
-    batch, views = _batch(sides, scores.shape[:-2], ((rows, width), (keys, width), (keys, depth)))
+    viewed = _batch(sides, scores.shape[:-2], ((rows, width), (keys, width), (keys, depth)))
+    if viewed is None:
+        return None
+    batch, views = viewed
     if views[0].strides[-1] != 1:
         # Queries are read in vectors.
-        query, is_turned = sides[0]
+        query, is_turned, _ = sides[0]
         query = found.emit(Transpose(exchanged(query)), query) if is_turned else query
         views[0] = View(query, 0, row_major((*batch, rows, width)))
     mask, mask_view = _mask(found, masks, scores.shape, (*batch, rows, keys))
@@ -244,28 +251,43 @@ def _real(found: Match, value: Value) -> Value:
 
 
 def _batch(
-    sides: Sequence[tuple[Value, bool]], batch: tuple[int, ...], matrices: Sequence[tuple[int, int]]
-) -> tuple[tuple[int, ...], list[View]]:
-    """The batch dimensions under which least has to be copied, and the views of the operands under them."""
+    sides: Sequence[tuple[Value, bool, tuple[int, ...]]], batch: tuple[int, ...], matrices: Sequence[tuple[int, int]]
+) -> tuple[tuple[int, ...], list[View]] | None:
+    """The batch dimensions under which least has to be copied, and the views of the operands under them; ``None`` if
+    operands that are shared have none.
 
-    def views(batch: tuple[int, ...]) -> list[View]:
+    Args:
+        sides: operands, whether their matrices are transposed, and the batch dimensions of the product that reads them.
+        batch: that of scores.
+        matrices: rows and columns of each.
+    """
+
+    def views(batch: tuple[int, ...]) -> list[View] | None:
         found = []
-        for (value, is_turned), (rows, columns) in zip(sides, matrices, strict=True):
-            seen = view_of(value, (*batch, *((columns, rows) if is_turned else (rows, columns))))
+        for (value, is_turned, level), matrix in zip(sides, matrices, strict=True):
+            matrix = matrix[::-1] if is_turned else matrix
+            seen = _view(value, (*level, *matrix), (*batch, *matrix))
+            if seen is None:
+                return None
             found.append(replace(seen, strides=(*seen.strides[:-2], *seen.strides[:-3:-1])) if is_turned else seen)
         return found
 
     # Where keys are repeated for groups of queries, the dimensions before the groups were joined with others.
-    makers = (value.producer for value, _ in sides)
+    makers = (value.producer for value, *_ in sides)
     producers = (op.inputs[0].producer if is_op(op, Dequantize) else op for op in makers)
     inner = (op.inputs[0].type.shape[:-2] for op in producers if is_op(op, Reshape))
     candidates = [batch, *(shape for shape in inner if math.prod(shape) == math.prod(batch))]
+    seen = [(each, found) for each in candidates if (found := views(each)) is not None]
+    return min(seen, key=lambda each: sum(view.value.type.elements for view in each[1]), default=None)
 
-    def copied(batch: tuple[int, ...]) -> int:
-        return sum(seen.value.type.elements for seen in views(batch))
 
-    best = min(candidates, key=copied)
-    return best, views(best)
+def _view(value: Value, level: tuple[int, ...], shape: tuple[int, ...]) -> View | None:
+    """A value that may be repeated in ``level``, in as many elements of another shape."""
+    if value.type.elements == math.prod(shape):
+        return view_of(value, shape)
+    seen = view_of(value, value.type.shape)
+    strides = regrouped(level, broadcast(value.type.shape, seen.strides, level), shape)
+    return replace(seen, strides=strides) if strides is not None else None
 
 
 def _at(found: Match, mask: Value, level: tuple[int, ...], shape: tuple[int, ...]) -> Value:

