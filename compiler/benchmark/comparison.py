@@ -181,6 +181,9 @@ def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
     of classes are not compared, and maps from these to numbers as the numbers, sorted.
     """
     worst = 0.0
+    # What a sequence holds are outputs of their own here.
+    items = {name: other for name, other in found.items() if isinstance(other, list)}
+    found = {**found, **{f"{name}.{at}": item for name, other in items.items() for at, item in enumerate(other)}}
     for number, (name, array) in enumerate(expected.items()):
         other = found.get(name, found.get(f"#{number}"))
         if isinstance(other, list) and other and isinstance(other[0], Mapping):

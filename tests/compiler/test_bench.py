@@ -220,6 +220,7 @@ def test_difference() -> None:
     classes = {"label": np.asarray([1]), "p": np.asarray([[0.75, 0.25]])}
     named = {"label": np.asarray(["no"], object), "p": [{"no": 0.25, "yes": 0.75}]}
     assert difference(named, classes) == 0
+    assert difference({"s": [np.asarray([1.0]), np.asarray([2.0])]}, {"s.1": np.asarray([2.0])}) == 0
     assert difference(named | {"p": [{"no": 0.5, "yes": 0.5}]}, classes) > 0.1
 
 

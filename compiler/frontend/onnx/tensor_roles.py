@@ -121,7 +121,10 @@ def add_outputs(model: ModelProto, names: Sequence[str]) -> None:
 def _declaration(info: onnx.ValueInfoProto) -> Declaration:
     if info.type.WhichOneof("value") == "sequence_type" and info.type.sequence_type.elem_type.HasField("map_type"):
         return Declaration(info.name, DType.F32, ())  # what is imported as a column for each class
-    tensor = info.type.tensor_type  # of which names of classes are imported as their numbers
+    is_sequence = info.type.WhichOneof("value") == "sequence_type"
+    tensor = (
+        info.type.sequence_type.elem_type if is_sequence else info.type
+    ).tensor_type  # of which names of classes are imported as their numbers
     dtype = DType.I64 if tensor.elem_type == onnx.TensorProto.STRING else element_type(tensor.elem_type, info.name)
     return Declaration(info.name, dtype, extents(tensor))
 

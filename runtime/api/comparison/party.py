@@ -270,12 +270,12 @@ class OnnxruntimeParty(Party):
             self._session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
         except Exception as error:
             raise TilewrightError(f"onnxruntime refuses {path!r}: {error}", stage="compare") from None
-        # Text and sequences are no numbers that lie near others or far.
+        # Text is no number that lies near others or far.
         types = {each.name: each.type for each in self._session.get_outputs()}
-        numbers = {name for name, type in types.items() if type.startswith("tensor(") and type != "tensor(string)"}
+        numbers = {name for name, type in types.items() if "tensor(" in type and "string" not in type}
         self._tensors = [each for each in tensors if each.name in numbers]
         self.outputs = [name for name in outputs if name in numbers]
-        self.values = [*map(_value_of, self._tensors)]
+        self.values = [_value_of(each) for each in self._tensors if types[each.name].startswith("tensor(")]
 
     def get_inputs(self) -> list[NodeArg]:
         return [NodeArg(each.name, each.type, [*each.shape]) for each in self._session.get_inputs()]
@@ -286,8 +286,19 @@ class OnnxruntimeParty(Party):
             arrays = self._session.run(names, dict(feeds))
         except Exception as error:
             raise TilewrightError(f"onnxruntime cannot run {self.label!r}: {error}", stage="compare") from None
-        pairs = zip(self._tensors, arrays, strict=True)
-        return {tensor.name: tensor.real(array) for tensor, array in pairs if isinstance(array, np.ndarray)}
+        pairs = [*zip(self._tensors, arrays, strict=True)]
+        found = {tensor.name: tensor.real(array) for tensor, array in pairs if isinstance(array, np.ndarray)}
+        for tensor, items in pairs:
+            if isinstance(items, list):
+                # What a sequence holds are tensors of their own here, as many as a run gives.
+                parts = {f"{tensor.name}.{at}": np.asarray(item) for at, item in enumerate(items)}
+                known = {value.name for value in self.values}
+                self.values += [replace(_value_of(tensor), name=name) for name in parts if name not in known]
+                if tensor.name in self.outputs:
+                    place = self.outputs.index(tensor.name)
+                    self.outputs[place : place + 1] = parts
+                found |= parts
+        return found
 
     def close(self) -> None:
         del self._session

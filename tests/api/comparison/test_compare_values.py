@@ -19,8 +19,10 @@ from onnx import TensorProto, helper
 import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.frontend.onnx.importer import IMPORTS, Importer, Node
+from tilewright.compiler.frontend.onnx.tensor_roles import tensor_roles
 from tilewright.errors import UsageError
 from tilewright.ir.ops.elementwise import Add
+from tilewright.ir.types import DType
 from tilewright.runtime.api.comparison.comparison import read_samples
 from tilewright.runtime.api.comparison.every_layer import first_difference
 from tilewright.runtime.api.comparison.measures import Result, Row, compare_values
@@ -108,6 +110,24 @@ def test_a_model_is_itself_in_onnxruntime(folder: Path) -> None:
     assert [row.name for row in found.rows] == ["c1", "r1", "c2", "s", "flat", "y"]
     assert all(row.sqnr > 100 for row in found.rows)
     assert found.only_reference == found.only_network == []
+
+
+def test_what_a_sequence_holds_are_values_of_their_own(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("SplitToSequence", ["y", "n"], ["s"], axis=1)]
+    inputs = [("x", TensorProto.FLOAT, [1, 4])]
+    model = graph_model(nodes, inputs, ["s", "y"], {"n": np.asarray(2, np.int64)})
+    declared = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, [1, 2]))
+    model.graph.output[0].type.CopyFrom(declared)
+    assert [each.dtype for each in tensor_roles(model).outputs] == [DType.F32, DType.F32]
+    party = open_party(f"onnxruntime:{write_model(tmp_path / 's.onnx', model)}")
+    for _ in range(2):
+        found = party.run({"x": np.arange(4, dtype=np.float32).reshape(1, 4)})
+        assert {name: array.tolist() for name, array in found.items() if name != "y"} == {
+            "s.0": [[0, 1]],
+            "s.1": [[2, 3]],
+        }
+        assert (party.outputs, [value.name for value in party.values]) == (["s.0", "s.1", "y"], ["y", "s.0", "s.1"])
 
 
 def test_integers_in_onnxruntime_are_ours(folder: Path) -> None:
