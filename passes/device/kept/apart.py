@@ -18,7 +18,7 @@ from ....ir.feature_map import convolution_maps, is_block_by_block, is_product, 
 from ....ir.ops.convolution import Conv
 from ....ir.quantized import is_wide
 from ....runtime.machines.banks import depthwise_conflicts
-from ....runtime.machines.cost import bank_waits, depthwise_steps, in_turn
+from ....runtime.machines.cost import bank_waits, depthwise_steps, in_turn, passes
 from ....runtime.machines.machine import CHANNEL_BLOCK, Machine
 from ..boxes import Span, lanes_of, pieces, tile_annotation
 from ..fused_pairs import fused_convolution, fused_user
@@ -90,8 +90,9 @@ class _Windows:
         share = Share(clusters, SPLIT.get(op))
         self._pixels, self.blocks = share.pixels(target), share.blocks(target.blocks)
         self._products = sum_products(op)
+        self._unused = target.padded_channels - target.channels if self.blocks == target.blocks else 0
         images, height, width = self._pixels
-        steps = depthwise_steps(machine, height * width, self.blocks * CHANNEL_BLOCK, self._products)
+        steps = depthwise_steps(machine, height * width, self.blocks * CHANNEL_BLOCK - self._unused, self._products)
         self.least = images * int(steps)
 
     def cycles(self, blocks: int, channels: int, further: int = 0) -> int:
@@ -109,13 +110,17 @@ class _Windows:
         images, height, width = self._pixels
         areas = [*product(_sizes(height, rows), _sizes(width, columns))]
         found = 0
+        # Of several clusters, and of several slices, most have no channels that there are not.
+        unused = self._unused if blocks >= self.blocks else 0
         for some, count in _sizes(self.blocks, blocks):
-            groups = some * -(-CHANNEL_BLOCK // machine.output_lanes)
-            lanes, sums = machine.pixel_lanes, (some, groups, self._products)
-            waits = depthwise_conflicts(machine, lanes, columns, *distances, window.kernel, *sums)
+            made = [
+                (lanes, depthwise_conflicts(machine, lanes, columns, *distances, window.kernel, *of, self._products))
+                for lanes, *of in passes(machine, some, unused)
+            ]
             for (high, n), (wide, m) in areas:
-                steps = depthwise_steps(machine, high * wide, some * CHANNEL_BLOCK, self._products)
-                once = in_turn(machine.timing.mac_setup, steps + bank_waits(high, wide, waits, lanes))
+                steps = depthwise_steps(machine, high * wide, some * CHANNEL_BLOCK - unused, self._products)
+                waits = sum(bank_waits(high, wide, each, lanes) for lanes, each in made)
+                once = in_turn(machine.timing.mac_setup, steps + waits)
                 found += int(images * count * n * m * once)
         return found
 
