@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,23 +24,6 @@ COMPILER = f"{MISSING}Install Tilewright with its extra 'compiler': pip install 
 PICTURES = f"{MISSING}Install Tilewright with its extra 'pictures': pip install 'tilewright[pictures]'".format("Pillow")
 ONNX = COMPILER.format("onnx")
 
-NAMED: list[tuple[list[str], int, str]] = [
-    (["compile", "m.onnx"], 1, f"`tilewright compile` {ONNX}"),
-    (["export", "m.onnx", "-o", "n.onnx"], 1, f"`tilewright export` {ONNX}"),
-    (["compile"], 2, "Missing argument 'MODEL'. See `tilewright compile --help`."),
-    (
-        ["opt", "a.tw", "--pases", "fuse"],
-        2,
-        "No such option: --pases. Did you mean '--passes' or '--time-passes'? See `tilewright opt --help`.",
-    ),
-    (["inspect", "m.onnx"], 1, f"inspect of a model {ONNX}"),
-    (["inspect", "--supported-ops"], 1, f"inspect --supported-ops {ONNX}"),
-    (["exprt"], 2, "No such command 'exprt'. Did you mean 'export' or 'report'? See `tilewright --help`."),
-    (["--verzion"], 2, "No such option '--verzion'. Did you mean '--version'? See `tilewright --help`."),
-    (["xyz"], 2, "No such command 'xyz'. See `tilewright --help`."),
-]
-"""Commands, their exit code and what they say."""
-
 
 def alone(*words: str, missing: Iterable[str] = EXTRAS) -> subprocess.CompletedProcess[str]:
     """The command in a process that cannot import what the compiler needs, or some of it."""
@@ -56,34 +37,6 @@ def shown(*words: str) -> str:
     done = alone(*words)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
-
-
-IN_FORKS = """
-import json, os, sys, tempfile
-from tilewright.__main__ import main
-found = []
-for words in json.load(sys.stdin):
-    outputs = tempfile.TemporaryFile(), tempfile.TemporaryFile()
-    if not os.fork():
-        for output, standard in zip(outputs, (1, 2)):
-            os.dup2(output.fileno(), standard)
-        sys.exit(main(words))
-    _, status = os.wait()
-    texts = [output.seek(0) or output.read().decode() for output in outputs]
-    found.append((os.waitstatus_to_exitcode(status), *texts))
-print(json.dumps(found))
-"""
-
-
-@cache
-def in_forks() -> dict[tuple[str, ...], tuple[int, str, str]]:
-    """Exit code and outputs of commands that import little: each in a fork of one process as `alone` makes them, which
-    has imported numpy and the frame of all commands."""
-    commands = [*((name, "--help") for name in COMMANDS), *map(tuple, (words for words, _, _ in NAMED))]
-    program = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS}))\nimport numpy\n{IN_FORKS}"
-    words = [sys.executable, "-c", program]
-    done = subprocess.run(words, input=json.dumps(commands), capture_output=True, text=True, timeout=120, check=True)
-    return {key: (code, out, error) for key, (code, out, error) in zip(commands, json.loads(done.stdout), strict=True)}
 
 
 def test_the_version() -> None:
@@ -127,8 +80,7 @@ def test_what_is_compiled_here_runs_here(target: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command(command: str) -> None:
-    code, text, error = in_forks()[command, "--help"]
-    assert (code, error) == (0, "")
+    text = shown(command, "--help")
     assert text.startswith(f"Usage: tilewright {command} [OPTIONS]")
     assert "\n\nExamples:\n" in text
     assert "\nOptions:\n" in text
@@ -157,10 +109,27 @@ def test_simulate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"), NAMED, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+    ("words", "code", "message"),
+    [
+        (["compile", "m.onnx"], 1, f"`tilewright compile` {ONNX}"),
+        (["export", "m.onnx", "-o", "n.onnx"], 1, f"`tilewright export` {ONNX}"),
+        (["compile"], 2, "Missing argument 'MODEL'. See `tilewright compile --help`."),
+        (
+            ["opt", "a.tw", "--pases", "fuse"],
+            2,
+            "No such option: --pases. Did you mean '--passes' or '--time-passes'? See `tilewright opt --help`.",
+        ),
+        (["inspect", "m.onnx"], 1, f"inspect of a model {ONNX}"),
+        (["inspect", "--supported-ops"], 1, f"inspect --supported-ops {ONNX}"),
+        (["exprt"], 2, "No such command 'exprt'. Did you mean 'export' or 'report'? See `tilewright --help`."),
+        (["--verzion"], 2, "No such option '--verzion'. Did you mean '--version'? See `tilewright --help`."),
+        (["xyz"], 2, "No such command 'xyz'. See `tilewright --help`."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_is_missing_is_named(words: list[str], code: int, message: str) -> None:
-    assert in_forks()[tuple(words)] == (code, "", f"error: {message}\n")
+    done = alone(*words)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", f"error: {message}\n")
 
 
 @pytest.mark.parametrize("package", ["onnx", "llvmlite", "networkx"])
