@@ -79,6 +79,13 @@ def _slice_of_concat(found: Match[Slice]) -> Value | None:
     return found.emit(Slice(begin, cut.extent, cut.step), x)
 
 
+def _repeated_element(found: Match[Tile]) -> Value | None:
+    """What repeats dimensions of extent 1 is no matter of where one copy ends."""
+    before, after = found["x"].type.shape, found.root.result.type.shape
+    is_known = all(after) and all(extent in (1, whole) for extent, whole in zip(before, after, strict=True))
+    return found.emit(Expand(after), found["x"]) if is_known else None
+
+
 def _slice_of_reshape(found: Match[Slice]) -> Value | None:
     """A part along a dimension that another one was taken apart into is a part of that one."""
     cut, x, whole = found.root.operator, found["x"], found.root.inputs[0].type.shape
@@ -339,6 +346,7 @@ RULES: tuple[Rule, ...] = (
         Rule("scatter_of_a_box", node(ScatterND, "x", Const("indices"), "updates"), _scatter_as_concat),
         Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
         Rule("slice_of_concat", node(Slice, node(Concat, name="inner", single_use=False)), _slice_of_concat),
+        Rule("repeated_element", node(Tile, "x"), _repeated_element),
         Rule("slice_of_reshape", node(Slice, node(Reshape, "x", single_use=False)), _slice_of_reshape),
         Rule("concat_of_concat", node(Concat), _flatten_concat),
     ),

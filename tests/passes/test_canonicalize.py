@@ -384,6 +384,18 @@ def test_maps_that_weights_of_two_choose_between_are_a_sum(parts: str, rng: np.r
     assert (names.count("sigmoid"), names.count("add"), names.count("reshape")) == (2, 2, 1)
 
 
+def test_what_repeats_single_elements_is_an_expansion(rng: np.random.Generator) -> None:
+    """As queries that all windows have in common, of which attention makes a view."""
+    text = """
+        func @main(%x: f32[1,3,1]) -> (%y: f32[2,3,4], %z: f32[2,6,4]) {{
+          %y = {} : f32[2,3,4]
+          %z = tile(%x) {{repeats=[2, 2, 4]}} : f32[2,6,4]
+          return %y, %z
+        }}"""
+    after = text.format("expand(%x) {shape=[2, 3, 4]}")
+    assert_rewrites("canonicalize", text.format("tile(%x) {repeats=[2, 1, 4]}"), after, rng)
+
+
 def test_neighbours_that_move_merge(rng: np.random.Generator) -> None:
     assert_rewrites(
         "canonicalize",
