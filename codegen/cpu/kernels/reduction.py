@@ -278,7 +278,9 @@ class Best(Extreme):
         lanes = b.target.lanes
         index = vector_constant(I32.of(lanes), [str(lane if self.is_row else 0) for lane in range(lanes)])
         lowest = _lowest((F32 if self.takes_floats else I32).of(lanes))
-        return [*[lowest] * self.count, *[zero(index.type)] * self.count, index]
+        # A lane of a row holds as many as it sees, at most.
+        count = min(self.count, -(-self.reduced[-1][0] // lanes)) if self.is_row else self.count
+        return [*[lowest] * count, *[zero(index.type)] * count, index]
 
     @property
     def takes_floats(self) -> bool:
@@ -296,7 +298,7 @@ class Best(Extreme):
         return b.select(b.compare("uno", value, value), constant(bits.type, -_BEYOND if is_worst else _BEYOND), key)
 
     def step(self, b: FunctionBuilder, value: Register, state: Registers) -> list[Register]:
-        keys, found, index = state[: self.count], state[self.count : -1], state[-1]
+        keys, found, index = state[: len(state) // 2], state[len(state) // 2 : -1], state[-1]
         relation = "ugt" if self.takes_floats else "sge" if self.is_last else "sgt"
         is_better = [b.compare(relation, value, key) for key in keys]
         if self.takes_floats:
@@ -311,7 +313,7 @@ class Best(Extreme):
             ]
 
         following = b.binary("add", index, constant(index.type, index.type.lanes if self.is_row else 1))
-        if self.count == 1 and not self.is_row:
+        if len(keys) == 1 and not self.is_row:
             return [*inserted(), following]
         # Hardly any is among the best, but of a few in a column.
         type = is_better[-1].type
@@ -319,7 +321,7 @@ class Best(Extreme):
         return [*b.if_(some, inserted, lambda: state[:-1]), following]
 
     def keep_row(self, b: FunctionBuilder, state: Registers, x: Register, unit: Register) -> None:
-        pointers, keys, found = self.bind(b), list(state[: self.count]), list(state[self.count : -1])
+        pointers, keys, found = self.bind(b), list(state[: len(state) // 2]), list(state[len(state) // 2 : -1])
         keys = [self._key(b, key) for key in keys] if self.takes_floats else keys
         suffix, lanes = keys[0].type.suffix, keys[0].type.lanes
         for place in range(self.count):
@@ -330,7 +332,10 @@ class Best(Extreme):
             first = b.intrinsic(f"llvm.vector.reduce.{'smax' if self.is_last else 'smin'}.{suffix}", I32, [places])
             is_taken = b.compare("eq", places, b.splat(first, lanes))
             for own in (keys, found):
-                own[:] = [b.select(is_taken, *pair) for pair in zip(own[1:], own[:-1], strict=True)] or own
+                # Behind the last there is none.
+                behind = [*own[1:], _lowest(own[0].type)]
+                own[:] = [b.select(is_taken, *pair) for pair in zip(behind, own, strict=True)]
+                del own[max(1, self.count - place - 1) :]
             index, here = b.convert("zext", first, I64), b.add(b.multiply(unit, self.count), place)
             b.store(index, b.at(pointers["indices"], b.multiply(here, 8)))
             if not self.positions_alone:
@@ -351,7 +356,7 @@ class Best(Extreme):
                 b.store_masked(values, b.at(pointers["y"], b.multiply(here, 4)), mask)
 
 
-def _dimensions(shape: Sequence[int], axes: Sequence[int]) -> tuple[Dimensions, Dimensions]:
+def dimensions_of(shape: Sequence[int], axes: Sequence[int]) -> tuple[Dimensions, Dimensions]:
     kept, reduced = kept_and_reduced(shape, axes)
     return tuple(zip(*kept, strict=True)), tuple(zip(*reduced, strict=True))
 
@@ -366,7 +371,7 @@ def reduction(op: Op[Reduce | GlobalPool], target: TargetDescription) -> Kernel:
 def along(op: Op[Reduce | GlobalPool | Pool], axes: Sequence[int], target: TargetDescription) -> Kernel:
     """The sum, mean or extreme of each row of all elements along ``axes``, as a pool's windows may be."""
     operator, shape = op.operator, op.inputs[0].type.shape
-    dimensions = _dimensions(shape, axes)
+    dimensions = dimensions_of(shape, axes)
     if isinstance(operator, ReduceMax | ReduceMin | GlobalMaxPool | MaxPool):
         return Extreme(*dimensions, isinstance(operator, ReduceMin)).kernel(target)
     count = 1 if isinstance(operator, ReduceSum) else math.prod(shape[axis] for axis in axes)
@@ -380,7 +385,7 @@ def best(op: Op[ArgExtreme | TopK], target: TargetDescription) -> Kernel | None:
     count = operator.k if isinstance(operator, TopK) else 1
     if type.dtype is not DType.F32 or not 0 < count <= _FEW_BEST or type.shape[operator.axis] >= 2**31:
         return None
-    dimensions = _dimensions(type.shape, (operator.axis,))
+    dimensions = dimensions_of(type.shape, (operator.axis,))
     if isinstance(operator, TopK):
         return Best(*dimensions, not operator.largest, count).kernel(target)
     is_smallest, is_last = not isinstance(operator, ArgMax), operator.select_last_index

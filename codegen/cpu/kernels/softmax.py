@@ -1,11 +1,13 @@
-"""Softmax and its logarithm on vectors, along any dimension of row-major tensors of single precision."""
+"""Softmax, its logarithm and that of its divisor on vectors, along dimensions of row-major tensors of floats."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
+from typing import ClassVar
 
 from ....ir.core import Op
+from ....ir.ops.reduction import ReduceLogSumExp
 from ....ir.ops.softmax import LogSoftmax, Softmax
 from ..kernel import Kernel, lowers
 from ..llvm import vector_math as vm
@@ -15,9 +17,13 @@ from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, constant, mask_constant, partial_mask, zero
 from ..spec import KernelSpec
 from ..tensors import is_float, is_plain
+from .reduction import Reduction, dimensions_of
 
 LEAST_LANES = 8
 """Of vectors that are half a register: as many columns take half the time in them."""
+
+_LARGEST = 3.4028234663852886e38
+"""Of all numbers."""
 
 SHORT_ROW = 8
 """Of rows with fewer elements several are computed at once."""
@@ -136,3 +142,39 @@ def softmax(op: Op[Softmax | LogSoftmax], target: TargetDescription) -> Kernel |
     length, inner = shape[operator.axis], math.prod(shape[operator.axis + 1 :])
     outer = math.prod(shape[: operator.axis])
     return VectorSoftmax(outer, length, inner, isinstance(operator, LogSoftmax)).kernel(target)
+
+
+@dataclass(frozen=True)
+class LogSumExp(Reduction):
+    """The logarithm of the sum of exponentials, which are told as multiples of that of the largest so far."""
+
+    IS_EXTREME: ClassVar[bool] = True
+
+    def start(self, b: FunctionBuilder) -> list[Register]:
+        return [constant(F32.of(b.target.lanes), -math.inf), zero(F32.of(b.target.lanes))]
+
+    def step(self, b: FunctionBuilder, value: Register, state: Registers) -> list[Register]:
+        return self.join(b, state, (value, constant(value.type, 1)))
+
+    def join(self, b: FunctionBuilder, one: Registers, other: Registers) -> list[Register]:
+        top = b.larger(other[0], one[0])
+        multiples = (b.binary("fmul", total, self._multiple(b, best, top)) for best, total in (one, other))
+        return [top, b.binary("fadd", *multiples)]
+
+    def _multiple(self, b: FunctionBuilder, x: Register, top: Register) -> Register:
+        """e^x of e^top; infinity is as far from itself as a number is."""
+        x, top = (vm.maximum(b, vm.minimum(b, each, _LARGEST), -_LARGEST) for each in (x, top))
+        return vm.exp_below_zero(b, b.binary("fsub", x, top))
+
+    def of_lanes(self, b: FunctionBuilder, state: Registers) -> Register:
+        top = b.largest_of_lanes(state[0])
+        multiple = self._multiple(b, state[0], b.splat(top, state[0].type.lanes))
+        return self.of_columns(b, (top, b.sum_of_lanes(b.binary("fmul", state[1], multiple))))
+
+    def of_columns(self, b: FunctionBuilder, state: Registers) -> Register:
+        return b.binary("fadd", state[0], vm.log(b, state[1]))
+
+
+@lowers(ReduceLogSumExp, needs=(is_float, is_plain))
+def log_sum_exp(op: Op[ReduceLogSumExp], target: TargetDescription) -> Kernel:
+    return LogSumExp(*dimensions_of(op.inputs[0].type.shape, op.operator.axes)).kernel(target)
