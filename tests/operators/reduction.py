@@ -64,6 +64,7 @@ def top_k(cls: type[TopK], rng: np.random.Generator) -> Iterator[Sample]:
         yield Sample(cls(0, 1, largest), (rng.integers(0, 4, (6,)).astype(np.int32),))
         many = rng.integers(0, 30, (2, 90, 2)).astype(np.float32)
         yield Sample(cls(1, 21, largest), (many,))
+        yield Sample(cls(1, 80, largest), (many,))
         yield Sample(cls(1, 3, largest), (many,))
         # Few in rows and columns of whole vectors and a rest, with equal ones.
         for axis, k in ((2, 8), (1, 5)):

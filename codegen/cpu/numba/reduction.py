@@ -211,6 +211,59 @@ y[o * inner + i] = found
     return compile_kernel(op, function, target, units=outer, integers=(length, inner))
 
 
+OF_MANY = 40
+"""The best are told by sorting all, if these are at most as many times the best as the best are times this number."""
+
+_SORTED = """count, counts = n[2], 2 * length
+q, here, there = o * count * inner + i, 0, length
+for d in range(4 * 256):
+    scratch[counts + d] = 0
+for e in range(length):
+    v = {element}
+    key = {key} + (1 << 31)
+    scratch[e] = ({order}) << 32 | e
+    for d in range(4):
+        scratch[counts + 256 * d + (scratch[e] >> (8 * d + 32) & 255)] += 1
+for d in range(4):
+    first, shift = counts + 256 * d, 8 * d + 32
+    if scratch[first + (scratch[here] >> shift & 255)] < length:
+        total = 0
+        for k in range(first, first + 256):
+            scratch[k], total = total, total + scratch[k]
+        for e in range(here, here + length):
+            k = first + (scratch[e] >> shift & 255)
+            scratch[there + scratch[k]] = scratch[e]
+            scratch[k] += 1
+        here, there = there, here
+for k in range(count):
+    e = scratch[here + k] & 0xFFFFFFFF
+    y[q + k * inner], indices[q + k * inner] = x[p + e * inner], e
+"""
+"""By the bytes of integers that compare as the elements do, the least first; equal ones stay in order."""
+
+
+def _order_of_float() -> str:
+    """Both zeros are the same, and NaN lies beyond infinity."""
+    size = "np.int64(v.view(np.int32) & np.int32(0x7FFFFFFF))"
+    return f"(0x7F800001 if v != v else -{size} if v < 0 else {size})"
+
+
+@lowers(TopK, needs=(is_plain, is_movement))
+def lower_sorted(op: Op[TopK], target: TargetDescription) -> Kernel | None:
+    """Of numbers of 32 bits, where many of them are asked for."""
+    operator, type = op.operator, op.inputs[0].type
+    outer, length, inner = around(type.shape, operator.axis)
+    are_many = operator.k >= 2 * OF_MANY and length <= operator.k * (operator.k // OF_MANY)
+    if type.dtype not in (DType.F32, DType.I32) or not are_many or length >= 2**31:
+        return None
+    key = _order_of_float() if type.dtype is DType.F32 else "np.int64(v)"
+    order = "(1 << 32) - 1 - key" if operator.largest else "key"
+    source = _SORTED.format(element=_element(type.dtype, "e"), key=key, order=order)
+    numbers, scratch = (length, inner, operator.k), (DType.I64, 2 * length + 4 * 256)
+    function = _line_function("y, indices", source)
+    return compile_kernel(op, function, target, units=outer, integers=numbers, scratch=scratch)
+
+
 @lowers(TopK, needs=(is_plain, is_movement))
 def lower_top_k(op: Op[TopK], target: TargetDescription) -> Kernel:
     operator, type = op.operator, op.inputs[0].type
