@@ -7,7 +7,7 @@ from functools import partial, reduce
 from typing import ClassVar
 
 from ....ir.core import Op
-from ....ir.ops.reduction import ReduceLogSumExp
+from ....ir.ops.reduction import Reduce, ReduceLogSumExp
 from ....ir.ops.softmax import LogSoftmax, Softmax
 from ..kernel import Kernel, lowers
 from ..llvm import vector_math as vm
@@ -176,5 +176,5 @@ class LogSumExp(Reduction):
 
 
 @lowers(ReduceLogSumExp, needs=(is_float, is_plain))
-def log_sum_exp(op: Op[ReduceLogSumExp], target: TargetDescription) -> Kernel:
+def log_sum_exp(op: Op[Reduce], target: TargetDescription) -> Kernel:
     return LogSumExp(*dimensions_of(op.inputs[0].type.shape, op.operator.axes)).kernel(target)
