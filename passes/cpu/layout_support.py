@@ -27,11 +27,9 @@ from ...ir.windows import SHORT
 ACTIVATIONS = "c16"
 """Layout of blocked activations."""
 
-MACS_PER_BYTE = 12
-"""What row-major order costs convolutions: as much as a byte for so many products."""
-
-DEPTHWISE_ROW, DEPTHWISE_TAP = 128, 32
-"""What it costs a row of depthwise ones, and each of its taps, in bytes, twice for every second pixel."""
+MACS_PER_BYTE, DEPTHWISE_ROW = 12, 128
+"""What row-major order costs convolutions: as much as a byte for so many products, as so many for a depthwise row, of
+nine taps at most; of more it grows with the square of their number."""
 
 LONG_ROW = 32
 """Neighbouring results that convolutions in row-major order compute as fast as those of blocks, about."""
@@ -96,7 +94,7 @@ def _convolution(op: Op[Conv]) -> Support | None:
         return Support(operands, dense, is_required, 0 if is_required else penalty, stem)
     if channels == 1 and outputs == conv.group:
         rows = op.result.type.elements // max(1, op.result.type.shape[-1])
-        penalty = rows * conv.strides[-1] * (DEPTHWISE_ROW + math.prod(w.type.shape[2:]) * DEPTHWISE_TAP)
+        penalty = rows * conv.strides[-1] * DEPTHWISE_ROW * max(1, math.prod(w.type.shape[2:]) ** 2 // WINDOW**4)
         is_required = is_quantized or conv.strides[-1] > 2
         return Support(operands, narrow, is_required, 0 if is_required else penalty)
     joined = joined_groups(conv.group, x.type.shape[1], outputs)
