@@ -11,7 +11,7 @@ import pytest
 from onnx_nodes import assert_imports_like_onnxruntime, import_checked
 from onnx_nodes import node_model as any_node_model
 
-from tilewright.errors import ModelError, UnsupportedError
+from tilewright.errors import ModelError, ResourceError, UnsupportedError
 
 node_model = partial(any_node_model, domain="com.microsoft")
 
@@ -149,6 +149,9 @@ def test_windows_over_states(
     assert_imports_like_onnxruntime(model, inputs)
     with pytest.raises(UnsupportedError, match="only convolutions over one dimension are supported; found 2"):
         import_checked(node_model("CausalConvWithState", inputs, constants=(1, 2), ndim=2))
+    with pytest.raises(ResourceError, match=r"asks for a constant that is too large; .* for f32\[2,8,100663296\]"):
+        inputs = [real(rng, 2, 8, 1), *inputs[1:3]]
+        import_checked(node_model("CausalConvWithState", inputs, constants=(1, 2), dilation=2**25))
 
 
 @pytest.mark.parametrize(
@@ -168,3 +171,8 @@ def test_linear_attention(
     assert_imports_like_onnxruntime(model, inputs)
     with pytest.raises(UnsupportedError, match=r"this rule is not supported; expected linear, .* found other"):
         import_checked(node_model("LinearAttention", inputs, update_rule="other", **attributes))
+    inputs[3] = real(rng, 2, 1, 1, depth)
+    with pytest.raises(
+        ModelError, match=rf"do not fit the heads; expected floats of .* state of \[2, {groups}, 8, 6\], fo"
+    ):
+        import_checked(node_model("LinearAttention", inputs, update_rule=rule, **attributes))

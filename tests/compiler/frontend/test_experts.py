@@ -33,6 +33,7 @@ def experts(rng: np.random.Generator, rows: int, inner: int) -> list[np.ndarray 
         (5, 1, {"activation_type": "silu", "normalize_routing_weights": 1}),
         (1, 2, {"activation_type": "relu", "normalize_routing_weights": 1}),
         (1, 3, {"activation_type": "swiglu", "swiglu_fusion": 1}),
+        (2, 2, {"activation_type": "swiglu", "swiglu_fusion": 1, "activation_alpha": 0.0}),
         (3, 2, {"activation_type": "swiglu", "swiglu_fusion": 1, "activation_alpha": 1.7, "swiglu_limit": 0.7}),
     ],
 )
@@ -78,3 +79,8 @@ def test_experts_that_are_not_there(rng: np.random.Generator) -> None:
         import_checked(node_model("MoE", inputs, activation_type="tanh"))
     with pytest.raises(UnsupportedError, match="only weights in integers that are not packed before are supported"):
         import_checked(node_model("QMoE", [*inputs[:4], None, *inputs[:2]], quant_type="fp4"))
+    for at, other in ((2, real(rng, 1, INNER, WIDTH)), (3, real(rng, EXPERTS, 1))):
+        with pytest.raises(
+            ModelError, match=r"weights or biases do not fit the router; expected weights of 4 experts, .* found f32"
+        ):
+            import_checked(node_model("MoE", [*inputs[:at], other, *inputs[at + 1 :]]))

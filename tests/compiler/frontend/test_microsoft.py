@@ -97,7 +97,7 @@ def test_embeddings(has_segments: bool, rng: np.random.Generator) -> None:
 def test_weights_of_levels(kind: int, columns: int, rng: np.random.Generator) -> None:
     rows, size = 5, 16
     packed = rng.integers(0, 256, -(-rows * columns // 2)).astype(np.uint8)
-    inputs = [real(rng, 3, columns), packed, np.abs(real(rng, -(-rows * columns // size)))]
+    inputs = [real(rng, *(3, columns)[kind:]), packed, np.abs(real(rng, -(-rows * columns // size)))]
     attributes: dict[str, Any] = {"K": columns, "N": rows, "block_size": size, "quant_type": kind}
     assert_imports_like_onnxruntime(node_model("MatMulBnb4", inputs, constants=(1, 2), **attributes), inputs)
     with pytest.raises(

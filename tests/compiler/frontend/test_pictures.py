@@ -10,7 +10,7 @@ import pytest
 from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
 from PIL import Image
 
-from tilewright.errors import ModelError, UnsupportedError
+from tilewright.errors import IRError, ModelError, UnsupportedError
 from tilewright.ir import interp
 
 
@@ -57,3 +57,9 @@ def test_regions_that_are_computed(
     assert_imports_like_onnxruntime(model, inputs)
     with pytest.raises(UnsupportedError, match=r"one of the last two dimensions, and linear; found nearest, f32\[1,3"):
         import_checked(node_model("Resize", inputs, constants=(3,), mode="nearest", **attributes))
+    with pytest.raises(IRError, match=r"Resize: node .* linear interpolation is defined on floats only; found u8\[1,3"):
+        integers = [x.astype(np.uint8), *inputs[1:]]
+        import_checked(node_model("Resize", integers, constants=(3,), mode="linear", **attributes))
+    with pytest.raises(IRError, match=r"a resampled dimension is too long; expected at most .*, found 1099511627776"):
+        inputs[3] = np.array([*sizes[:-1], 2**40])
+        import_checked(node_model("Resize", inputs, constants=(3,), mode="linear", **attributes))

@@ -73,8 +73,11 @@ def import_resize(node: Node, importer: Importer) -> Value:
         raise node.model_error("neither scales nor sizes are given")
     coordinates = node.string("coordinate_transformation_mode", "half_pixel")
     region = node.optional(1) if coordinates == "tf_crop_and_resize" else None
-    if region is not None and not isinstance(region, Constant):
-        return _cropped(node, importer, x, region, axes, extents)
+    computed, roi = None if isinstance(region, Constant) else region, ()
+    if computed is not None:
+        roi = (0.0,) * len(shape) + (1.0,) * len(shape)
+    elif coordinates == "tf_crop_and_resize":
+        roi = _region(node, axes, len(shape))
     operator = Resize(
         tuple(extents),
         tuple(scales),
@@ -84,20 +87,27 @@ def import_resize(node: Node, importer: Importer) -> Value:
         float(np.float32(node.float("cubic_coeff_a", -0.75))),
         node.bool("exclude_outside", 0),
         float(np.float32(node.float("extrapolation_value", 0.0))),
-        _region(node, axes, len(shape)) if coordinates == "tf_crop_and_resize" else (),
+        roi,
     )
+    if computed is not None:
+        return _cropped(node, importer, x, computed, axes, operator)
     if node.bool("antialias", 0) and operator.mode in ("linear", "cubic"):
         return antialiased(node, importer, x, operator)
     return resize(importer, x, operator)
 
 
-def _cropped(node: Node, importer: Importer, x: Value, region: Value, axes: list[int], extents: list[int]) -> Value:
-    """A computed region of the last two dimensions, linear along each; what is outside of x is one number."""
+def _cropped(node: Node, importer: Importer, x: Value, region: Value, axes: list[int], operator: Resize) -> Value:
+    """A computed region of the last two dimensions, linear along each; what is outside of x is one number.
+
+    Args:
+        operator: what it would be of the whole.
+    """
+    extents = operator.infer(x.type).shape
     rank, moved = x.type.rank, [axis for axis, extent in enumerate(extents) if extent != x.type.shape[axis]]
-    if node.string("mode", "nearest") != "linear" or node.bool("antialias", 0) or min(moved, default=rank) < rank - 2:
+    if operator.mode != "linear" or node.bool("antialias", 0) or min(moved, default=rank) < rank - 2:
         raise node.unsupported(
             "a region that is computed must be one of the last two dimensions, and linear",
-            found=f"{node.string('mode', 'nearest')}, {x.type} to {extents}",
+            found=f"{operator.mode}, {x.type} to {list(extents)}",
             hint="Make the region of interest a constant.",
         )
     if region.type.shape != (2 * len(axes),):
@@ -124,7 +134,7 @@ def _cropped(node: Node, importer: Importer, x: Value, region: Value, axes: list
         x = importer.emit_one(Add(), near, importer.emit_one(Mul(), importer.emit_one(Sub(), far, near), share))
     if not inside:
         return x
-    outside = importer.constant(np.array(node.float("extrapolation_value", 0.0), x.type.dtype.numpy), "outside")
+    outside = importer.constant(np.array(operator.extrapolation_value, x.type.dtype.numpy), "outside")
     whole = importer.emit_one(And(), *inside) if inside[1:] else inside[0]
     return importer.emit_one(Where(), whole, x, outside)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ......ir.core import Value
-from ......ir.ops.activation import Clip, GeluTanh, Relu, Swish
+from ......ir.ops.activation import Clip, GeluTanh, Relu, Sigmoid, Swish
 from ......ir.ops.elementwise import Add, Div, Mul
 from ......ir.ops.indexing import Gather, GatherElements, ScatterElements
 from ......ir.ops.matmul import MatMul
@@ -61,7 +61,8 @@ def import_experts(node: Node, importer: Importer) -> Value:
         y = importer.emit_one(Mul(), _computed(node, importer, x, layers), shares)
         y = importer.emit_one(ReduceSum((1,), keepdims=False), reshape(importer, y, (rows, k, width)))
     else:
-        none = importer.constant(np.zeros((rows, experts), x.type.dtype.numpy), f"{node.name}_none")
+        shape, dtype = (rows, experts), x.type.dtype
+        none = importer.described(node, shape, dtype, lambda: np.zeros(shape, dtype.numpy), "_none")
         shares = transpose(importer, importer.emit_one(ScatterElements(1), none, places, shares), (1, 0))
         y = _computed(node, importer, reshape(importer, x, (1, rows, width)), layers)
         y = importer.emit_one(Mul(), y, reshape(importer, shares, (experts, rows, 1)))
@@ -73,7 +74,7 @@ def _layer(node: Node, importer: Importer, index: int, experts: int) -> Layer | 
     """One of the layers, the third of which may be absent."""
     if node.op_type == "MoE":
         w, bias = node.optional(2 + 2 * index), node.optional(3 + 2 * index)
-        return None if w is None else (w, bias)
+        return None if w is None else _checked(node, (w, bias), experts)
     first = 2 + 3 * index
     if node.optional(first) is None:
         return None
@@ -96,7 +97,17 @@ def _layer(node: Node, importer: Importer, index: int, experts: int) -> Layer | 
     packed = packed.reshape(experts * results * blocks, -1)
     scales = scales.reshape(-1).astype(node.input(0).type.dtype.numpy)
     w = rows_of_blocks(node, importer, packed, scales, zeros, bits, size, f"_weights_{index + 1}")
-    return reshape(importer, w, (experts, results, operands)), node.optional(first + 2)
+    return _checked(node, (reshape(importer, w, (experts, results, operands)), node.optional(first + 2)), experts)
+
+
+def _checked(node: Node, layer: Layer, experts: int) -> Layer:
+    """A layer that is there for each of the experts."""
+    w, bias = layer
+    if w.type.rank != 3 or w.type.shape[0] != experts or (bias and bias.type.shape != w.type.shape[:2]):
+        expected = f"weights of {experts} experts, results and operands, and biases of the first two"
+        found = f"{w.type}" + (f" and {bias.type}" if bias else "")
+        raise node.model_error("weights or biases do not fit the router", expected=expected, found=found)
+    return layer
 
 
 def _computed(node: Node, importer: Importer, x: Value, layers: list[Layer | None]) -> Value:
@@ -129,15 +140,12 @@ def _computed(node: Node, importer: Importer, x: Value, layers: list[Layer | Non
         )
         if limit < np.inf:
             h, beside = importer.emit_one(Clip(-np.inf, limit), h), importer.emit_one(Clip(-limit, limit), beside)
-        # g * sigmoid(a * g) is swish(a * g) / a.
-        h = importer.emit_one(Swish(), h) if alpha == 1 else _swish(importer, h, alpha)
+        if alpha == 1:
+            h = importer.emit_one(Swish(), h)
+        else:
+            h = importer.emit_one(Mul(), h, importer.emit_one(Sigmoid(), scaled(importer, h, alpha)))
         offset = importer.constant(np.array(beta, x.type.dtype.numpy), "beta")
         beside = importer.emit_one(Add(), beside, offset) if beta else beside
     elif (act := _ACTIVATIONS[name]) is not None:
         h = importer.emit_one(act(), h)
     return product(importer.emit_one(Mul(), h, beside) if beside is not None else h, last)
-
-
-def _swish(importer: Importer, x: Value, alpha: float) -> Value:
-    """x * sigmoid(alpha * x)"""
-    return scaled(importer, importer.emit_one(Swish(), scaled(importer, x, alpha)), 1 / alpha)

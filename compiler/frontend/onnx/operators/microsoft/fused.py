@@ -256,8 +256,7 @@ def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
         w = reshape(importer, real, (rows, columns))
     else:
         w = importer.described(node, (rows, columns), dtype, weights, "_weights")
-    y = importer.emit_one(MatMul(transpose_b=True), x, w)
-    return added(importer, y, node.optional(5))
+    return added(importer, product(node, importer, x, w, transpose_b=True), node.optional(5))
 
 
 def rows_of_blocks(
@@ -309,7 +308,7 @@ def import_matmul_of_levels(node: Node, importer: Importer) -> Value:
         return real.reshape(rows, columns).astype(x.type.dtype.numpy)
 
     w = importer.described(node, (rows, columns), x.type.dtype, weights, "_weights")
-    return importer.emit_one(MatMul(transpose_b=node.bool("transB", 1)), x, w)
+    return product(node, importer, x, w, transpose_b=node.bool("transB", 1))
 
 
 @imports("GatherBlockQuantized", domain=MICROSOFT)

@@ -10,6 +10,8 @@ from ......ir.ops.convolution import Conv
 from ......ir.ops.elementwise import Add, Mul, Sub
 from ......ir.ops.matmul import MatMul
 from ......ir.ops.unary import Exp
+from ......ir.types import DType
+from ....builder import shape_text
 from ....elementwise import scaled
 from ....movement import join, slice_of, split, transpose
 from ....shape import reshape
@@ -35,7 +37,7 @@ def import_causal_convolution(node: Node, importer: Importer) -> list[Value]:
 
     x = channels_first(x)
     if past is None:
-        past = importer.constant(np.zeros((shape[0], channels, held), x.type.dtype.numpy), f"{node.name}_past")
+        past = _nothing(node, importer, (shape[0], channels, held), x.type.dtype)
     else:
         past = channels_first(past)
     x = join(importer, [past, x], 2) if held else x
@@ -67,6 +69,12 @@ def import_linear_attention(node: Node, importer: Importer) -> list[Value]:
         raise node.model_error("the heads of keys do not divide those of queries", found=f"{groups} and {heads}")
     batch, steps, width = *q.type.shape[:2], q.type.shape[2] // heads
     depth = v.type.shape[2] // groups
+    state, held = node.optional(3), (batch, groups, width, depth)
+    shapes = [(batch, steps, extent) for extent in (heads * width, groups * width, groups * depth)]
+    if [x.type.shape for x in (q, k, v)] != shapes or (state and state.type.shape != held) or not q.type.dtype.is_float:
+        expected = f"floats of {', '.join(map(shape_text, shapes))}, and a state of {shape_text(held)}"
+        found = ", ".join(str(x.type) for x in (q, k, v, state) if x)
+        raise node.model_error("queries, keys and values do not fit the heads", expected=expected, found=found)
     importer.unroll(node, steps)
 
     def by_head(x: Value, each: int) -> Value:
@@ -80,9 +88,8 @@ def import_linear_attention(node: Node, importer: Importer) -> list[Value]:
     pairs = min(heads, groups)
     each, wholes = (batch, pairs, 1, heads // pairs, width), (batch, pairs, groups // pairs, width, depth)
     k, v = by_head(k, groups), by_head(v, groups)
-    state = node.optional(3)
     if state is None:
-        state = importer.constant(np.zeros((batch, groups, width, depth), v.type.dtype.numpy), f"{node.name}_past")
+        state = _nothing(node, importer, held, v.type.dtype)
 
     def at(x: Value | None) -> list[Value | None]:
         return [None] * steps if x is None else list(split(importer, x, 2, (1,) * steps))
@@ -102,3 +109,8 @@ def import_linear_attention(node: Node, importer: Importer) -> list[Value]:
         read = importer.emit_one(MatMul(), queries, reshape(importer, state, wholes))
         results.append(reshape(importer, read, (batch, 1, max(heads, groups) * depth)))
     return [join(importer, results, 1), state]
+
+
+def _nothing(node: Node, importer: Importer, shape: tuple[int, ...], dtype: DType) -> Value:
+    """The state before the first step."""
+    return importer.described(node, shape, dtype, lambda: np.zeros(shape, dtype.numpy), "_past")
