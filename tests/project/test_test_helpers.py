@@ -9,12 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import round_trip
+from _pytest.assertion import AssertionState, rewrite
 from grouped_tests import grouped
 from operator_samples import Case, make_case, samples
+from shared_bytecode import shared_bytecode
 
 from tilewright.ir import core, verify
 from tilewright.ir.ops.convolution import Conv
@@ -128,6 +132,24 @@ def test_a_group_names_the_case_that_fails_and_is_skipped_as_a_whole_or_not_at_a
     with pytest.raises(pytest.skip.Exception, match="no case"):
         test(group="b", rng=rng)
     assert seen == ["a1", "a2", "a1", "a2", "b1"]
+
+
+@pytest.mark.parametrize("is_rewritten", [True, False])
+def test_modules_that_cannot_be_rewritten_are_left_to_collection(
+    is_rewritten: bool, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    for name, text in (("a", "def"), ("b", "assert 1"), ("c", "\0")):
+        (tmp_path / f"test_{name}.py").write_text(text)
+    stash = pytest.Stash()
+    if is_rewritten:
+        stash[rewrite.assertstate_key] = AssertionState(pytestconfig, "rewrite")
+    worker = {"workerid": "gw0", "workercount": 1}
+    config: Any = SimpleNamespace(
+        rootpath=tmp_path, args=["."], stash=stash, workerinput=worker, getini={"testpaths": ["."]}.get
+    )
+    with shared_bytecode(config, tmp_path / "kept"):
+        pass
+    assert [file.name for file in (tmp_path / "kept").rglob("*.pyc")] == [f"test_b{rewrite.PYC_TAIL}"] * is_rewritten
 
 
 @pytest.fixture
