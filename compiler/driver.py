@@ -49,7 +49,8 @@ from .collection import rarely_collected
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
 from .debug_outputs import kept_names, lost_names
 from .declarations import option, with_keywords
-from .device.plans import check_batch, check_units, choose_plans, clusters_of
+from .device.plans import choose_plans
+from .device.units import check_batch, check_units, clusters_of
 from .frontend.control_flow import warnings_of
 from .frontend.formats import Model, ModelProto, import_model, shapes_of
 from .frontend.ir.document import Document

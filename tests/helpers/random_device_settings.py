@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from random_machines import odd_machine
 
-from tilewright.compiler.device.plans import check_batch, check_units
+from tilewright.compiler.device.units import check_batch, check_units
 from tilewright.compiler.options import CompileOptions
 from tilewright.errors import UsageError
 from tilewright.runtime.machines.machine import Machine, load
