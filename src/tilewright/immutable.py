@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
 from functools import cache
 from operator import attrgetter
+from sys import modules
 from typing import Any
 
 from .blocks import dataclass_transform
@@ -17,8 +18,12 @@ class _Signature:
     """What `inspect` asks first how a class is called, which is told by the constructor alone, once it is compiled."""
 
     def __get__(self, instance: object, cls: type) -> None:
-        if cls is not Immutable:
+        if cls in _late:
             _constructor(cls)
+
+
+_late: set[type] = set()
+"""Classes that write no constructor of their own."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -31,7 +36,9 @@ class Immutable:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.__init__ = _late_constructor(cls)
+        if "__init__" not in vars(cls):
+            cls.__init__ = _late_constructor(cls)
+            _late.add(cls)
         dataclass(init=False, eq=False, repr=False, match_args=False)(cls)
 
     def __eq__(self, other: object) -> bool:
@@ -63,16 +70,21 @@ def _late_constructor(cls: type) -> Callable[..., None]:
 @cache
 def _constructor(cls: Any) -> Callable[..., None]:
     """Compile the constructor of a class, which has it from then on. Two threads that do so make the same."""
-    given, scope, parameters, values = [part for part in fields(cls) if part.init], dict[str, Any](), "self", ""
+    given = sorted((part for part in fields(cls) if part.init), key=lambda part: bool(part.kw_only))
+    scope, made, parameters, values = dict[str, Any](), dict[str, Any](), "self", ""
     for part in given:
         name, is_made = part.name, part.default_factory is not MISSING
+        parameters += ", *" if part.kw_only and "*" not in parameters else ""
         scope[f"of_{name}"] = part.default_factory if is_made else part.default
         default = "=..." if is_made else f"=of_{name}" if part.default is not MISSING else ""
         parameters += f", {name}{default}"
         values += f"{name}=of_{name}() if {name} is ... else {name}, " if is_made else f"{name}={name}, "
     after = "; self.__post_init__()" if hasattr(cls, "__post_init__") else ""
-    exec(f"def __init__({parameters}): self.__dict__.update({values}){after}", scope)
-    found = cls.__init__ = scope["__init__"]
+    text = f" def __init__({parameters}): self.__dict__.update({values}){after}\n return __init__"
+    # Among the names of its module, by which annotations that are text are understood.
+    names = getattr(modules.get(cls.__module__), "__dict__", {})
+    exec(f"def make({', '.join(scope)}):\n{text}", names, made)
+    found = cls.__init__ = made["make"](**scope)
     found.__qualname__, found.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
     found.__annotations__ = {part.name: part.type for part in given} | {"return": None}
     return found

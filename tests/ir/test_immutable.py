@@ -5,6 +5,7 @@ import inspect
 import math
 import pickle
 from dataclasses import FrozenInstanceError, field, replace
+from typing import get_type_hints
 
 import pytest
 
@@ -50,6 +51,28 @@ def test_constructors_are_compiled_for_the_first_object_and_say_before_what_they
     assert (_Named(1).kind, _Point(3, 4).y) == ("named", 4)
     with pytest.raises(TypeError, match=r"_Point.__init__\(\) missing 1 required positional argument: 'x'"):
         _Point()  # pyright: ignore[reportCallIssue]
+
+
+class _Doubled(_Point):
+    side: "_Point | None" = field(default=None, kw_only=True)
+    z: int = 0
+
+    def __init__(self, half: int) -> None:
+        self.x, self.y = 2 * half, half  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class _Later(_Doubled):
+    pass
+
+
+def test_constructors_of_their_own_and_fields_that_are_named_are_as_written() -> None:
+    assert str(inspect.signature(_Doubled)) == "(half: int) -> None"
+    assert _Doubled(3).x == 6
+    assert list(inspect.signature(_Later).parameters) == ["x", "y", "z", "side"]
+    assert _Later(1, 2, 3, side=_Point(1)).side == _Point(1)
+    with pytest.raises(TypeError, match="takes from 2 to 4 positional arguments but 5 were given"):
+        _Later(1, 2, 3, None)  # pyright: ignore[reportCallIssue]
+    assert get_type_hints(_Later.__init__)["side"] == _Point | None
 
 
 def test_values_of_one_class_with_equal_fields_are_equal() -> None:
