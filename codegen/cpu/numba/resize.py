@@ -157,7 +157,7 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     if operator.mode == "nearest" and not cropped:
         tables = [(operator.taps(d, shape[d])[0][:, 0] * strides[d]).tolist() for d in dimensions]
         repeats = tables[-1].count(0)
-        is_even = inner == 1 < repeats <= MOST_REPEATS
+        is_even = inner == 1 < repeats <= MOST_REPEATS and extents[-1] % repeats == 0
         is_even = is_even and tables[-1] == [index // repeats for index in range(extents[-1])]
         numbers = [*head, *extents, *(s for table in tables for s in table)]
         function = _nearest(len(extents), repeats if is_even else 0)
