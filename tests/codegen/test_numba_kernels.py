@@ -62,6 +62,13 @@ def test_long_tables() -> None:
     assert_equals_reference([make_case(f"{resize}", Sample(resize, (x,))) for resize in resizes])
 
 
+def test_the_last_element_is_there_less_often() -> None:
+    """As where maps of odd extents are brought to those of an earlier layer: all elements twice, but one."""
+    resize = Resize((2, 5), (1.0, 5 / 3), "nearest", "asymmetric", "floor")
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert_equals_reference([make_case("odd", Sample(resize, (x,)))])
+
+
 def test_few_columns_of_a_long_row() -> None:
     """Rows are summed only where they are read: far apart, near each other, at the end, and before and behind x; and
     the last element, which is there less often than the others, is written."""
