@@ -21,7 +21,7 @@ os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 import numpy as np
 import pytest
 import round_trip
-from shared_bytecode import shared_bytecode
+from shared_bytecode import cache_of, shared_bytecode
 from shared_files import folder_of_all_workers
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -39,11 +39,6 @@ def pytest_configure() -> None:
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
-
-
-def cache_of(config: pytest.Config) -> pytest.Cache | None:
-    """What is kept between runs, unless `-p no:cacheprovider` keeps nothing."""
-    return config.cache if config.pluginmanager.has_plugin("cacheprovider") else None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,6 +14,16 @@ import pytest
 from _pytest.assertion import rewrite
 
 
+def cache_of(config: pytest.Config) -> pytest.Cache | None:
+    """What is kept between runs; None with `-p no:cacheprovider`, and where it cannot be written."""
+    cache = config.cache if config.pluginmanager.has_plugin("cacheprovider") else None
+    with suppress(OSError):
+        if cache is not None:
+            cache.mkdir("bytecode")
+        return cache
+    return None
+
+
 @contextmanager
 def shared_bytecode(config: pytest.Config, folder: Path) -> Iterator[None]:
     """Keeps what is rewritten below ``folder`` while this lasts; each worker that runs all tests rewrites its share."""

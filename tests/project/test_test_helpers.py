@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ import round_trip
 from _pytest.assertion import AssertionState, rewrite
 from grouped_tests import grouped
 from operator_samples import Case, make_case, samples
-from shared_bytecode import shared_bytecode
+from shared_bytecode import cache_of, shared_bytecode
 
 from tilewright.ir import core, verify
 from tilewright.ir.ops.convolution import Conv
@@ -150,6 +150,14 @@ def test_modules_that_cannot_be_rewritten_are_left_to_collection(
     with shared_bytecode(config, tmp_path / "kept"):
         pass
     assert [file.name for file in (tmp_path / "kept").rglob("*.pyc")] == [f"test_b{rewrite.PYC_TAIL}"] * is_rewritten
+
+
+def test_where_nothing_can_be_kept_between_runs_nothing_is(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder, is_kept in (tmp_path, True), (tmp_path / "file", False):
+        cache = pytest.Cache(folder / "cache", cast(pytest.Config, None), _ispytest=True)
+        config: Any = SimpleNamespace(cache=cache, pluginmanager=SimpleNamespace(has_plugin=lambda name: True))
+        assert cache_of(config) is (cache if is_kept else None)
 
 
 @pytest.fixture
