@@ -189,7 +189,12 @@ def sources_by_input(source: Source | None) -> Mapping[str, str | os.PathLike[st
     if not isinstance(source, str) or "=" not in source or is_url(source) or os.path.exists(source):
         return None
     parts = [part.partition("=") for part in source.split(",")]
-    return {name: path for name, _, path in parts} if all(name and path for name, _, path in parts) else None
+    named = {name: path for name, _, path in parts}
+    if not all(name and path for name, path in named.items()):
+        return None
+    if len(named) < len(parts):
+        raise refusal("an input is given data twice", found=source)
+    return named
 
 
 def image_inputs(source: Source | None, names: Iterable[str]) -> tuple[str, ...]:

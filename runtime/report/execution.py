@@ -87,6 +87,13 @@ def gather_inputs(
         raise UsageError("no input is given", hint=f"Give a file for {names}, or --random SEED.")
     stored: dict[str, StoredArray | np.ndarray] = {}
     pictures: dict[str, list[np.ndarray]] = {}
+
+    def store(arrays: Mapping[str, StoredArray | np.ndarray]) -> None:
+        if twice := stored.keys() & arrays.keys():
+            found = ", ".join(sorted(twice))
+            raise UsageError("an input is given twice", found=found, hint="Only several images make a batch.")
+        stored.update(arrays)
+
     for text in texts:
         name, equals, path = text.partition("=") if not os.path.exists(text) else ("", "", text)
         path = path if equals or not name else name
@@ -102,7 +109,7 @@ def gather_inputs(
             if suffix == ".csv":
                 from ..files.table_file import read_table
 
-                stored |= read_table(path, {each.name: (each.shape[1:], each.numpy) for each in specs})
+                store(read_table(path, {each.name: (each.shape[1:], each.numpy) for each in specs}))
                 unit, size, rate = "line", "", ""
             else:
                 from ..files.sound_file import open_sound
@@ -110,7 +117,7 @@ def gather_inputs(
                 (spec,) = specs
                 sound = open_sound(path, spec.name, spec.shape, spec.numpy)
                 check_rate(path, sound.rate, spec.name, rates or {})
-                stored[spec.name] = sound.read().reshape(-1, *spec.shape[1:])
+                store({spec.name: sound.read().reshape(-1, *spec.shape[1:])})
                 unit, size, rate = "piece", f" of {math.prod(spec.shape[1:])} numbers", f" at {sound.rate} a second"
             samples, batch = stored[specs[0].name].shape[0], specs[0].shape[:1]
             if check_shapes is None and batch and samples != batch[0]:
@@ -119,13 +126,10 @@ def gather_inputs(
                 raise InputError(f"{path!r} is not one batch", expected=wanted, found=found, hint=hint)
             continue
         found = open_arrays(path, [each.name for each in expected])
-        if isinstance(found, dict):
-            stored.update(found)
-        elif equals:
-            stored[name] = found
-        else:
-            stored[_spec_of(expected, None, names, text).name] = found
-    stored |= {name: np.concatenate(batch) for name, batch in pictures.items()}
+        if not isinstance(found, dict):
+            found = {name if equals else _spec_of(expected, None, names, text).name: found}
+        store(found)
+    store({name: np.concatenate(batch) for name, batch in pictures.items()})
     # What does not fit is not read: a short file can say that it holds more than this machine has room for.
     check_names(stored, expected)
     found = {spec.name: stored[spec.name].shape for spec in expected}

@@ -12,7 +12,7 @@ import pytest
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.calibration.sample_sets import hold, rate_of
-from tilewright.errors import CalibrationError, CalibrationWarning, InputError, TilewrightError
+from tilewright.errors import CalibrationError, CalibrationWarning, InputError, TilewrightError, UsageError
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.artifact.manifest import TensorSpec
 from tilewright.runtime.files.sound_file import open_sound
@@ -63,6 +63,8 @@ def test_files_are_cut_into_pieces_and_filled_with_silence(tmp_path: Path) -> No
     assert gather_inputs([TensorSpec("x", "f32", (8,))], [str(folder / "a.wav")], None)["x"].shape == (8,)
     with pytest.raises(InputError, match="is not one batch; expected 1 piece of 3 numbers, found 2 at 16000 a second"):
         gather_inputs([TensorSpec("x", "f32", (1, 3))], [str(folder / "a.wav")], None)
+    with pytest.raises(UsageError, match=r"an input is given twice; found x\. Only several images make a batch"):
+        gather_inputs([TensorSpec("x", "f32", (8,))], [str(folder / "a.wav"), f"x={folder / 'b.WAV'}"], None)
     inputs = {"x": TensorType((1, 3), DType.F32)}
     assert rate_of(hold(samples, [0, 2]).only([0])) == rate_of(samples) == 16000
     assert rate_of(open_calibration_set(np.zeros((2, 3), np.float32), inputs)) == 0

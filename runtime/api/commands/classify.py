@@ -112,8 +112,13 @@ def run(arguments: argparse.Namespace) -> str | ClassifiedImages:
         inputs = [each for each in (arguments.fcweights, arguments.labels) if each is not None]
         check_output(arguments.outfile, source=network, inputs=[*inputs, *files])
     every, batch = Artifact.open(network), min(arguments.max_bs, len(files))
+    chosen = in_batches(every, batch)
+    images = {each.shape[1:] for view in every.in_shapes() for each in view.manifest.inputs[:1]}
+    if arguments.input_shape or len(images) > 1:
+        # Batches of one size are chosen by --max_bs.
+        chosen = chosen_shape(arguments, every, chosen)
     with Application(
-        chosen_shape(arguments, every, in_batches(every, batch)),
+        chosen,
         weights=arguments.fcweights,
         engine=arguments.engine,
         batch=batch,

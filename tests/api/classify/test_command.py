@@ -296,15 +296,16 @@ def test_preprocessing_comes_from_the_environment_too(
     assert [(each["file"], each["prediction"]) for each in found["results"]] == expected
 
 
-def network(path: Path, outputs: int, *, layout: str = "nchw", batch: int = 1) -> Path:
+def network(path: Path, outputs: int, *, layout: str = "nchw", batch: int = 1, others: tuple[int, ...] = ()) -> Path:
     """One product of an image of 4x4 pixels: class 5 adds up the blue of a picture, others less."""
     shape = [batch, 3, 4, 4] if layout == "nchw" else [batch, 4, 4, 3]
     weights = np.linspace(0, 0.5, outputs, dtype=np.float32)[::-1] * np.ones((48, 1), np.float32)
     blue = slice(32, 48) if layout == "nchw" else slice(2, 48, 3)
     weights[blue, 5] = 1.0
     nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])]
-    model = graph_model(nodes, [("x", TensorProto.FLOAT, shape)], initializers={"w": weights})
-    tilewright.compile(write_model(path.with_suffix(".onnx"), model), output=path)
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, ["n", *shape[1:]])], initializers={"w": weights})
+    shapes = [{"x": (each, *shape[1:])} for each in (batch, *others)]
+    tilewright.compile(write_model(path.with_suffix(".onnx"), model), output=path, input_shapes=shapes)
     return path
 
 
@@ -337,12 +338,14 @@ def test_networks_of_a_batch(task: Task, tmp_path: Path, capsys: Capture) -> Non
     for index in range(5):
         Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).save(tmp_path / "images" / f"{index}.png")
     found = []
-    for batch in (1, 3):
-        path = network(tmp_path / f"{batch}.twa", 20, batch=batch)
+    for batch, others in ((1, (3,)), (3, ())):
+        path = network(tmp_path / f"{batch}.twa", 20, batch=batch, others=others)
         for images in ("1", "2", "5"):
             words = ["classify", "--xclbin", str(path), "--img_path", str(tmp_path / "images"), "--json"]
             assert main([*words, "--max_bs", images]) == 0
-            found.append([each["prediction"] for each in result_of(capsys.readouterr().out)["results"]])
+            shown = capsys.readouterr()
+            assert "shapes" not in shown.err
+            found.append([each["prediction"] for each in result_of(shown.out)["results"]])
     assert len(found[0]) == 5
     assert all(each == found[0] for each in found)
 

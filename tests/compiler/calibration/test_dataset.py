@@ -337,6 +337,8 @@ def test_wrong_shapes_and_empty_arrays_are_refused() -> None:
     two = {**VECTOR, "y": VECTOR["x"]}
     with pytest.raises(CalibrationError, match=r"networks with one input; found x, y\. Give each its own"):
         open_calibration_set(np.zeros((2, 4), np.float32), two)
+    with pytest.raises(CalibrationError, match=r"is given data twice; found x=a\.npy,y=b\.npy,x=c\.npy"):
+        open_calibration_set("x=a.npy,y=b.npy,x=c.npy", two)
     with pytest.raises(CalibrationError, match="different numbers of samples"):
         open_calibration_set({"x": np.zeros((2, 4), np.float32), "y": np.zeros((3, 4), np.float32)}, two)
 
