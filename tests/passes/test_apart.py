@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from before_after import parse, random_inputs
@@ -48,3 +50,9 @@ def test_windows_that_wait_for_banks(
     LowerToTiles().run(module)
     buffers = [op.operator for op in module.main.ops if is_op(op, Buffer)]
     assert {each.shape[1:] for each in buffers if each.memory == "maps"} == places
+
+
+def test_slices_leave_tiles_that_fit() -> None:
+    """Windows whose tile has few channels, as accumulators hold no more of its pixels, get no more of them."""
+    device = replace(M4096, pixel_lanes=2, output_lanes=8, accumulator_bytes=896, accumulator_banks=1)
+    assert compile_for_device(windows(80, 20, 3, 1), device).program.queues

@@ -12,6 +12,8 @@ from collections.abc import Set as AbstractSet
 from itertools import product
 from math import inf
 
+import numpy as np
+
 from ....ir.annotations import PITCH, SPLIT, STATIONARY
 from ....ir.core import Op, Value, is_op
 from ....ir.feature_map import convolution_maps, is_block_by_block, is_product, map_shape, sum_products, window_of
@@ -19,10 +21,11 @@ from ....ir.ops.convolution import Conv
 from ....ir.quantized import is_wide
 from ....runtime.machines.banks import depthwise_conflicts
 from ....runtime.machines.cost import bank_waits, depthwise_steps, in_turn, passes
-from ....runtime.machines.machine import CHANNEL_BLOCK, Machine
+from ....runtime.machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, Machine
 from ..boxes import Span, lanes_of, pieces, tile_annotation
 from ..fused_pairs import fused_convolution, fused_user
-from ..tiling.candidates import Misfit, Tile
+from ..tiling.candidates import Misfit, Tile, available
+from ..tiling.convolution_price import parameter_bytes, weight_bytes
 from ..tiling.tile_price import Share
 from ..tiling.tile_searches import set_tile
 from .chip_places import inside_of
@@ -124,6 +127,16 @@ class _Windows:
                 found += int(images * count * n * m * once)
         return found
 
+    def most_blocks(self) -> int:
+        """That a tile of as many rows and columns can have: those of now, or as many as scratchpads hold twice."""
+        (rows, columns, blocks, _), one = tile_annotation(self.op), np.array(1)
+        needs = {
+            "weight": int(weight_bytes(self.op, one, one, False)),
+            "accumulator": rows * columns * ACCUMULATOR_UNIT,
+            "parameter": int(parameter_bytes(self.op, one)),
+        }
+        return max(blocks, min(available(self._machine, memory) // (2 * need) for memory, need in needs.items()))
+
     def move_rows(self, channels: int) -> None:
         """Say how far apart rows lie, so that the windows wait least."""
         blocks, width = tile_annotation(self.op)[2], self._source.width
@@ -160,7 +173,8 @@ def _cut(windows: _Windows, maps: KeptMaps, chosen: Chosen) -> None:
             return inf, None
         return made[0] + (windows.cycles(blocks, blocks * CHANNEL_BLOCK) if blocks else now), made[1]
 
-    sizes = sorted({-(-windows.blocks // count) for count in range(2, windows.blocks + 1)}, reverse=True)
+    possible, most = {-(-windows.blocks // count) for count in range(2, windows.blocks + 1)}, windows.most_blocks()
+    sizes = sorted((each for each in possible if each <= most), reverse=True)
     cost, tile = min(map(both, sizes), key=lambda each: each[0], default=(inf, None))
     if tile is not None and cost < WORTH * both(None)[0]:
         set_tile(maker, tile)
