@@ -62,11 +62,14 @@ def test_long_tables() -> None:
     assert_equals_reference([make_case(f"{resize}", Sample(resize, (x,))) for resize in resizes])
 
 
-def test_the_last_element_is_there_less_often() -> None:
-    """As where maps of odd extents are brought to those of an earlier layer: all elements twice, but one."""
-    resize = Resize((2, 5), (1.0, 5 / 3), "nearest", "asymmetric", "floor")
-    x = np.arange(6, dtype=np.float32).reshape(2, 3)
-    assert_equals_reference([make_case("odd", Sample(resize, (x,)))])
+def test_elements_and_rows_that_nearest_neighbours_repeat() -> None:
+    """All elements twice but the last, as where odd extents are brought to those of an earlier layer; and long rows."""
+    x = np.arange(60, dtype=np.float32).reshape(4, 15)
+    resizes = [
+        Resize(extents, scales, "nearest", "asymmetric", "floor")
+        for extents, scales in (((4, 29), (1.0, 29 / 15)), ((8, 30), (2.0, 2.0)))
+    ]
+    assert_equals_reference([make_case(f"{resize}", Sample(resize, (x,))) for resize in resizes])
 
 
 def test_few_columns_of_a_long_row() -> None:

@@ -25,6 +25,9 @@ MOST_DIMENSIONS = 6
 MOST_REPEATS = 4
 """Copies of an element that are written one by one."""
 
+LEAST_COPIED = 20
+"""Elements of rows that are copied from the row before; shorter ones would be read just after they were written."""
+
 LEAST_LEFT_OUT = 128
 """Elements of a row between those that are read: fewer are summed with them."""
 
@@ -37,19 +40,18 @@ def _outputs(rank: int, extents: int) -> tuple[list[str], str]:
     return ["for u in range(begin, end):", *(f"for i{d} in range(n[{extents + d}]):" for d in range(rank))], q
 
 
-def _nearest(rank: int, repeats: int) -> KernelFunction:
+def _nearest(rank: int, repeats: int, is_copied: bool) -> KernelFunction:
     """A kernel for ``rank`` sampled dimensions between an outer one, of the work items, and inner rows.
-
-    What repeats the row before it is copied from there.
 
     Args:
         repeats: how often each element of a row is there; 0 for other rows, whose elements are looked up.
+        is_copied: what repeats the row before it is copied from there.
     """
     last, (loops, q) = rank - 1, _outputs(rank - 1, 2)
     tables = [f"table{d} = {f'table{d - 1} + n[{1 + d}]' if d else 2 + rank}" for d in range(rank)]
     places = [f"n[table{d} + i{d}]" for d in range(last)]
     row = [f"p, q, width = {' + '.join(['u * image', *places])}, ({q}) * columns * inner, columns * inner"]
-    if last:
+    if last and is_copied:
         is_same = f"if i{last - 1} > 0 and {places[-1]} == n[table{last - 1} + i{last - 1} - 1]:"
         row += [*nested([is_same, "for i in range(q, q + width):"], ["y[i] = y[i - width]"]), "    continue"]
     if repeats:
@@ -160,7 +162,7 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
         is_even = inner == 1 < repeats <= MOST_REPEATS and extents[-1] % repeats == 0
         is_even = is_even and tables[-1] == [index // repeats for index in range(extents[-1])]
         numbers = [*head, *extents, *(s for table in tables for s in table)]
-        function = _nearest(len(extents), repeats if is_even else 0)
+        function = _nearest(len(extents), repeats if is_even else 0, extents[-1] * inner >= LEAST_COPIED)
         dtypes = (bits(type.dtype),) * 2
         return compile_kernel(op, function, target, dtypes=dtypes, units=units, integers=numbers)
     if type.dtype not in (DType.F32, DType.F64):
