@@ -15,7 +15,7 @@ from artifact_samples import program_object, small_artifact, small_manifest, sma
 from tilewright.errors import ArtifactError, ResourceError, UsageError
 from tilewright.runtime.artifact import container
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
-from tilewright.runtime.artifact.container import Section, SectionKind, sha256
+from tilewright.runtime.artifact.container import Section, SectionKind
 from tilewright.runtime.artifact.manifest import (
     BufferRef,
     CpuStage,
@@ -29,6 +29,7 @@ from tilewright.runtime.artifact.manifest import (
     TensorSpec,
 )
 from tilewright.runtime.profile import host_pieces
+from tilewright.runtime.trust.credentials import sha256
 
 
 def test_round_trip(tmp_path: Path) -> None:
