@@ -21,6 +21,9 @@ from ...runtime.report.details import EngineLayer, PlacedMap, PlacedOp, Schedule
 ADDED = "added for the kernels of the CPU"
 """Why ops are on the CPU that no pass had to place: they came with the layouts of kernels."""
 
+MADE = "made of ops that are supported"
+"""Why ops are on the accelerator that no pass had to place: they came with how it computes those of the model."""
+
 ROUTINE = frozenset({CONVERSION, FREE, ADDED})
 """Reasons that every network has for ops on the CPU."""
 
@@ -30,15 +33,16 @@ def placement(module: Module) -> list[PlacedOp]:
     found: list[PlacedOp] = []
     for op in module.main.ops:
         shares = op.operator.shares if isinstance(op.operator, Call) else 1
+        on = ON.get(op) or "cpu"
         for each in called_ops(module, op):
-            why = WHY.get(each) or ADDED
+            why = WHY.get(each) or (ADDED if on == "cpu" else MADE)
             reason = Reason(why, "", "") if isinstance(why, str) else why
             found.append(
                 PlacedOp(
                     name=each.results[0].name,
                     op=each.name,
                     nodes=tuple(each.loc),
-                    on=ON.get(each) or "cpu",
+                    on=on,
                     why=reason.text(each.name),
                     rule=reason.rule,
                     tensor=reason.tensor,

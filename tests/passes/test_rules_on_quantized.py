@@ -159,7 +159,7 @@ TALL = "strides=[3, 20], pads=[1, 2, 3, 4], dilations=[1, 1], group=1"
 
 def of_integers(shape: str, *ops: tuple[str, str]) -> str:
     """A network of integers of one scale, of ops and the shapes of their results: a, b, and so on, the last one y."""
-    names = [*"abcd"[: len(ops) - 1], "y"]
+    names = [*"abcdef"[: len(ops) - 1], "y"]
     body = "".join(f"    %{name} = {op} : i8[{to}]{Q}\n" for name, (op, to) in zip(names, ops, strict=True))
     return f"  func @main(%x: i8[{shape}]{Q}) -> (%y: i8[{ops[-1][1]}]{Q}) {{\n{body}    return %y\n  }}"
 
@@ -313,12 +313,33 @@ NETWORKS = {
     ),
     "last_view": of_integers(
         "1,16,8,8",
-        ("reshape(%x) {shape=[64, 2, 4, 2]}", "64,2,4,2"),
-        ("transpose(%a) {perm=[0, 2, 1, 3]}", "64,4,2,2"),
-        ("reshape(%b) {shape=[1, 16, 16, 4]}", "1,16,16,4"),
-        ("transpose(%c) {perm=[0, 3, 2, 1]}", "1,4,16,16"),
-        ("reshape(%d) {shape=[64, 16, 1, 1]}", "64,16,1,1"),
+        ("max(%x, %x)", "1,16,8,8"),
+        ("reshape(%a) {shape=[64, 2, 4, 2]}", "64,2,4,2"),
+        ("transpose(%b) {perm=[0, 2, 1, 3]}", "64,4,2,2"),
+        ("reshape(%c) {shape=[1, 16, 16, 4]}", "1,16,16,4"),
+        ("transpose(%d) {perm=[0, 3, 2, 1]}", "1,4,16,16"),
+        ("reshape(%e) {shape=[64, 16, 1, 1]}", "64,16,1,1"),
+        ("max(%f, %f)", "64,16,1,1"),
     ),
+    "slice_of_reshape": of_integers(
+        "2,6,4",
+        ("reshape(%x) {shape=[2, 2, 3, 4]}", "2,2,3,4"),
+        ("slice(%a) {begin=[0, 1, 0, 0], extent=[2, 1, 3, 4], step=[1, 1, 1, 1]}", "2,1,3,4"),
+    ),
+    "sum_of_parts": """
+  func @main(%x: f32[1,6,2,2], %w: f32[1,2,3,1,1]) -> (%y: f32[1,3,2,2]) {
+    %p = reshape(%x) {shape=[1, 2, 3, 2, 2]} : f32[1,2,3,2,2]
+    %m = mul(%p, %w) : f32[1,2,3,2,2]
+    %y = reduce_sum(%m) {axes=[1], keepdims=false} : f32[1,3,2,2]
+    return %y
+  }""",
+    "one_of_two": """
+  func @main(%x: f32[3,2,4]) -> (%y: f32[3,1,4], %z: f32[3,1,4]) {
+    %w = softmax(%x) {axis=1} : f32[3,2,4]
+    %y = slice(%w) {begin=[0, 0, 0], extent=[3, 1, 4], step=[1, 1, 1]} : f32[3,1,4]
+    %z = slice(%w) {begin=[0, 1, 0], extent=[3, 1, 4], step=[1, 1, 1]} : f32[3,1,4]
+    return %y, %z
+  }""",
     "factor_of_larger": """
   const @c : f32[] = [0x1.0p-2]
   func @main(%a: f32[2,3], %b: f32[3,8]) -> (%y: f32[2,8]) {

@@ -122,8 +122,8 @@ def test_tensors_of_a_sequence_are_inputs_and_outputs() -> None:
         (
             "g (float[3] x, int64[1] p) => (float[3] y) { s = SequenceConstruct (x)  y = SequenceAt (s, p) }",
             "import: SequenceAt: node 'y': the position in a sequence must be known at compile time, but %p is "
-            "computed from the inputs. Give the inputs that decide with --input-shape or --freeze NAME=VALUE, or make "
-            "it a constant.",
+            "computed from the inputs. Give the inputs that decide with --input-shape or --freeze NAME=VALUE, make "
+            "it a constant, or let the model end before this node.",
         ),
         (
             "g (float[3] x) => (float[3] y) { s = SequenceConstruct (x)  y = Neg (s) }",
