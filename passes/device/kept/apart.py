@@ -143,7 +143,7 @@ class _Windows:
         now = self.cycles(blocks, channels)
         if self.least > WORTH * now:
             return
-        found = [self.cycles(blocks, channels, further) for further in range(min(FURTHER, width // 8) + 1)]
+        found = [now, *(self.cycles(blocks, channels, further) for further in range(1, min(FURTHER, width // 8) + 1))]
         further = found.index(min(found))
         if found[further] < WORTH * now:
             producer = self.op.inputs[0].producer
