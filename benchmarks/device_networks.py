@@ -94,7 +94,7 @@ class Scheduled:
 
 def is_there(name: str) -> bool:
     """Whether the file of a network can be read here."""
-    return name in LIGHT or "TILEWRIGHT_DATA" in os.environ
+    return name in LIGHT or bool(os.environ.get("TILEWRIGHT_DATA"))
 
 
 def quantized(name: str, images: int = 1) -> Module:

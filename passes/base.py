@@ -13,7 +13,8 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, ClassVar
@@ -172,10 +173,23 @@ class Pass(Immutable):
             self._check(self.requires, module, "needs")
         before = print_module(module) if level is Verification.FULL else None
         start = time.perf_counter()
+        # Numbers of a network may overflow or be none: rules look at what comes out.
+        with self.at_work(), np.errstate(all="ignore"):
+            record.modified = self.apply(module, record)
+        record.seconds = time.perf_counter() - start
+        record.counts = +record.counts
+        if level is Verification.OFF:
+            return record
+        if before is not None and not record.modified and print_module(module) != before:
+            raise PassError("the pass changed the module but reports that it did not", stage=self.name)
+        self.check(module)
+        return record
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """What goes wrong meanwhile is an error of this pass, as of `run`, also where its parts run without it."""
         try:
-            # Numbers of a network may overflow or be none: rules look at what comes out.
-            with np.errstate(all="ignore"):
-                record.modified = self.apply(module, record)
+            yield
         except (ModelError, PassError, ResourceError) as error:
             error.stage = error.stage or self.name
             raise
@@ -187,14 +201,6 @@ class Pass(Immutable):
                 stage=self.name,
                 hint="TILEWRIGHT_DUMP=FOLDER writes the module that the pass met.",
             ) from error
-        record.seconds = time.perf_counter() - start
-        record.counts = +record.counts
-        if level is Verification.OFF:
-            return record
-        if before is not None and not record.modified and print_module(module) != before:
-            raise PassError("the pass changed the module but reports that it did not", stage=self.name)
-        self.check(module)
-        return record
 
     def check(self, module: Module) -> None:
         """Check what the pass left.

@@ -304,12 +304,6 @@ class _Drafts:
                 if lowered is None:
                     return
                 counts = self._order(lowered, lowered.module, current)
-                # Orders are made in a time of their own, which is not quite that of the engine.
-                if plan.clusters > 1 and (counts["ordered"] or counts["doubtful"]):
-                    self._order(lowered, lowered.as_written(), current._replace(order="layers"))
-                if counts["ordered"] and counts["doubtful"]:
-                    self._order(lowered, lowered.as_written(), current._replace(order="written"))
-                return
             except PassError as error:
                 # Of other tiles it is known that the smallest fit.
                 fitting = (PlanScratchpads.name,) if plan.tiles else (TileDevice.name, PlanScratchpads.name)
@@ -318,6 +312,13 @@ class _Drafts:
                 self._error = self._error or error
                 if error.stage != PlanScratchpads.name:
                     return
+                continue
+            # Orders are made in a time of their own, which is not quite that of the engine.
+            if plan.clusters > 1 and (counts["ordered"] or counts["doubtful"]):
+                self._order_again(lowered, current._replace(order="layers"))
+            if counts["ordered"] and counts["doubtful"]:
+                self._order_again(lowered, current._replace(order="written"))
+            return
 
     def _lowered(self, plan: Plan, changed: "tuple[Draft, PlannedTile] | None") -> "_Lowered | None":
         """The tile program by a plan; ``None`` where it is known, or cannot be the best."""
@@ -330,9 +331,10 @@ class _Drafts:
             each.run(draft, verification=Verification.OFF)
         # What takes most of the time comes from here on.
         function = draft.functions[self._name]
-        orders = Orders(function, planned_machine(function, self._machine))
-        if self._is_slower(function, plan, orders):
-            return None
+        with self._tiles.passes[self._ordering].at_work():
+            orders = Orders(function, planned_machine(function, self._machine))
+            if self._is_slower(function, plan, orders):
+                return None
         return _Lowered(price, scheduled, draft, (*function.ops,), orders)
 
     def _scheduled(self, plan: Plan, changed: "tuple[Draft, PlannedTile] | None" = None) -> tuple[Module, float]:
@@ -354,7 +356,8 @@ class _Drafts:
         counted."""
         function = draft.functions[self._name]
         PLAN.set(function, plan)
-        counts = outcome(function, lowered.orders.arrange(function, plan.order))
+        with self._tiles.passes[self._ordering].at_work():
+            counts = outcome(function, lowered.orders.arrange(function, plan.order))
         for each in self._tiles.passes[self._ordering + 1 :]:
             each.run(draft, verification=Verification.OFF)
         price, exact, best = lowered.price, self._is_thorough, self._best
@@ -363,6 +366,14 @@ class _Drafts:
         if best is None or rank(*made.modelled, exact=exact) < rank(*best.modelled, exact=exact):
             self._best = made
         return counts
+
+    def _order_again(self, lowered: "_Lowered", plan: Plan) -> None:
+        """The same in another order, which may not fit where the first one did."""
+        try:
+            self._order(lowered, lowered.as_written(), plan)
+        except PassError as error:
+            if error.__cause__ is not None or error.stage != PlanScratchpads.name:
+                raise
 
     def _is_slower(self, function: Function, plan: Plan, orders: Orders) -> bool:
         """Whether a tile program takes longer than the fastest one in whatever order."""

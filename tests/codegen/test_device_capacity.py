@@ -23,6 +23,7 @@ from tilewright.passes.base import Record
 from tilewright.passes.device.boxes import tile_annotation
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.order_tiles import Orders
+from tilewright.passes.device.planning.plan_scratchpads import PlanScratchpads
 from tilewright.passes.device.tiling.candidates import Misfit, Tile
 from tilewright.passes.device.tiling.tile_search import TileSearch
 from tilewright.runtime.machines import machine
@@ -252,7 +253,28 @@ def test_a_doubtful_order_is_compared_with_what_is_written(tmp_path: Path, monke
         return 0.001
 
     monkeypatch.setattr(Orders, "arrange", arrange)
-    fastest("stride", M4096, tmp_path, "normal")
-    assert [which for which, _ in drafted[:3]] == ["tiles", "layers", "written"]
+    fastest("stride", M4096, tmp_path, "quick")
+    assert [which for which, _ in drafted] == ["tiles", "layers", "written"]
     # Each begins with what is written, whatever the one before made of it.
     assert drafted[0][1] == drafted[1][1] == drafted[2][1]
+    written = [*drafted]
+    drafted.clear()
+
+    # The second order does not fit on chip: that says nothing of the first and the third.
+    place = PlanScratchpads.apply
+
+    def apply(self: PlanScratchpads, module: Module, record: Record) -> bool:
+        if drafted[-1][0] == "layers":
+            raise PassError("too large")
+        return place(self, module, record)
+
+    monkeypatch.setattr(PlanScratchpads, "apply", apply)
+    fastest("stride", M4096, tmp_path, "quick")
+    assert drafted == written
+
+
+def test_what_goes_wrong_in_an_order_names_its_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in ("arrange", "__init__"):
+        monkeypatch.setattr(Orders, each, lambda *_: 1 // 0)
+        with pytest.raises(PassError, match=r"^order_tiles: internal error: ZeroDivisionError: .* TILEWRIGHT_DUMP="):
+            fastest("stride", M4096, tmp_path, "quick")

@@ -52,9 +52,13 @@ def test_help() -> None:
 
 @pytest.mark.parametrize("named", ["", "nowhere"])
 def test_a_folder_of_data_that_is_none_is_said_in_one_place(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from device_networks import is_there
+
     monkeypatch.setenv("TILEWRIGHT_DATA", named)
     with pytest.raises(SystemExit, match=f"^TILEWRIGHT_DATA must name a folder with models/ .*; it is '{named}'$"):
         data_folder()
+    assert is_there("ResNet-50")
+    assert is_there("of the folder") is bool(named)
     assert not [file for file in FOLDER.glob("*.py") if 'environ["TILEWRIGHT_DATA"]' in file.read_text()]
 
 
