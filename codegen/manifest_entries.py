@@ -86,10 +86,7 @@ def _references(
     program: LoweredProgram, op: Op, inside: Sequence[Constant]
 ) -> tuple[tuple[BufferRef, ...], tuple[BufferRef, ...]]:
     """Where the operands and results of an op lie that another executor takes.
-
-    Args:
-        inside: the constants that its bodies read.
-    """
+    ``inside``: the constants that its bodies read."""
     blocked = next((v for v in (*op.inputs, *op.results) if v.type.layout), None)
     if blocked is not None:
         raise CodegenError(

@@ -330,10 +330,7 @@ def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple
 
 def check_generated(artifact: Artifact, program: str, module: Module, built: LoweredProgram, *, stage: str) -> None:
     """Refuse kernels from a stored module that is not the one which the manifest tells of.
-
-    Raises:
-        ArtifactError: inputs, outputs, steps or stages of engines differ.
-    """
+    Raises ArtifactError: inputs, outputs, steps or stages of engines differ."""
     entry, main = artifact.manifest.cpu_programs[program], module.main
     for what, expected, found in (
         ("inputs", artifact.manifest.inputs, inputs_of(main)),

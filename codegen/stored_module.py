@@ -63,12 +63,8 @@ def load_module(artifact: Artifact, program: str) -> Module:
 
 def load_device_module(artifact: Artifact, program: str) -> Module:
     """The module, of one function, that a device program of an artifact was generated from.
-
-    Raises:
-        ArtifactError: the stored text and constants do not belong together, or the constants are in no form but the
-            device's.
-        IRError: the text is no sound module.
-    """
+    Raises ArtifactError: the stored text and constants do not belong together, or the constants are in no form but the
+    device's; IRError: the text is no sound module."""
     if f"module.{program}.blobs" not in artifact.sections:
         raise ArtifactError(
             f"{artifact.origin} holds the weights of {program!r} for the device alone",
@@ -95,10 +91,7 @@ def _parsed(artifact: Artifact, text: str, arrays: Mapping[str, np.ndarray], els
 
 def stored_constants(artifact: Artifact, program: str) -> ConstantPool:
     """The constants that a CPU program of an artifact reads, where they lie.
-
-    Raises:
-        ArtifactError: the index of the constants is damaged.
-    """
+    Raises ArtifactError: the index of the constants is damaged."""
     entry = artifact.manifest.cpu_programs[program]
     index, source = _index(artifact, entry.module)
     try:

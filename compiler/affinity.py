@@ -49,11 +49,7 @@ def parse_affinity(text: str) -> Affinity:
 
 
 def affinity_of(source: AffinitySource) -> Affinity:
-    """As :func:`read_affinity`, from a file, a mapping or pairs.
-
-    Raises:
-        UsageError: a place is unknown.
-    """
+    """As :func:`read_affinity`, from a file, a mapping or pairs. Raises UsageError: a place is unknown."""
     if isinstance(source, (str, os.PathLike)):
         return read_affinity(source)
     try:

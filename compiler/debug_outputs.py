@@ -17,10 +17,7 @@ _SHOWN = 5
 
 def kept_names(module: Module, asked: Sequence[str]) -> tuple[str, ...]:
     """The tensors of an imported network that names, patterns and the word ``all`` stand for, in its order.
-
-    Raises:
-        UsageError: one stands for none.
-    """
+    Raises UsageError: one stands for none."""
     known = [name for name, value in values_by_origin(module.main).items() if not isinstance(value, Constant)]
     found: set[str] = set()
     for word in asked:

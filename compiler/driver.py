@@ -335,10 +335,7 @@ def compile_to_file(
     model: Model, output: str | os.PathLike[str], options: CompileOptions, shared: Shared | None = None
 ) -> Artifact:
     """Compile ``model`` into the file ``output``, complete or not at all; arguments as for :func:`build`.
-
-    Raises:
-        TilewrightError: see :func:`build`; OutputError if the file cannot be written.
-    """
+    Raises TilewrightError: see :func:`build`; OutputError if the file cannot be written."""
     check_output(output, source=model)
     check_artifact_name(output)
     cannot_be_read_back = is_stream(output)
@@ -350,11 +347,7 @@ def compile_to_file(
 
 
 def compile_to_memory(model: Model, options: CompileOptions) -> Artifact:
-    """Compile ``model`` without writing a file.
-
-    Raises:
-        TilewrightError: see :func:`build`.
-    """
+    """Compile ``model`` without writing a file. Raises TilewrightError: see :func:`build`."""
     package = build(model, options)
     return Artifact.open(package.to_bytes())
 

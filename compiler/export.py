@@ -123,11 +123,7 @@ def export_by(
     activations: str | None = None,
     choices: Choices | None = None,
 ) -> dict[str, int]:
-    """As :func:`export_model`, whose arguments the options have.
-
-    Args:
-        choices: what samples made of the network.
-    """
+    """As :func:`export_model`, whose arguments the options have. ``choices``: what samples made of the network."""
     if quantized is not None and quantized not in FORMS:
         raise UsageError("unknown form of a quantised network", expected=" or ".join(FORMS), found=quantized)
     if activations not in (None, *ACTIVATIONS):

@@ -32,11 +32,7 @@ _Key = tuple[object, ...]
 
 
 class TilewrightRep(BackendRep):
-    """A model to be run again and again.
-
-    Args:
-        options: how to compile it, but for the shapes of its inputs.
-    """
+    """A model to be run again and again. ``options``: how to compile it, but for the shapes of its inputs."""
 
     def __init__(self, model: onnx.ModelProto, options: CompileOptions) -> None:
         if not isinstance(model, onnx.ModelProto):

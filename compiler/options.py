@@ -251,10 +251,7 @@ class CompileOptions:
 
     def checked(self: Options) -> Options:
         """The same options as :func:`check_type` returns them.
-
-        Raises:
-            UsageError: one has the wrong type, or is none of its choices.
-        """
+        Raises UsageError: one has the wrong type, or is none of its choices."""
         found = {each.name: check_type(each.name, getattr(self, each.name), str(each.type)) for each in fields(self)}
         for each in fields(self):
             choices = each.metadata.get("choices")
@@ -274,10 +271,7 @@ class CompileOptions:
 
     def engines_for(self, precision: str) -> tuple[str, ...]:
         """The engines that an artifact gets, the preferred one first: those asked for, or what the precision needs.
-
-        Raises:
-            UsageError: there is no such engine, or not for this precision.
-        """
+        Raises UsageError: there is no such engine, or not for this precision."""
         # Late: the command line reads the declarations and needs no numpy.
         from ..runtime.artifact.manifest import ENGINES
 
@@ -320,11 +314,7 @@ RADIX_HELP = (
 
 
 def parse_frozen(texts: Sequence[str] | None) -> dict[str, str]:
-    """Values by input name from texts such as ``sr=16000``.
-
-    Raises:
-        UsageError: a text is of another form.
-    """
+    """Values by input name from texts such as ``sr=16000``. Raises UsageError: a text is of another form."""
     found: dict[str, str] = {}
     for text in texts or ():
         name, _, value = text.rpartition("=")

@@ -60,10 +60,7 @@ from .progress import ProgressReport
 
 def simplify_pipeline(*, keep_factors: bool = False) -> Pipeline:
     """Any module with less in it: constants computed, patterns recognised, duplicates and dead code gone.
-
-    Args:
-        keep_factors: see :class:`tilewright.passes.simplify.fold_constants.FoldConstants`.
-    """
+    ``keep_factors``: see :class:`tilewright.passes.simplify.fold_constants.FoldConstants`."""
     folded = FoldConstants(keep_factors=keep_factors)
     return Pipeline((folded, Canonicalize(), EliminateCommonSubexpressions(), EliminateDeadCode()), "simplify")
 
@@ -101,10 +98,7 @@ def float_pipeline(*, exact: bool = False, narrow: int = 0, keep: Sequence[str] 
 
 def simulation_pipeline(keep: Sequence[str] = ()) -> Pipeline:
     """From an imported module to one that computes on the CPU what it says: conversions to integers and back stay.
-
-    Args:
-        keep: tensors of the model that are further outputs.
-    """
+    ``keep``: tensors of the model that are further outputs."""
     return Pipeline((*simplify_pipeline().passes, *kept_pipeline(keep).passes, *cpu_pipeline().passes), "simulation")
 
 
@@ -120,10 +114,7 @@ def quantized_import_pipeline() -> Pipeline:
 
 def calibration_pipeline(keep: tuple[str, ...] = (), *, prelu: bool = True) -> Pipeline:
     """From an imported module in floating point to the one that is calibrated, then quantised, in single precision.
-
-    Args:
-        keep, prelu: see :class:`tilewright.passes.quantization.depthwise_affine.DepthwiseAffine`.
-    """
+    ``keep``, ``prelu``: see :class:`tilewright.passes.quantization.depthwise_affine.DepthwiseAffine`."""
     turned = (RotaryPositions(keep),) if prelu else ()
     return Pipeline((WidenHalf(), *simplify_pipeline().passes, *turned, DepthwiseAffine(prelu, keep)), "calibration")
 
@@ -136,10 +127,7 @@ def post_training_pipeline(
     **forms: bool,
 ) -> Pipeline:
     """From a module in floating point and the calibrated ranges of its values to one with ops on quantised types.
-
-    Args:
-        keep, wide, forms: see :class:`tilewright.passes.quantization.quantize.Quantize`.
-    """
+    ``keep``, ``wide``, ``forms``: see :class:`tilewright.passes.quantization.quantize.Quantize`."""
     bounds = tuple((name, low, high) for name, (low, high) in ranges.items())
     quantize = replace(Quantize(bounds, wide=tuple(wide), keep=tuple(keep)), **forms)
     return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "post_training")
@@ -202,10 +190,7 @@ def schedule_pipeline(machine: str, stationary: str = CHEAPEST, clusters: int = 
 
 def tile_pipeline(machine: str) -> Pipeline:
     """From a module whose device functions have tiles and addresses to one in which they are tile programs.
-
-    Args:
-        machine: name of a sample machine or path of a machine file.
-    """
+    ``machine``: name of a sample machine or path of a machine file."""
     return Pipeline(
         (LowerToTiles(), CascadeRows(), OrderTiles(machine=machine), PlanScratchpads(machine=machine)), "tiles"
     )

@@ -13,10 +13,7 @@ def silent(stage: str, done: int, total: int) -> None:
 
 class StageTimes:
     """A progress report that also adds up how long each stage lasts.
-
-    Attributes:
-        seconds: by stage; what comes between two reports belongs to the stage of the later one.
-    """
+    ``seconds``: by stage; what comes between two reports belongs to the stage of the later one."""
 
     def __init__(self, report: ProgressReport) -> None:
         self.seconds: dict[str, float] = {}

@@ -138,11 +138,7 @@ def layers_of(artifact: Artifact, engine: str) -> tuple[WeightedLayer, ...]:
 
 
 def last_layer(artifact: Artifact, engine: str) -> WeightedLayer:
-    """The last layer with weights of an engine.
-
-    Raises:
-        InputError: it has none; and as `layers_of`.
-    """
+    """The last layer with weights of an engine. Raises InputError: it has none; and as `layers_of`."""
     found = layers_of(artifact, engine)
     if not found:
         raise InputError(f"no layer of {os.fspath(artifact.origin)!r} has weights")

@@ -87,10 +87,7 @@ def _bias_of(b: Value | None, channels: int) -> np.ndarray:
 
 def overflowing_channels(op: Product, bits: int | None = None) -> np.ndarray:
     """Indices of the output channels whose accumulators may not fit.
-
-    Args:
-        bits: of the accumulators, by default those that they have by definition.
-    """
+    ``bits``: of the accumulators, by default those that they have by definition."""
     x, w, b, _ = op.operands
     limit = 2 ** ((accumulator_bits(x.type) if bits is None else bits) - 1)
     bias = _bias_of(b, w.type.shape[channel_axis(op)])

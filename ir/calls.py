@@ -20,10 +20,7 @@ def callees(op: Op) -> tuple[str, ...]:
 
 def host_functions(module: Module, names: Iterable[str] = ("main",)) -> list[Function]:
     """Functions and the bodies that they run, directly or not: each once, after those that it runs itself.
-
-    Raises:
-        IRError: bodies are nested too deeply.
-    """
+    Raises IRError: bodies are nested too deeply."""
     found: dict[str, Function] = {}
 
     def visit(name: str, depth: int) -> None:

@@ -7,10 +7,7 @@ from .core import Function, Module, Op, Value, types_of
 
 def clone_module(module: Module, functions: Collection[str] | None = None) -> Module:
     """A module that says the same and shares nothing that can change; the arrays of constants are shared.
-
-    Args:
-        functions: names of the functions to copy, with the constants that they read; all of both by default.
-    """
+    ``functions``: names of the functions to copy, with the constants that they read; all of both by default."""
     copy = Module(module.name)
     copy.folding = module.folding
     copy.metadata = dict(module.metadata)

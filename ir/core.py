@@ -127,9 +127,7 @@ class Op(Generic[OperatorT_co]):
         """Multiply-accumulates of one execution; 0 for operators that are not counted in them. What ``macs`` says, if a
         pass noted it."""
         noted = self.annotations.get("macs")
-        if isinstance(noted, int):
-            return noted
-        return self.operator.macs(types_of(self._operands), types_of(self.results))
+        return noted if isinstance(noted, int) else self.operator.macs(types_of(self._operands), types_of(self.results))
 
     @property
     def work(self) -> int:
@@ -145,11 +143,7 @@ class Op(Generic[OperatorT_co]):
 
     @property
     def result(self) -> Value:
-        """The only result.
-
-        Raises:
-            IRError: the op has several results.
-        """
+        """The only result. Raises IRError: the op has several results."""
         if len(self.results) != 1:
             raise IRError("the op has several results", op=self.name, found=len(self.results))
         return self.results[0]
@@ -179,11 +173,7 @@ class Op(Generic[OperatorT_co]):
         self.erase()
 
     def erase(self) -> None:
-        """Take the op out of its function for good.
-
-        Raises:
-            IRError: a result is still used.
-        """
+        """Take the op out of its function for good. Raises IRError: a result is still used."""
         for value in self.results:
             if value._uses:
                 raise IRError("a result is still used", op=self.name, node=self.node, found=f"%{value.name}")
@@ -273,12 +263,9 @@ class Function:
             following = op._next
             yield op
             # An op that is still here knows its successor, also one inserted meanwhile; an erased one does not.
-            op = op._next if op.function is self else self._surviving(following)
-
-    def _surviving(self, op: Op | None) -> Op | None:
-        while op is not None and op.function is not self:
-            op = op._next
-        return op
+            op = op._next if op.function is self else following
+            while op is not None and op.function is not self:
+                op = op._next
 
     def __len__(self) -> int:
         return self._count
@@ -361,11 +348,7 @@ class Module:
 
     @property
     def main(self) -> Function:
-        """The entry function.
-
-        Raises:
-            IRError: the module has none.
-        """
+        """The entry function. Raises IRError: the module has none."""
         try:
             return self.functions["main"]
         except KeyError:

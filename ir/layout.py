@@ -249,11 +249,7 @@ def _cut(shape: tuple[int, ...], layout: str) -> _Cut:
 
 
 def physical_shape(type: TensorType) -> tuple[int, ...]:
-    """Shape of the array as it lies in memory.
-
-    Raises:
-        IRError: the layout is unknown or the rank too small for it.
-    """
+    """Shape of the array as it lies in memory. Raises IRError: the layout is unknown or the rank too small for it."""
     if type.layout == "":
         return type.shape
     if type.layout == HALVES:

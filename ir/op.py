@@ -136,10 +136,7 @@ class Operator(Immutable, Generic[OperandsT_co]):
 
     def result_types(self, operands: Types, loc: Sequence[str] = ()) -> tuple[TensorType, ...]:
         """Types of the results.
-
-        Raises:
-            IRError: operands are missing, or the operator does not take such types; names op and node.
-        """
+        Raises IRError: operands are missing, or the operator does not take such types; names op and node."""
         self.check_operand_count(operands, loc)
         try:
             inferred = self.infer(*[type.plain if type and type.layout else type for type in self.padded(operands)])
@@ -239,11 +236,7 @@ REGISTRY: Registry = {}
 
 
 def operator(name: str, registry: Registry | None = None) -> Callable[[OperatorClass], OperatorClass]:
-    """Class decorator that registers an operator under ``name``.
-
-    Raises:
-        IRError: the name is taken.
-    """
+    """Class decorator that registers an operator under ``name``. Raises IRError: the name is taken."""
 
     def register(cls: OperatorClass) -> OperatorClass:
         target = REGISTRY if registry is None else registry
@@ -279,11 +272,7 @@ def attribute_types(cls: type[Operator]) -> dict[str, Any]:
 
 
 def coerce(value: Any, declared: Any) -> Any:
-    """``value``, as read from text, as an attribute of the declared type.
-
-    Raises:
-        IRError: it does not fit.
-    """
+    """``value``, as read from text, as an attribute of the declared type. Raises IRError: it does not fit."""
     # What most are, before all that takes longer to find out.
     if declared is type(value) and declared in (float, bool, int, str):
         return value

@@ -33,10 +33,7 @@ def only_operand(arrays: Arrays, types: Types) -> tuple[np.ndarray, TensorType]:
 
 def parameters(type: TensorType) -> tuple[np.float32, int]:
     """Scale and zero point of a tensor that has one of each: quantised per tensor, or by the channels of an axis of 1.
-
-    Raises:
-        IRError: it has several.
-    """
+    Raises IRError: it has several."""
     if type.quant is None or len(type.quant.scale) != 1:
         raise IRError("the tensor has no single scale", found=type)
     return np.float32(type.quant.scale[0]), type.quant.zero_point[0]
@@ -196,10 +193,7 @@ def check_residual(residual: TensorType | None, y: TensorType | None) -> str | N
 def added(a: np.ndarray, b: np.ndarray, types: Types, y: TensorType, *, subtract: bool = False) -> np.ndarray:
     """Stored integers of the sum, or difference, of two tensors that broadcast; sums of 16 bits as those of a product
     with one and a residual.
-
-    Args:
-        types: of a and b.
-    """
+    ``types``: of a and b."""
     if is_wide(*types, y):
         first, second = _present(types)
         return mixed(a, first, y, residual=(b, second))
@@ -210,11 +204,7 @@ def added(a: np.ndarray, b: np.ndarray, types: Types, y: TensorType, *, subtract
 
 
 def multiplied(a: np.ndarray, b: np.ndarray, types: Types, y: TensorType) -> np.ndarray:
-    """Stored integers of the product of two tensors that broadcast.
-
-    Args:
-        types: of a and b.
-    """
+    """Stored integers of the product of two tensors that broadcast. ``types``: of a and b."""
     (scale_a, zero_a), (scale_b, zero_b), (scale_y, zero_y) = map(parameters, (*_present(types), y))
     factor = np.float32(arithmetic.multiplier(scale_a, np.asarray(scale_b), scale_y))
     return arithmetic.multiply(a, b, factor, (zero_a, zero_b, zero_y), *limits(y))

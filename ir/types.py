@@ -53,10 +53,7 @@ class DType(enum.Enum):
     @staticmethod
     def of(dtype: np.dtype | type) -> DType:
         """The element type of a NumPy dtype.
-
-        Raises:
-            IRError: the dtype has no counterpart, such as strings or complex numbers.
-        """
+        Raises IRError: the dtype has no counterpart, such as strings or complex numbers."""
         found = _BY_NUMPY.get(np.dtype(dtype))
         if found is None:
             raise IRError("no such element type", expected=", ".join(d.value for d in DType), found=np.dtype(dtype))

@@ -159,10 +159,7 @@ def _check(
     further: Sequence[int],
 ) -> None:
     """Raise IRError unless there is one number for each spatial dimension, and each is one that makes sense.
-
-    Args:
-        what: the name of the attribute ``further``.
-    """
+    ``what``: the name of the attribute ``further``."""
     lengths = len(kernel), len(strides), len(dilations), len(pads)
     if spatial < 1 or lengths != (spatial, spatial, spatial, 2 * spatial):
         raise IRError(

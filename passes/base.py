@@ -102,11 +102,7 @@ class Verification(enum.Enum):
 
     @staticmethod
     def from_environment() -> "Verification":
-        """The level that ``TILEWRIGHT_VERIFY`` names.
-
-        Raises:
-            UsageError: there is no such level.
-        """
+        """The level that ``TILEWRIGHT_VERIFY`` names. Raises UsageError: there is no such level."""
         name = os.environ.get("TILEWRIGHT_VERIFY", "") or Verification.EACH.value
         try:
             return Verification(name)

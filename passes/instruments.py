@@ -52,11 +52,7 @@ class Timing(Instrument):
 
 
 class Print(Instrument):
-    """Prints the module after selected passes, to standard error.
-
-    Args:
-        passes: their names; ``*`` stands for all.
-    """
+    """Prints the module after selected passes, to standard error. ``passes``: their names; ``*`` stands for all."""
 
     def __init__(self, passes: Collection[str]) -> None:
         self._passes = frozenset(passes)
@@ -119,11 +115,8 @@ def dump_module(file: Path, module: Module) -> None:
 
 def load_dump(file: Path | str) -> Module:
     """The module of a file that :func:`dump_module` wrote.
-
-    Raises:
-        ParseError: the text is malformed or a blob is missing.
-        InputError: the file cannot be read, or a blob is damaged.
-    """
+    Raises ParseError: the text is malformed or a blob is missing; InputError: the file cannot be read, or a blob is
+    damaged."""
     file = Path(file)
     text = contents(str(file), MODULE_TEXT).decode()
     arrays = {blob.stem: open_array(blob).read() for blob in (file.parent / "blobs").glob("*.npy") if blob.stem in text}

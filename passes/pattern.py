@@ -175,10 +175,7 @@ class Match(Generic[OperatorT_co]):
         origin: Sequence[Op] | None = None,
     ) -> Value:
         """Insert an op before the root; its only result.
-
-        Args:
-            origin: the ops that it stands for, whose source nodes it carries; by default all that matched.
-        """
+        ``origin``: the ops that it stands for, whose source nodes it carries; by default all that matched."""
         return self.emit_all(operator, operands, result_types, origin)[0]
 
     def emit_all(
@@ -311,10 +308,7 @@ class Driver:
 
     def run(self, module: Module, record: Record) -> bool:
         """Rewrite ``module`` in place; whether anything changed. Counts go to ``record``.
-
-        Raises:
-            PassError: a rule fires for ever; names it.
-        """
+        Raises PassError: a rule fires for ever; names it."""
 
         @cache
         def rules_of(operator: type[Operator]) -> list[Rule]:

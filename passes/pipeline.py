@@ -40,11 +40,7 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Passes in order of execution.
-
-    Attributes:
-        name: what the whole is for, as instruments show it.
-    """
+    """Passes in order of execution. ``name``: what the whole is for, as instruments show it."""
 
     passes: tuple[Pass, ...]
     name: str = "pipeline"
@@ -139,10 +135,7 @@ class _Parser(TokenReader):
 
 def check_names(names: Collection[str], known: Collection[str] = PASSES) -> None:
     """Refuse names of passes that are none of ``known``, nor ``*`` for all.
-
-    Raises:
-        UsageError: names the first such, and what is known.
-    """
+    Raises UsageError: names the first such, and what is known."""
     for name in names:
         if name != "*" and name not in known:
             raise UsageError(f"there is no pass {name!r} to print after{_suggest(name, known)}")

@@ -52,11 +52,8 @@ def is_installed() -> bool:
 
 def missing_package(error: BaseException, *, by_compiler: bool = False) -> str | None:
     """The module that an import did not find; ``None`` if the error is another, or one of our own files is missing.
-
-    Args:
-        by_compiler: whether the compiler is what imported it. Where that is not installed at all, the answer is what
-            it needs first of all, whatever it came upon first.
-    """
+    ``by_compiler``: whether the compiler is what imported it. Where that is not installed at all, the answer is what it
+    needs first of all, whatever it came upon first."""
     if not isinstance(error, ModuleNotFoundError) or error.name is None or error.name.startswith("tilewright"):
         return None
     return error.name if not by_compiler or is_installed() else FIRST

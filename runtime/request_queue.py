@@ -94,10 +94,7 @@ class RequestQueue:
 
     def add(self, request: Request[Any]) -> None:
         """Append a request, room or not, in a step of the monitor.
-
-        Raises:
-            ResourceError: there is no worker, and no thread can be started.
-        """
+        Raises ResourceError: there is no worker, and no thread can be started."""
         # Some may have ended, or never begun, because of Ctrl-C while they were started.
         self._threads[:] = [thread for thread in self._threads if thread.is_alive()]
         if len(self._threads) < self._workers:

@@ -157,10 +157,7 @@ def _load_same(digest: str, source: Source | Artifact, **given: Any) -> Session:
 
 def choose_engine(artifact: Artifact, engine: str | None, preferred: str | None = None) -> str:
     """The engine asked for; or the preferred one, or ``software``, or another one that the artifact holds.
-
-    Raises:
-        ArtifactError: the artifact does not hold it.
-    """
+    Raises ArtifactError: the artifact does not hold it."""
     held = [name for name in ENGINES if name in artifact.manifest.engines]
     if engine is None:
         return next(name for name in (preferred, "software", *held) if name in held)
@@ -244,10 +241,7 @@ class Session:
     @resources("run")
     def run_timed(self, inputs: Mapping[str, np.ndarray]) -> tuple[Outputs, list[StepTime]]:
         """As `run`, with the time of each step of this run, in order of execution.
-
-        Raises:
-            InputError, ResourceError, UsageError: as for `run`.
-        """
+        Raises InputError, ResourceError, UsageError: as for `run`."""
         self._check_open()
         runner, arrays, cut = self._bound(inputs, copy=False)
         outputs, times = self._compute(runner, partial(runner.timed, arrays))
@@ -376,10 +370,7 @@ class Session:
         """Pickled by the arguments of `load` and the path, or by its content where it was loaded from memory, so that
         another process loads it for itself and judges there whether its native code may run. Where another artifact
         lies at the path by then, that is an ArtifactError.
-
-        Raises:
-            UsageError: it is closed.
-        """
+        Raises UsageError: it is closed."""
         self._check_open()
         return self._load_again, ()
 

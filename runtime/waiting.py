@@ -230,10 +230,7 @@ Result = TypeVar("Result")
 
 class Asked:
     """Tells a computation whether it has been abandoned: nobody waits for its result any more.
-
-    Attributes:
-        flag: not 0 from then on; also for native code, which looks while it runs.
-    """
+    ``flag``: not 0 from then on; also for native code, which looks while it runs."""
 
     def __init__(self) -> None:
         self.flag = ctypes.c_int32(0)

@@ -36,11 +36,8 @@ ARENA, CONSTANTS, TABLE, STOP, TEAM = (index * PTR.bytes for index in range(5))
 @dataclass(frozen=True)
 class Location:
     """Where a tensor lies at run time.
-
-    Attributes:
-        memory: ``arena`` or ``constants`` (then ``position`` is a byte offset), ``input`` or ``output`` (an index), or
-            ``context`` for the context itself.
-    """
+    ``memory``: ``arena`` or ``constants`` (then ``position`` is a byte offset), ``input`` or ``output`` (an index), or
+    ``context`` for the context itself."""
 
     memory: str
     position: int

@@ -61,10 +61,7 @@ class LoweredProgram:
 @dataclass(frozen=True)
 class CpuCode(LoweredProgram):
     """Everything that the host needs to run a function.
-
-    Attributes:
-        object_code: ELF relocatable object; steps without kernel are left out of it.
-    """
+    ``object_code``: ELF relocatable object; steps without kernel are left out of it."""
 
     object_code: bytes
 
@@ -285,10 +282,7 @@ def build_cpu_program(
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> CpuCode:
     """Generate code for ``main``; arguments and errors are those of `lower_program`.
-
-    Args:
-        report: is also called after each kernel is compiled.
-    """
+    ``report``: is also called after each kernel is compiled."""
     lowered = lower_program(module, target, pool=pool, strict=strict, report=report)
     code = assemble(lowered.calls, target, len(module.main.parameters), lowered.scratch, report)
     return CpuCode(**vars(lowered), object_code=code)

@@ -54,10 +54,7 @@ class KernelSpec(ABC):
 
     def entry(self, target: TargetDescription, *, writes: Sequence[str]) -> tuple[FunctionBuilder, dict[str, Register]]:
         """A builder for the kernel's function, and its parameters by name.
-
-        Args:
-            writes: the arguments that it writes, and those that may lie at the same address.
-        """
+        ``writes``: the arguments that it writes, and those that may lie at the same address."""
         parameters: list[tuple[str, Type]] = [(name, PTR) for name in (*self.arguments, "scratch")]
         parameters += [("begin", I64), ("end", I64)]
         read_only = [name for name in self.arguments if name not in writes]

@@ -83,10 +83,7 @@ class Assembled:
 
 def assemble(function: Function, machine: Machine) -> Assembled:
     """The instructions of a tile program whose places have addresses.
-
-    Raises:
-        IRError: an op is none of a tile program, or a place has no address.
-    """
+    Raises IRError: an op is none of a tile program, or a place has no address."""
     places, constants, clusters = _Addressed(), Constants(), clusters_of(function)
     printed: list[tuple[Instruction, str | None, int]] = []
     for op in function.ops:

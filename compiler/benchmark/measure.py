@@ -130,10 +130,7 @@ def run_alone(
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What one contender says of one run in a fresh process, which it may end as it likes: some crash on networks.
-
-    Raises:
-        TilewrightError: it fails.
-    """
+    Raises TilewrightError: it fails."""
     described = json.dumps({name: [array.dtype.str, array.shape] for name, array in inputs.items()})
     words = [sys.executable, contenders.__file__, name, file, str(threads), precision, described]
     try:

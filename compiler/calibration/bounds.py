@@ -60,11 +60,7 @@ def is_bounds(source: object) -> bool:
 
 def pixel_bounds(function: Function, declaration: Declaration | None) -> dict[str, Range]:
     """The range of each input by name, where preprocessing says what pixels become.
-
-    Raises:
-        UsageError: it is not declared.
-        CalibrationError: an input cannot be a picture.
-    """
+    Raises UsageError: it is not declared; CalibrationError: an input cannot be a picture."""
     if declaration is None:
         hint = "Say with --preprocess what becomes of pixels."
         raise UsageError("nothing tells the ranges of the inputs", stage="calibration", hint=hint)

@@ -16,10 +16,7 @@ LEVELS = 255
 
 class ChannelHistogram:
     """Counts of the numbers of each channel, over equal bins from minus to plus a limit of its own, a power of two.
-
-    Attributes:
-        low, high: the smallest and largest number of each channel, and 0.
-    """
+    ``low``, ``high``: the smallest and largest number of each channel, and 0."""
 
     def __init__(self, channels: int) -> None:
         self.low = np.zeros(channels, np.float32)
@@ -49,10 +46,7 @@ class ChannelHistogram:
 
     def ranges(self, function: Callable[[np.ndarray], np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The ends by which rounding the channel to 8 bits for itself changes it least, two float64[channels].
-
-        Args:
-            function: what is made of the numbers, whose changes then count.
-        """
+        ``function``: what is made of the numbers, whose changes then count."""
         centres = (np.arange(BINS) + 0.5 - BINS / 2) / (BINS / 2) * self._limits[:, None]
         centres = np.clip(centres, self.low[:, None], self.high[:, None])
         of = _computed(function)

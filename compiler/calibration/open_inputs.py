@@ -37,12 +37,9 @@ def with_open_inputs(model: Model, options: CompileOptions) -> CompileOptions:
 
 def told_shapes(source: Source, declared: Declared) -> dict[str, tuple[int, ...]]:
     """The shapes of open inputs by name: those of samples where they are arrays, and of one sample where nothing but
-    the number of samples is open; none at all where one is not told, or two tell an extent of one name differently,
-    for the import to say what is missing.
-
-    Args:
-        declared: extents of the inputs with open ones.
-    """
+    the number of samples is open; none at all where one is not told, or two tell an extent of one name differently, for
+    the import to say what is missing.
+    ``declared``: extents of the inputs with open ones."""
     named = sources_by_input(source)
     arrays = _shapes(source) if named is None else {name: _shapes(each).get("") for name, each in named.items()}
     alone = arrays.get("") if len(declared) == 1 else None

@@ -128,10 +128,7 @@ class Histogram(MinMax):
 
 class Percentile(Histogram):
     """The narrowest range outside of which at most a given share of the values lies on either side.
-
-    Args:
-        percentile: in (50, 100]; 99.99 leaves out one value of 10,000 at either end.
-    """
+    ``percentile``: in (50, 100]; 99.99 leaves out one value of 10,000 at either end."""
 
     def __init__(self, percentile: float = 99.99) -> None:
         if not 50 < percentile <= 100:
@@ -232,10 +229,7 @@ BITS = 8
 def encoded_ranges(path: str | os.PathLike[str], names: Collection[str]) -> dict[str, Range]:
     """The ranges of those of ``names`` that an ``.encodings`` file gives 8 bits and one scale; quantising by them gives
     the same scale and zero point again.
-
-    Raises:
-        InputError: the file cannot be read, is none, or is for other tensors; names file, tensor and field.
-    """
+    Raises InputError: the file cannot be read, is none, or is for other tensors; names file, tensor and field."""
     found: dict[str, Range] = {}
     given = read_encodings(path).activations
     if given and names and not any(name in names for name in given):

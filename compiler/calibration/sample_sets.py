@@ -276,10 +276,7 @@ _SCALED = ", scaled as the network expects its input"
 
 def check_sample(array: np.ndarray, type: TensorType, what: str, name: str) -> np.ndarray:
     """``array`` as an input of ``type``; floats of another width are converted.
-
-    Raises:
-        CalibrationError: wrong shape or kind of numbers, NaN or infinity; names the source.
-    """
+    Raises CalibrationError: wrong shape or kind of numbers, NaN or infinity; names the source."""
     if array.shape != type.shape:
         raise refusal(f"{what} does not fit input {name!r}", expected=list(type.shape), found=list(array.shape))
     if array.dtype != type.dtype.numpy:

@@ -98,10 +98,7 @@ class DemoResult(Immutable):
 
 def run_demo(folder: Path | None, report: ProgressReport) -> DemoResult:
     """Compile the digits network into ``folder``, by default the user's cache, and run every engine on the images.
-
-    Raises:
-        OutputError: the folder cannot be written to, or there is none.
-    """
+    Raises OutputError: the folder cannot be written to, or there is none."""
     from ...runtime.files.output_file import make_folder
     from ...runtime.report.simulation import simulate_artifact
     from ...runtime.report.summary import summarize

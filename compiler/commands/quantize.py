@@ -74,11 +74,7 @@ def _share(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> str | Quantization:
     """What it prints, where the goal is reached.
-
-    Raises:
-        GoalMissedError: it is not.
-        TilewrightError: as `quantize_model` says.
-    """
+    Raises GoalMissedError: it is not; TilewrightError: as `quantize_model` says."""
     from ..quantization.ladder.quantize_model import quantize_model
 
     with progress_bar(quiet=arguments.quiet) as report:

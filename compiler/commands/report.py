@@ -86,10 +86,7 @@ def run(arguments: argparse.Namespace) -> str | WrittenPage:
 
 def artifact_of(arguments: argparse.Namespace, *instruments: Instrument) -> Artifact:
     """The artifact that is named, or what becomes of the model that is.
-
-    Args:
-        instruments: that watch how a model is compiled.
-    """
+    ``instruments``: that watch how a model is compiled."""
     from ...runtime.artifact.artifact import Artifact
     from ..driver import compile_to_memory
 

@@ -39,11 +39,7 @@ _BOUNDED: Mapping[type, Range] = {Softmax: (0.0, 1.0), Sigmoid: (0.0, 1.0), Hard
 
 @dataclass(frozen=True)
 class Interface:
-    """An interface of integers is asked for.
-
-    Attributes:
-        radix: the input is q / 2 ** radix; None: as its range asks for.
-    """
+    """An interface of integers is asked for. ``radix``: the input is q / 2 ** radix; None: as its range asks for."""
 
     radix: int | None = None
 
@@ -55,10 +51,7 @@ class Interface:
 
 def check_interface(module: Module) -> None:
     """Refuse networks that devices which take one image of integers cannot run.
-
-    Raises:
-        UnsupportedError: names the input or output.
-    """
+    Raises UnsupportedError: names the input or output."""
     parameters = module.main.parameters
     if len(parameters) != 1:
         raise UnsupportedError(

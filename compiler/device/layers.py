@@ -52,11 +52,7 @@ class PlacedLayers:
 
 @dataclass(frozen=True)
 class DeviceLayers:
-    """What the accelerator can run of a network.
-
-    Attributes:
-        ops: those that may be given to a place by name.
-    """
+    """What the accelerator can run of a network. ``ops``: those that may be given to a place by name."""
 
     ops: tuple[PlacedLayers, ...]
 

@@ -147,10 +147,7 @@ _BYTES = 0.01
 
 def rank(cycles: float, dram_bytes: int, *, exact: bool) -> tuple[float, int]:
     """What the best of several plans has the least of.
-
-    Args:
-        exact: cycles alone count, and bytes between plans that take equally long.
-    """
+    ``exact``: cycles alone count, and bytes between plans that take equally long."""
     return cycles if exact else cycles * dram_bytes**_BYTES, dram_bytes
 
 
@@ -214,11 +211,8 @@ class _Lowered:
 
 class _Drafts:
     """The drafts of a function, of which the best is remembered.
-
-    Args:
-        effort: with ``thorough`` the fastest is the best, whatever it moves; and the same tiles for another machine
-            count as another schedule: addresses and the order of requests differ.
-    """
+    ``effort``: with ``thorough`` the fastest is the best, whatever it moves; and the same tiles for another machine
+    count as another schedule: addresses and the order of requests differ."""
 
     def __init__(
         self, module: Module, function: Function, machine: Machine, schedule: Pipeline, tiles: Pipeline, effort: str
@@ -293,10 +287,7 @@ class _Drafts:
 
     def _draft(self, plan: Plan, changed: "tuple[Draft, PlannedTile] | None" = None) -> None:
         """With as much kept on chip as leaves room for the rest.
-
-        Args:
-            changed: a draft by a plan that is the same but for one tile, and that tile.
-        """
+        ``changed``: a draft by a plan that is the same but for one tile, and that tile."""
         for share in (each for each in SHARES if each <= plan.kept_share):
             current = plan._replace(kept_share=share)
             try:

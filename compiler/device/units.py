@@ -13,10 +13,7 @@ def clusters_of(options: CompileOptions, machine: Machine) -> int:
 
 def check_units(options: CompileOptions, machine: Machine) -> None:
     """Refuse more clusters or cards than the machine has, or none.
-
-    Raises:
-        UsageError, MachineError: names the option.
-    """
+    Raises UsageError, MachineError: names the option."""
     for flag, found, most in (
         ("--clusters", clusters_of(options, machine), machine.clusters),
         ("--cards", options.cards, machine.cards),

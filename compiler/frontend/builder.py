@@ -51,11 +51,7 @@ class SourceNode:
     inputs: tuple[Value | None, ...]
 
     def input(self, index: int) -> Value:
-        """Input ``index``, which must be there.
-
-        Raises:
-            ModelError: it is absent.
-        """
+        """Input ``index``, which must be there. Raises ModelError: it is absent."""
         value = self.optional(index)
         if value is None:
             raise self.model_error(f"input {index} is missing")
@@ -70,10 +66,7 @@ class SourceNode:
 
     def constant(self, index: int, what: str) -> np.ndarray:
         """The elements of input ``index``, which must be known at compile time.
-
-        Raises:
-            UnsupportedError: it depends on the inputs of the network.
-        """
+        Raises UnsupportedError: it depends on the inputs of the network."""
         value = self.input(index)
         if not isinstance(value, Constant):
             raise self.unsupported(
@@ -108,11 +101,7 @@ class SourceNode:
         return self.constant(index, what) if self.optional(index) is not None else None
 
     def from_front(self, axis: int, rank: int) -> int:
-        """``axis`` counted from the front.
-
-        Raises:
-            ModelError: there is no such dimension.
-        """
+        """``axis`` counted from the front. Raises ModelError: there is no such dimension."""
         if not -rank <= axis < rank:
             raise self.model_error("the axis is out of range", expected=f"{-rank} to {rank - 1}", found=axis)
         return axis % rank
@@ -138,10 +127,7 @@ def shape_text(extents: Sequence[int | str | None] | None) -> str:
 
 def open_shapes_error(declared: Declared) -> ModelError:
     """What says which inputs have open shapes, and how a user gives all of them, on the command line and in Python.
-
-    Args:
-        declared: by input, as :func:`shape_text` takes them.
-    """
+    ``declared``: by input, as :func:`shape_text` takes them."""
     sizes: dict[str, int] = {}
     for extents in declared.values():
         for each, size in zip(extents or (), _example(extents), strict=False):
@@ -191,11 +177,7 @@ def check_given(what: str, given: Iterable[str], inputs: Collection[str]) -> Non
 
 
 def type_of_tensor(what: str, shape: Sequence[int], dtype: DType) -> TensorType:
-    """The type of a tensor of a model.
-
-    Raises:
-        IRError: there is no such type; says what the tensor is.
-    """
+    """The type of a tensor of a model. Raises IRError: there is no such type; says what the tensor is."""
     try:
         return TensorType(tuple(shape), dtype)
     except IRError as error:
@@ -307,10 +289,7 @@ class ModuleBuilder:
         self, node: SourceNode, shape: Sequence[int], dtype: DType, make: Callable[[], np.ndarray], suffix: str = ""
     ) -> Constant:
         """A constant that ``node`` describes without holding it, made once it is known that there is room.
-
-        Raises:
-            ResourceError: all such constants of the model would take more than they may.
-        """
+        Raises ResourceError: all such constants of the model would take more than they may."""
         type = TensorType(tuple(shape), dtype)
         size = type.elements * dtype.bytes
         self._described += size
@@ -324,10 +303,7 @@ class ModuleBuilder:
 
     def unroll(self, node: SourceNode, steps: int) -> None:
         """Called by importers that emit the same ops for each step in time.
-
-        Raises:
-            ResourceError: all such nodes of the model take more steps than they may.
-        """
+        Raises ResourceError: all such nodes of the model take more steps than they may."""
         self._unrolled += steps
         if self._unrolled > limits.UNROLLED:
             raise node.resource_error(

@@ -36,22 +36,14 @@ class DetectionNode(Protocol):
 
 
 def extents_of(node: DetectionNode, x: Value) -> Extents:
-    """Height and width of a tensor [N, C, H, W].
-
-    Raises:
-        ModelError: it has another rank.
-    """
+    """Height and width of a tensor [N, C, H, W]. Raises ModelError: it has another rank."""
     if x.type.rank != 4:
         raise node.model_error("feature map and image need four dimensions", expected="[N, C, H, W]", found=x.type)
     return x.type.shape[2], x.type.shape[3]
 
 
 def prior_box(node: DetectionNode, grid: Extents, image: Extents, *, offset: float | None) -> PriorBox:
-    """The operator of a node ``PriorBox``.
-
-    Args:
-        offset: the default of the format; ``None`` if it must be given.
-    """
+    """The operator of a node ``PriorBox``. ``offset``: the default of the format; ``None`` if it must be given."""
     fixed_size = node.floats("fixed_size", ())
     return PriorBox(
         grid,

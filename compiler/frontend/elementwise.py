@@ -37,10 +37,7 @@ def centred(importer: ModuleBuilder, x: Value, axes: tuple[int, ...]) -> Value:
 
 def standardized(importer: ModuleBuilder, x: Value, axes: tuple[int, ...], epsilon: float, *, is_inside: bool) -> Value:
     """``x`` less its mean along axes, over the root of its variance.
-
-    Args:
-        is_inside: epsilon is added to the variance, else to its root.
-    """
+    ``is_inside``: epsilon is added to the variance, else to its root."""
     difference, small = centred(importer, x, axes), importer.constant(np.array(epsilon, x.type.dtype.numpy), "epsilon")
     spread = importer.emit_one(ReduceMean(axes, keepdims=True), importer.emit_one(Mul(), difference, difference))
     if is_inside:

@@ -49,11 +49,8 @@ class NetworkShape(NamedTuple):
 
 def each_shape(declared: Declared, given: GivenShapes | None) -> tuple[NetworkShape, ...]:
     """The shapes that are given for a model, each once, in order; of several extents by name each with each.
-
-    Raises:
-        ModelError: a name is neither an input of the model nor one of its open extents.
-        UsageError: what is given is no shape, contradicts itself, or is more than an artifact holds.
-    """
+    Raises ModelError: a name is neither an input of the model nor one of its open extents; UsageError: what is given is
+    no shape, contradicts itself, or is more than an artifact holds."""
     mappings = _mappings(given)
     found: dict[tuple[object, ...], NetworkShape] = {}
     for shape in (shape for each in mappings for shape in _shapes(declared, each)):
@@ -81,11 +78,7 @@ def _mappings(given: GivenShapes | None) -> Sequence[InputShapes]:
 
 
 def one_shape(declared: Declared, given: GivenShapes | None) -> NetworkShape:
-    """The one shape that is given.
-
-    Raises:
-        ModelError, UsageError: as :func:`each_shape`; or there are several.
-    """
+    """The one shape that is given. Raises ModelError, UsageError: as :func:`each_shape`; or there are several."""
     first, *others = each_shape(declared, given)
     if others:
         shown = " and ".join(shape.text for shape in (first, others[0]))

@@ -27,11 +27,8 @@ def product(
     transpose_b: bool = False,
 ) -> Value:
     """The product over the last dimension of ``x`` and the last but one of ``w``; batch dimensions broadcast.
-
-    Args:
-        transpose_a, transpose_b: the last two dimensions of ``x``, ``w`` are exchanged first. Vectors, which stand for
-            a row and a column, stay.
-    """
+    ``transpose_a``, ``transpose_b``: the last two dimensions of ``x``, ``w`` are exchanged first. Vectors, which stand
+    for a row and a column, stay."""
     operator = MatMul(transpose_a and x.type.rank > 1, transpose_b and w.type.rank > 1)
     return product_by(node, importer, operator, x, w)
 
@@ -55,10 +52,7 @@ def product_by(
 
 def quantized_product(importer: ModuleBuilder, x: Value, w: Value, scale: Value, zero: Value | None) -> Value:
     """The product of ``x``, of real numbers that are quantised here, all together, and of integers ``w``.
-
-    Args:
-        scale, zero: of ``w``: one, or one for each column.
-    """
+    ``scale``, ``zero``: of ``w``: one, or one for each column."""
     integers, x_scale, x_zero = importer.emit(DynamicQuantizeLinear(), x)
     total = cast(importer, importer.emit_one(MatMulInteger(), integers, w, x_zero, zero), DType.F32)
     return importer.emit_one(Mul(), total, importer.emit_one(Mul(), x_scale, scale))
@@ -89,10 +83,7 @@ def gemm(
 
 def einsum(node: SourceNode, importer: ModuleBuilder, equation: str) -> Value:
     """Einsum of any number of tensors: diagonals and sums of each, then matrix products from left to right.
-
-    Raises:
-        ModelError: the equation does not fit the tensors.
-    """
+    Raises ModelError: the equation does not fit the tensors."""
     equation = equation.replace(" ", "")
     values = node.all_inputs()
     terms, result = _einsum_labels(node, equation, [value.type for value in values])

@@ -71,10 +71,7 @@ def sliced(
 ) -> Value:
     """A part of ``x``, which starts and ends say as slices of Python do, but one that goes backwards from before the
     first element takes that.
-
-    Raises:
-        ModelError: they are not as many as the axes, an axis is out of range, or a step is 0.
-    """
+    Raises ModelError: they are not as many as the axes, an axis is out of range, or a step is 0."""
     if not len(starts) == len(ends) == len(axes) == len(steps):
         raise node.model_error(
             "starts, ends, axes and steps have different lengths",
@@ -100,10 +97,7 @@ def reversed_along(importer: ModuleBuilder, x: Value, axis: int) -> Value:
 
 def space_to_depth(importer: ModuleBuilder, x: Value, size: int, *, depth_first: bool) -> Value:
     """x [N, C, ...] with blocks of its positions, of any number of dimensions, moved into channels.
-
-    Args:
-        depth_first: a channel of the result numbers that of x, then the place in the block; else the reverse.
-    """
+    ``depth_first``: a channel of the result numbers that of x, then the place in the block; else the reverse."""
     batch, channels, *spatial = x.type.shape
     count = len(spatial)
     outer = [extent // size for extent in spatial]

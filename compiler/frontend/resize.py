@@ -48,10 +48,7 @@ def resize_by_direction(importer: ModuleBuilder, x: Value, operator: Resize) -> 
 
 def antialiased(node: SourceNode, importer: ModuleBuilder, x: Value, operator: Resize) -> Value:
     """``x`` resampled by kernels as wide as elements of the result are apart: a matrix product along each dimension.
-
-    Raises:
-        UnsupportedError: there is no such product of what x holds.
-    """
+    Raises UnsupportedError: there is no such product of what x holds."""
     if not x.type.dtype.is_float or operator.coordinates == "tf_crop_and_resize":
         found = f"{x.type}, {operator.coordinates}"
         raise node.unsupported("antialiasing is of floats, and without cropping", found=found)

@@ -57,10 +57,7 @@ def flatten(importer: ModuleBuilder, x: Value, first: int, last: int) -> Value:
 
 def squeeze(node: SourceNode, importer: ModuleBuilder, x: Value, given: Iterable[int] | None) -> Value:
     """``x`` without the given dimensions, whose extent is 1; ``None`` for all such dimensions.
-
-    Raises:
-        ModelError: one of them is out of range or larger.
-    """
+    Raises ModelError: one of them is out of range or larger."""
     if given is None:
         return reshape(importer, x, tuple(e for e in x.type.shape if e != 1))
     axes = {node.from_front(a, x.type.rank) for a in given}
@@ -71,10 +68,7 @@ def squeeze(node: SourceNode, importer: ModuleBuilder, x: Value, given: Iterable
 
 def unsqueeze(node: SourceNode, importer: ModuleBuilder, x: Value, given: Sequence[int]) -> Value:
     """``x`` with further dimensions of extent 1, at the given positions of the result.
-
-    Raises:
-        ModelError: one of them is out of range or given twice.
-    """
+    Raises ModelError: one of them is out of range or given twice."""
     rank = x.type.rank + len(given)
     axes = {node.from_front(a, rank) for a in given}
     if len(axes) != len(given):
@@ -84,11 +78,7 @@ def unsqueeze(node: SourceNode, importer: ModuleBuilder, x: Value, given: Sequen
 
 
 def expand(node: SourceNode, importer: ModuleBuilder, x: Value, wanted: tuple[int, ...]) -> Value:
-    """``x`` repeated until it has the shape that it and ``wanted`` broadcast to.
-
-    Raises:
-        ModelError: they do not.
-    """
+    """``x`` repeated until it has the shape that it and ``wanted`` broadcast to. Raises ModelError: they do not."""
     try:
         shape = broadcast_shape(x.type.shape, wanted)
     except IRError:
@@ -100,11 +90,7 @@ def progression(
     node: SourceNode, importer: ModuleBuilder, start: np.number, stop: np.number, step: np.number, dtype: DType
 ) -> Constant:
     """The numbers from ``start`` on, ``stop`` not reached, in ``dtype``.
-
-    Raises:
-        ModelError: the step is 0.
-        ResourceError: there are too many of them.
-    """
+    Raises ModelError: the step is 0; ResourceError: there are too many of them."""
     if step == 0:
         raise node.model_error("the step of a range must not be 0")
     count = max(0, math.ceil((float(stop) - float(start)) / float(step)))

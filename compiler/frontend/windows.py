@@ -12,10 +12,7 @@ def same_pads(
     extents: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], *, lower: bool
 ) -> Integers:
     """Pads, begins then ends, with which there is a window for each ``stride`` positions.
-
-    Args:
-        lower: an odd one goes to the beginning, else to the end.
-    """
+    ``lower``: an odd one goes to the beginning, else to the end."""
     total = (
         max(0, (-(-extent // stride) - 1) * stride + dilation * (taps - 1) + 1 - extent)
         for extent, taps, stride, dilation in zip(extents, kernel, strides, dilations, strict=True)
@@ -31,10 +28,7 @@ def halved(totals: Sequence[int], *, lower: bool) -> Integers:
 
 def slack(extent: int, begin: int, end: int, reach: int, stride: int, *, drop: bool = True) -> int:
     """How far the last window reaches beyond the end padding where the number of windows is rounded up.
-
-    Args:
-        drop: a window that would start in the end padding is none; the result may be negative then.
-    """
+    ``drop``: a window that would start in the end padding is none; the result may be negative then."""
     room = extent + begin + end - reach
     last = -(-room // stride) * stride
     if drop and last >= extent + begin:

@@ -165,10 +165,7 @@ def _slices(slices: Sequence[Mapping[str, object]], numbers: Mapping[str, int], 
 
 def curves(label: str, series: Sequence[Series], seconds: float, show: Show, most: float) -> str:
     """Steps over time, each in a colour of its own, with their names below.
-
-    Args:
-        most: what the scale reaches at least.
-    """
+    ``most``: what the scale reaches at least."""
     highest = max(most, *(float(each.heights.max()) for each in series))
     x = Scale([0, seconds], _LEFT, _WIDTH - _RIGHT, _unit(seconds))
     y = Scale([0, highest], _TOP + _PLOT, _TOP, _byte_unit(highest))

@@ -153,10 +153,7 @@ def edges_of(layers: Sequence[Layer]) -> list[tuple[int, int]]:
 
 def picture(layers: Sequence[Layer], shares: Mapping[str, Sequence[float]]) -> str:
     """The markup of a network: a graph, or of a long one a strip of squares in order of execution.
-
-    Args:
-        shares: for each overlay, by the letter that its style variable has, how much of it each layer has, 0 to 1.
-    """
+    ``shares``: for each overlay, by the letter that its style variable has, how much of it each layer has, 0 to 1."""
     styles = [";".join(f"--{key}:{own[number]:.2f}" for key, own in shares.items()) for number in range(len(layers))]
     if len(layers) > MOST:
         squares = (

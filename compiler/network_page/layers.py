@@ -189,10 +189,7 @@ def layer_table(layers: list[Layer]) -> Table:
 
 def read_comparison(path: Path) -> dict[str, float]:
     """dB by value and by node of the model, of what ``tilewright compare --json`` wrote.
-
-    Raises:
-        InputError: the file cannot be read, or holds something else.
-    """
+    Raises InputError: the file cannot be read, or holds something else."""
     with input_file(str(path)) as file:
         text = file.read(_LONGEST)
     found: dict[str, float] = {}

@@ -47,10 +47,7 @@ class Step(Immutable):
 
 class History(Instrument):
     """Keeps what each pass that modified a module made of it.
-
-    Attributes:
-        pipelines: by order of execution, the name of each and its steps.
-    """
+    ``pipelines``: by order of execution, the name of each and its steps."""
 
     def __init__(self) -> None:
         self.pipelines: list[tuple[str, list[Step]]] = []

@@ -100,10 +100,7 @@ class Encodings:
 
 def read_encodings(path: str | os.PathLike[str]) -> Encodings:
     """Read a file; one that is empty says nothing, and so does one of empty sections.
-
-    Raises:
-        InputError: the file cannot be read, is too large, or is none; names file, tensor and field.
-    """
+    Raises InputError: the file cannot be read, is too large, or is none; names file, tensor and field."""
     name = os.fspath(path)
     what = f"encodings file {name!r}"
     return parse_encodings(contents(name, limits.ENCODINGS, what), what)

@@ -40,11 +40,7 @@ ALL, NONE = "all", "none"
 
 
 def methods_of(text: str) -> tuple[str, ...]:
-    """The methods that an option names, with commas between them.
-
-    Raises:
-        UsageError: there is no such method.
-    """
+    """The methods that an option names, with commas between them. Raises UsageError: there is no such method."""
     asked = {ALL: [*METHODS], NONE: []}.get(text, text.split(","))
     for name in asked:
         if name not in METHODS:
@@ -125,10 +121,7 @@ def choose_weights(
     plan: Plan, choices: Choices, ranges: Mapping[str, Range], observation: Observation, wide: Collection[str] = ()
 ) -> dict[str, Rounded]:
     """Weights rounded by what the layers read, for those on no grid of their own.
-
-    Args:
-        wide: names of values of 16 bits.
-    """
+    ``wide``: names of values of 16 bits."""
     layers = layers_to_round(_inputs(plan, ranges, wide))
     names = {value: name for name, value in observed_values(plan).items()}
     made_of, seen = observation.made_of, observation.seen
@@ -157,10 +150,7 @@ def learn_narrow_weights(
     wide: Collection[str] = (),
 ) -> dict[str, Rounded]:
     """Weights of as many bits as the options say, by what the layers read in the quantised network.
-
-    Args:
-        wide: names of values of 16 bits.
-    """
+    ``wide``: names of values of 16 bits."""
     types = quantized_types(plan, [(name, *ranges[name]) for name in plan.values], wide=wide)
     found = learn_weights(module, plan, types, [*observation.samples], options.weights_bits, options.report)
     return {name: found[op] for name, op in _anchors(plan).items() if op in found}
@@ -191,10 +181,7 @@ def prepared_network(
     wide: tuple[str, ...],
 ) -> Prepared:
     """A copy of a module before its weights are rounded.
-
-    Args:
-        keep, forms, ranges, wide: those of the plan.
-    """
+    ``keep``, ``forms``, ``ranges``, ``wide``: those of the plan."""
     copy, anchors = clone_module(module), _anchors(plan)
     twins = dict(zip(module.main.ops, copy.main.ops, strict=True))
     weights = {twins[anchors[name]]: each for name, each in choices.weights.items()}

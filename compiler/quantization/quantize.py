@@ -264,10 +264,7 @@ def _add_interface_to_quantized(
     module: Module, own: Range | None, options: CompileOptions, interface: Interface
 ) -> None:
     """Make the input and the outputs integers of a network whose own scales stay as they are.
-
-    Args:
-        own: the range that the network gives its input.
-    """
+    ``own``: the range that the network gives its input."""
     ends = _ends(module.main)
     needed = {} if options.calibration is None else ends
     observed = _observed(Observation(module, ends, options), needed, options) if needed else {}
@@ -284,11 +281,7 @@ def _add_interface_to_quantized(
 
 
 def _check_bounds(options: CompileOptions, methods: Sequence[str], *, all_wide: bool) -> None:
-    """Refuse options that need samples, or more than 8 bits of ranges without.
-
-    Raises:
-        UsageError: names the option.
-    """
+    """Refuse options that need samples, or more than 8 bits of ranges without. Raises UsageError: names the option."""
     looking = [*(name for name in methods if name not in UNSEEN), *(["4 bits"] if options.weights_bits < BITS else [])]
     if looking:
         hint = "Give calibration data, or leave them out."
@@ -303,11 +296,7 @@ def _check_bounds(options: CompileOptions, methods: Sequence[str], *, all_wide: 
 
 
 def _wide_names(module: Module, options: CompileOptions) -> tuple[str, ...]:
-    """What the option names for 16 bits, by names that passes keep.
-
-    Raises:
-        PassError: a name stands for nothing.
-    """
+    """What the option names for 16 bits, by names that passes keep. Raises PassError: a name stands for nothing."""
     others = {EVERY, *(each.name for each in module.main.parameters)}
     # On the accelerator they become sums, which are known by the names of their results.
     prelus = [op.result.name for op in module.ops if is_op(op, PRelu)]

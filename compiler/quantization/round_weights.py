@@ -176,10 +176,7 @@ def _rounded_in_turn(weights: np.ndarray, factors: np.ndarray) -> tuple[np.ndarr
 
 def layers_to_round(found: Iterable[tuple[Product, TensorType]]) -> list[LayerSums]:
     """Empty sums for layers whose weights are on no grid of their own.
-
-    Args:
-        found: the layers, each with the quantised type of its inputs.
-    """
+    ``found``: the layers, each with the quantised type of its inputs."""
     off_grid = [(op, x) for op, x in found if not _is_exact(op, float(parameters(x)[0]))]
     chosen: set[Op] = set()
     left_bytes, left_steps = float(MOST_BYTES), MOST_STEPS

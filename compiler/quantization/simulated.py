@@ -182,10 +182,7 @@ class SimulatedModel:
 
     def module(self, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Module:
         """The network with the rounding in it, as imported; its outputs have the names of ``outputs``.
-
-        Raises:
-            TilewrightError: it cannot be imported.
-        """
+        Raises TilewrightError: it cannot be imported."""
         module = import_onnx(self._model, input_shapes, self._folder, self._rounded)
         main = module.main
         # Extents that the data decide stand behind the outputs.
@@ -248,10 +245,7 @@ class SimulatedModel:
 
 def _by_name(encodings: Encodings, roles: TensorRoles) -> dict[str, Encoding]:
     """The encodings by the names of the model's tensors, with a warning of those that fit none.
-
-    Raises:
-        InputError: none fits.
-    """
+    Raises InputError: none fits."""
     found: dict[str, Encoding] = {}
     unknown: list[TensorName] = []
     everything = {**encodings.activations, **encodings.parameters}

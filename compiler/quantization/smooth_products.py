@@ -119,11 +119,7 @@ def _products(rows: np.ndarray, weights: np.ndarray, scales: ChannelScales) -> n
 
 
 def boundaries(plan: Plan, *, tables: bool = False) -> dict[str, Boundary]:
-    """The values of a plan between products and floating point, by their names.
-
-    Args:
-        tables: functions stay tables.
-    """
+    """The values of a plan between products and floating point, by their names. ``tables``: functions stay tables."""
     found: dict[str, Boundary] = {}
     for name, value in plan.values.items():
         producer = value.producer

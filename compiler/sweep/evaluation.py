@@ -61,10 +61,7 @@ class Combination(Immutable):
 
 def parse_settings(texts: Iterable[str]) -> dict[str, list[float]]:
     """Values by field from texts such as ``maps_bytes=64Ki,128Ki``.
-
-    Raises:
-        UsageError: a text is of another form, or gives a field again.
-    """
+    Raises UsageError: a text is of another form, or gives a field again."""
     found: dict[str, list[float]] = {}
     for text in texts:
         name, _, values = text.partition("=")
@@ -80,11 +77,8 @@ def parse_settings(texts: Iterable[str]) -> dict[str, list[float]]:
 
 def combinations(base: MachineFile, settings: Mapping[str, Sequence[float]]) -> list[Combination]:
     """Every machine that differs from ``base`` in the fields that are set, in order of their values.
-
-    Raises:
-        MachineError: there is no such field, or it is one of an energy model that the file does not state.
-        UsageError: nothing is set, a field has no value or one twice, or there are too many machines.
-    """
+    Raises MachineError: there is no such field, or it is one of an energy model that the file does not state;
+    UsageError: nothing is set, a field has no value or one twice, or there are too many machines."""
     if not settings:
         raise UsageError("a sweep has nothing to vary", hint="Give it fields with --set maps_bytes=64Ki,128Ki.")
     stated = values_of(base)

@@ -56,10 +56,7 @@ _LONGEST = 2**28
 
 def identity(model: Model, machine: str, options: CompileOptions) -> dict[str, str]:
     """What tells the sweep of a network from those of others: a digest for each column.
-
-    Args:
-        machine: the text of the file of the machine that is varied.
-    """
+    ``machine``: the text of the file of the machine that is varied."""
     said = {each.name: getattr(options, each.name) for each in fields(options) if each.name != "report"}
     files = [_files(said[name]) for name in ("affinity", "calibration", "freeze")]
     words = json.dumps([tilewright.__version__, said, files], default=_plain)
@@ -85,11 +82,7 @@ def _plain(value: object) -> object:
 
 def read_table(path: Path, names: Sequence[str], own: Mapping[str, str]) -> Done:
     """What a file holds of a sweep over the fields ``names``; nothing where there is no file.
-
-    Raises:
-        InputError: it cannot be read.
-        UsageError: it is no such table, or of another sweep.
-    """
+    Raises InputError: it cannot be read; UsageError: it is no such table, or of another sweep."""
     if not path.exists():
         return {}
     with input_file(str(path)) as file:

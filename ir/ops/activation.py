@@ -66,10 +66,7 @@ class Relu(Clamp, dtypes=(*FLOATS, *SIGNED)):
 @operator("clip")
 class Clip(Clamp, dtypes=NUMBERS):
     """x brought between two bounds; ``max`` wins where the bounds cross.
-
-    Attributes:
-        min, max: the bounds; an infinite one does not bound.
-    """
+    ``min``, ``max``: the bounds; an infinite one does not bound."""
 
     min: float = -math.inf
     max: float = math.inf

@@ -39,10 +39,7 @@ class Call(Operator[tuple[Value, ...]]):
 
 def joined(part: TensorType, shares: int) -> TensorType:
     """The type of so many tensors joined along the first dimension.
-
-    Raises:
-        IRError: several scalars, which have none.
-    """
+    Raises IRError: several scalars, which have none."""
     if shares == 1:
         return part
     if not part.rank:

@@ -55,10 +55,7 @@ class ControlFlow(Operator[tuple[Value, ...]]):
 
     def signatures(self, operands: Sequence[TensorType], results: ResultTypes) -> tuple[Signature, ...]:
         """What its bodies must take and return where it has these operands and results.
-
-        Raises:
-            IRError: it cannot have them.
-        """
+        Raises IRError: it cannot have them."""
         raise NotImplementedError(type(self).__name__)
 
     def run(self, body: RunBody, arrays: list[np.ndarray], results: ResultTypes) -> Sequence[np.ndarray]:

@@ -22,11 +22,7 @@ BOOL = (DType.BOOL,)
 
 
 def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that tensors of these shapes broadcast to, by NumPy's rule.
-
-    Raises:
-        IRError: they do not.
-    """
+    """The shape that tensors of these shapes broadcast to, by NumPy's rule. Raises IRError: they do not."""
     rank = max((len(shape) for shape in shapes), default=0)
     if rank > RANK:
         raise IRError("a tensor has too many dimensions", expected=f"at most {RANK} {RANK.what}", found=rank)
@@ -148,11 +144,7 @@ class Div(Binary):
 
 @operator("mod")
 class Mod(Binary):
-    """Remainder of x / y.
-
-    Attributes:
-        fmod: the remainder has the sign of x, as C's; else that of y, as Python's.
-    """
+    """Remainder of x / y. ``fmod``: the remainder has the sign of x, as C's; else that of y, as Python's."""
 
     fmod: bool = False
 

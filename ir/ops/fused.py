@@ -51,11 +51,8 @@ class FusedElementwise(Elementwise[tuple[Value, ...]]):
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The parsed body.
-
-        Raises:
-            ParseError: a statement is malformed, or names an unknown operator or attribute.
-            IRError: a statement is out of order, or applies something that is not elementwise.
-        """
+        Raises ParseError: a statement is malformed, or names an unknown operator or attribute; IRError: a statement is
+        out of order, or applies something that is not elementwise."""
         if len(self.body) > STATEMENTS:
             raise IRError("the body is too long", expected=f"at most {STATEMENTS} statements", found=len(self.body))
         parsed = [parse_statement(text) for text in self.body]

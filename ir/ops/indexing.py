@@ -24,11 +24,7 @@ def check_indices(indices: TensorType) -> None:
 
 
 def from_front(indices: np.ndarray, extent: int) -> np.ndarray:
-    """Indices into a dimension, as i64 counted from the front.
-
-    Raises:
-        InputError: one is out of range.
-    """
+    """Indices into a dimension, as i64 counted from the front. Raises InputError: one is out of range."""
     wide = indices.astype(np.int64)
     wrong = (wide < -extent) | (wide >= extent)
     if wrong.any():

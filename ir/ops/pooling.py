@@ -177,11 +177,7 @@ def _check_norm(p: int, x: TensorType) -> None:
 
 @operator("lp_pool")
 class LpPool(Pool):
-    """The p-norm of each window, in float64; padding counts as zeros.
-
-    Attributes:
-        p: at least 1.
-    """
+    """The p-norm of each window, in float64; padding counts as zeros. ``p``: at least 1."""
 
     p: int
 
@@ -244,11 +240,7 @@ class GlobalMaxPool(GlobalPool):
 
 @operator("global_lp_pool")
 class GlobalLpPool(GlobalPool):
-    """The p-norm of each channel, in float64.
-
-    Attributes:
-        p: at least 1.
-    """
+    """The p-norm of each channel, in float64. ``p``: at least 1."""
 
     p: int
 

@@ -26,10 +26,7 @@ STORED = (DType.I8, DType.U8, DType.I16, DType.U16)
 
 def to_integers(x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, dtype: DType) -> np.ndarray:
     """Divide by the scale, round half to even, add the zero point, saturate; a quotient of NaN is the least integer.
-
-    Args:
-        scale, zero_point: broadcast against ``x``.
-    """
+    ``scale``, ``zero_point``: broadcast against ``x``."""
     limits = np.iinfo(dtype.numpy)
     with np.errstate(all="ignore"):
         rounded = np.rint(x.astype(np.float32) / scale.astype(np.float32)).astype(np.float64)

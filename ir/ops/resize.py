@@ -31,10 +31,7 @@ NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 def cubic_weights(s: np.ndarray, a: np.floating) -> np.ndarray:
     """Keys' kernel with the coefficient ``a`` for the two elements before a point and the two behind it: [..., 4].
-
-    Args:
-        s: how far the point lies behind the second, from 0 to 1.
-    """
+    ``s``: how far the point lies behind the second, from 0 to 1."""
     inner = [((a + 2) * t - (a + 3)) * t * t + 1 for t in (s, 1 - s)]
     outer = [((a * t - 5 * a) * t + 8 * a) * t - 4 * a for t in (s + 1, 2 - s)]
     return np.stack([outer[0], inner[0], inner[1], outer[1]], -1)

@@ -13,10 +13,7 @@ from .elementwise import NUMBERS, Elementwise, check_dtype
 
 def moved(x: TensorType, shape: tuple[int, ...]) -> TensorType:
     """Type of elements of ``x`` moved to another shape, in row-major layout.
-
-    Raises:
-        IRError: ``x`` is quantised per channel; its channels may not be where they were.
-    """
+    Raises IRError: ``x`` is quantised per channel; its channels may not be where they were."""
     if x.quant is not None and x.quant.axis is not None:
         raise IRError("tensors quantised per channel cannot be rearranged", found=x)
     return x.with_shape(shape)

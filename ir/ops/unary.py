@@ -102,11 +102,7 @@ IsNan = declared(Predicate, "is_nan", "Whether x is not a number", np.isnan)
 
 @operator("is_inf")
 class IsInf(Predicate):
-    """Whether x is infinite.
-
-    Attributes:
-        negative, positive: which of the infinities count.
-    """
+    """Whether x is infinite. ``negative``, ``positive``: which of the infinities count."""
 
     negative: bool = True
     positive: bool = True

@@ -23,11 +23,8 @@ def padded(count: int) -> int:
 @operator("tile_map_as_weights", TILE_OPERATORS)
 class MapAsWeights(Operator[UnaryOperands]):
     """The pixels of a map, in raster order, as weights of a product with another map.
-
-    Attributes:
-        turned: a pixel makes an output channel, [pixels, channels, 1, 1]; otherwise it is what an input channel
-            contributes, [channels, pixels, 1, 1], with pixels of zeros that fill the last block.
-    """
+    ``turned``: a pixel makes an output channel, [pixels, channels, 1, 1]; otherwise it is what an input channel
+    contributes, [channels, pixels, 1, 1], with pixels of zeros that fill the last block."""
 
     turned: bool
 
@@ -106,10 +103,7 @@ class MeanOperands(NamedTuple):
 @operator("tile_requantize_mean", TILE_OPERATORS)
 class RequantizeMean(Operator[MeanOperands]):
     """Accumulators as a map: ``arithmetic.weighted_mean`` of the sum with the bias.
-
-    Attributes:
-        zero_point, low, high: see :class:`tilewright.ir.tile.requantization.Requantize`.
-    """
+    ``zero_point``, ``low``, ``high``: see :class:`tilewright.ir.tile.requantization.Requantize`."""
 
     zero_point: int
     low: int

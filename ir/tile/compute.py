@@ -68,19 +68,12 @@ class Product(Operator[OperandsT_co]):
     weight_zero: int
 
     def channels(self, x: TileType, w: TileType) -> int:
-        """Of the result.
-
-        Raises:
-            IRError: the weights are not for such a map.
-        """
+        """Of the result. Raises IRError: the weights are not for such a map."""
         raise NotImplementedError(type(self).__name__)
 
     def place_of_sums(self, x: TensorType, w: TensorType) -> TileType:
         """The type of the result.
-
-        Raises:
-            IRError: what is convolved, or by what, is none of that, or a size is not positive.
-        """
+        Raises IRError: what is convolved, or by what, is none of that, or a size is not positive."""
         source = tile(x, "maps", "what is convolved")
         weights = tile(w, "weights", "what it is multiplied by", 4, source.cluster)
         if min(*self.output, *self.stride, *self.dilation) < 1:
@@ -110,11 +103,8 @@ class Product(Operator[OperandsT_co]):
 @operator("tile_conv", TILE_OPERATORS)
 class Convolve(Product[ConvolutionOperands]):
     """Every output channel from all input channels.
-
-    Attributes:
-        part: of a block of outputs those that are computed, the first and how many, (0, 0) for all: no lane is taken
-            for the others, to which 0 is added. The first is a multiple of 4.
-    """
+    ``part``: of a block of outputs those that are computed, the first and how many, (0, 0) for all: no lane is taken
+    for the others, to which 0 is added. The first is a multiple of 4."""
 
     part: Pair = (0, 0)
 

@@ -51,11 +51,7 @@ class Places(Locations):
         return (start + place.on_chip - above * place.type.row_bytes) // CHANNEL_BLOCK if start is not None else 0
 
     def map(self, value: Value) -> int:
-        """Where a box of a map lies, in 16 bytes.
-
-        Raises:
-            IRError: its rows go round the end of a ring.
-        """
+        """Where a box of a map lies, in 16 bytes. Raises IRError: its rows go round the end of a ring."""
         place, rows = self[value], value.type.shape[0]
         size, slot = place.type.ring, place.first[0]
         if size and slot + rows > size:

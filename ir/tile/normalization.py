@@ -20,10 +20,7 @@ from .types import TILE_OPERATORS, TileType, placed_map, tile, written
 class LoadNormalization(Operator[tuple[Value, Value, Value, Value]]):
     """Parameters of channels into the parameter scratchpad, as f64 [4, channels]: multipliers of both maps, i16, gain
     and offset, f32.
-
-    Attributes:
-        cluster: see :class:`tilewright.ir.tile.transfer.LoadWeights`.
-    """
+    ``cluster``: see :class:`tilewright.ir.tile.transfer.LoadWeights`."""
 
     cluster: int
 

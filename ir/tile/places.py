@@ -49,10 +49,7 @@ class Enter(Crossing):
 @operator("tile_leave", TILE_OPERATORS)
 class Leave(Crossing):
     """A map in DRAM as a tensor of the network, which the host takes from there.
-
-    Attributes:
-        shape: of the tensor, as :func:`tilewright.ir.feature_map.map_shape` reads it.
-    """
+    ``shape``: of the tensor, as :func:`tilewright.ir.feature_map.map_shape` reads it."""
 
     shape: tuple[int, ...]
 
@@ -142,10 +139,7 @@ class Part(Operator[UnaryOperands]):
 class InCluster(Operator[UnaryOperands]):
     """A place in the scratchpads of all clusters as that in one of them: what is written there is in the others when it
     has been moved (the reference has one array for all).
-
-    Attributes:
-        cluster: whose.
-    """
+    ``cluster``: whose."""
 
     cluster: int
 
@@ -190,10 +184,7 @@ class Phase(Operator[UnaryOperands]):
 @operator("tile_reshape", TILE_OPERATORS)
 class Reshape(Operator[UnaryOperands]):
     """A whole map in DRAM as one of other images, rows and columns, pixels in the same order; the same place.
-
-    Attributes:
-        shape: [images, rows, columns, channels].
-    """
+    ``shape``: [images, rows, columns, channels]."""
 
     shape: tuple[int, ...]
 

@@ -67,10 +67,7 @@ class Store(Operator[StoreOperands]):
 @operator("tile_move", TILE_OPERATORS)
 class Move(Operator[MapOperands]):
     """A map from the maps scratchpad of one cluster into that of another, or of all others.
-
-    Attributes:
-        cluster: the other one, or ``EVERY_CLUSTER``.
-    """
+    ``cluster``: the other one, or ``EVERY_CLUSTER``."""
 
     cluster: int
 
@@ -112,10 +109,7 @@ class LoadWeights(Operator[UnaryOperands]):
 @operator("tile_load_requantization", TILE_OPERATORS)
 class LoadRequantization(Operator[tuple[Value, Value]]):
     """int32 bias and binary32 multiplier of channels into the parameter scratchpad, as f64 [2, channels].
-
-    Attributes:
-        cluster: see :class:`LoadWeights`.
-    """
+    ``cluster``: see :class:`LoadWeights`."""
 
     cluster: int
 
@@ -134,10 +128,7 @@ class LoadRequantization(Operator[tuple[Value, Value]]):
 class LoadTable(Operator[UnaryOperands]):
     """A table of 256 results, by element from -128, or of the knots of a function of 16 bits, into the parameter
     scratchpad.
-
-    Attributes:
-        cluster: see :class:`LoadWeights`.
-    """
+    ``cluster``: see :class:`LoadWeights`."""
 
     cluster: int
 

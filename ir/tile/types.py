@@ -111,10 +111,7 @@ class MapOperands(NamedTuple):
 
 def tile(type: TensorType, memory: Memory, what: str, rank: int = 3, cluster: int | None = None) -> TileType:
     """The type as that of a place in a memory, which a cluster can reach where one is given.
-
-    Raises:
-        IRError: it is something else.
-    """
+    Raises IRError: it is something else."""
     if not isinstance(type, TileType) or type.memory != memory or type.rank != rank:
         raise IRError(f"{what} is no place like that", expected=f"{rank} dimensions in {memory}", found=type)
     if cluster is not None and type.cluster not in (cluster, EVERY_CLUSTER):
@@ -124,10 +121,7 @@ def tile(type: TensorType, memory: Memory, what: str, rank: int = 3, cluster: in
 
 def placed_map(shape: tuple[int, ...], cluster: int, into: TensorType | None) -> TileType:
     """Type of the result of an op that makes a map, in a place of its own or in the one that it is given.
-
-    Raises:
-        IRError: that has another shape, or is not in the maps scratchpad of the cluster.
-    """
+    Raises IRError: that has another shape, or is not in the maps scratchpad of the cluster."""
     if into is None:
         return TileType(shape, DType.I8, memory="maps", cluster=cluster)
     place = tile(into, "maps", "what is written into", cluster=cluster)

@@ -16,11 +16,8 @@ BLOCK = 64
 
 def check_cpu_memory(function: Function) -> None:
     """Execute the addresses of ``function`` without data.
-
-    Raises:
-        PassError: an op reads bytes that its operand no longer holds, results overlap each other or an operand, an
-            address leaves the arena or is not aligned, or an output lies in the arena; names op and source node.
-    """
+    Raises PassError: an op reads bytes that its operand no longer holds, results overlap each other or an operand, an
+    address leaves the arena or is not aligned, or an output lies in the arena; names op and source node."""
     _Arena(function).run()
 
 

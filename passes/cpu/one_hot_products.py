@@ -27,11 +27,7 @@ class OneHotProducts(Pass):
 
 
 def _rows(found: Match[MatMul], *, counts_back: bool, indices: Value, depth: int) -> Value | None:
-    """The rows that indices name, from ``depth`` of them.
-
-    Args:
-        counts_back: indices below 0 count from the end.
-    """
+    """The rows that indices name, from ``depth`` of them. ``counts_back``: indices below 0 count from the end."""
     product, (_, w, b, residual) = found.root.operator, found.root.operands
     if not isinstance(w, Constant) or not isinstance(b, Constant | None) or residual is not None:
         return None

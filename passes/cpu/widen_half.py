@@ -36,10 +36,7 @@ class WidenHalf(Pass):
 
 class _Widening:
     """The rewriting of a function, op by op.
-
-    Attributes:
-        halves: operands that were float16 before it began, by op; of the function itself its results.
-    """
+    ``halves``: operands that were float16 before it began, by op; of the function itself its results."""
 
     def __init__(self, module: Module, function: Function, record: Record) -> None:
         self._module = module

@@ -20,11 +20,7 @@ Span = tuple[int, int]
 
 
 def tile_annotation(op: Op) -> tuple[int, int, int, int]:
-    """Rows, columns, output blocks and input blocks of an op's tile.
-
-    Raises:
-        PassError: it has none.
-    """
+    """Rows, columns, output blocks and input blocks of an op's tile. Raises PassError: it has none."""
     tile = TILE.get(op)
     if tile is None:
         raise PassError("the op has no tile", op=op.name, node=op.node, hint="Run tile_device first.")
@@ -113,10 +109,7 @@ def outer_dimension(shape: MapShape) -> int:
 
 def image_pieces(shape: MapShape, images: tuple[int, int]) -> list[Span]:
     """A map in pieces of whole images along its outer dimension.
-
-    Args:
-        images: how many it holds, each as large as the others, and how many go into a piece.
-    """
+    ``images``: how many it holds, each as large as the others, and how many go into a piece."""
     count, together = images
     return pieces(shape[outer_dimension(shape)], shape[outer_dimension(shape)] // count * together)
 

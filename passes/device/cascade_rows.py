@@ -45,12 +45,9 @@ class _Cascade:
 
 
 def interleave(function: Function) -> tuple[list[Op], dict[Op, int]]:
-    """The order of the ops of a tile program that become instructions, the steps of each cascade by stripes; and of
-    the maps on chip that only one of these touches, how many rows a ring for them has.
-
-    Args:
-        function: maps in DRAM have addresses.
-    """
+    """The order of the ops of a tile program that become instructions, the steps of each cascade by stripes; and of the
+    maps on chip that only one of these touches, how many rows a ring for them has.
+    ``function``: maps in DRAM have addresses."""
     locations = Locations()
     order: list[Op | int] = []
     cascades: dict[int, _Cascade] = {}

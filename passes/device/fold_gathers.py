@@ -317,11 +317,7 @@ def _array(value: Value) -> np.ndarray:
 
 
 def _pick_outputs(module: Module, op: Op[Conv], channels: Channels, whole: _Convolution | None = None) -> None:
-    """Let a convolution make its outputs in another order.
-
-    Args:
-        whole: it, unless it works channel by channel.
-    """
+    """Let a convolution make its outputs in another order. ``whole``: it, unless it works channel by channel."""
     if op.operands.b is not None:
         _set_constant(module, op, 2, _array(op.operands.b)[channels], channels)
     if whole is None:

@@ -34,10 +34,7 @@ def device_part(module: Module) -> Module:
 
 def copy_op(function: Function, op: Op, copies: dict[Value, Value]) -> None:
     """Append a copy of an op to a function, which reads the copies of what the op reads; weights stay as they are.
-
-    Args:
-        copies: of maps, those of the results of the op are added.
-    """
+    ``copies``: of maps, those of the results of the op are added."""
     operands = [
         value if value is None or is_weight(op, index) else copies[value] for index, value in enumerate(op.operands)
     ]
@@ -120,9 +117,6 @@ def _outline(module: Module, ops: list[Op], number: int) -> None:
 
 def planned_machine(function: Function, machine: Machine) -> Machine:
     """The machine, or one that has less of what the function's ``plan`` names.
-
-    Raises:
-        MachineError: there is no such machine.
-    """
+    Raises MachineError: there is no such machine."""
     plan = PLAN.get(function)
     return machine.reduced(dict(plan.reduced)) if plan is not None else machine

@@ -73,11 +73,7 @@ class ShareBatch(Pass):
 
 
 def calls_of_batch(batch: int, cards: int, clusters: int, images_per_cluster: int) -> int:
-    """How many calls compute a batch, each of equally many images.
-
-    Raises:
-        PassError: it cannot be shared out evenly.
-    """
+    """How many calls compute a batch, each of equally many images. Raises PassError: it cannot be shared out evenly."""
     own = batch // cards
     if batch % cards or not own:
         raise PassError("the batch cannot be shared out evenly", expected=f"a multiple of {cards}", found=batch)

@@ -105,10 +105,7 @@ class TileDevice(Pass):
 
 def tile_of(op: Op, machine: Machine, searches: TileSearches | None = None) -> Tile:
     """The cheapest tile of an op on one cluster, or as searches have it.
-
-    Raises:
-        PassError: not even the smallest tile fits; names the tensor, what it needs and what there is.
-    """
+    Raises PassError: not even the smallest tile fits; names the tensor, what it needs and what there is."""
     found = (searches or TileSearches(machine)).of(op).cheapest(machine.maps_bytes)
     if not isinstance(found, Misfit):
         return found[1]
@@ -187,10 +184,7 @@ def tile_function(
 
 def set_planned_tiles(ops: Sequence[Op], tiles: Sequence[PlannedTile], clusters: int) -> None:
     """Give the ops of a function that is tiled other tiles, as of `Plan`.
-
-    Raises:
-        PassError: there is no such op, or it cannot have such a tile.
-    """
+    Raises PassError: there is no such op, or it cannot have such a tile."""
     named = {op.result.name: op for op in ops if fused_convolution(op) is None}
     for tile in tiles:
         for each in with_fused(_op_with_tile(tile, named, clusters)):

@@ -29,11 +29,7 @@ class Piece(NamedTuple):
 
 
 class Ownership:
-    """The last write to each unit of each region.
-
-    Args:
-        sizes: units of each region by name. Extents must lie inside.
-    """
+    """The last write to each unit of each region. ``sizes``: units of each region by name. Extents must lie inside."""
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         self._owner = {region: np.zeros(size, np.int32) for region, size in sizes.items()}

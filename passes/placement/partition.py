@@ -173,10 +173,7 @@ def _refusal(op: Op, reason: str | Reason) -> PassError:
 
 def parse_order(order: str) -> list[str]:
     """Places by preference, from a text such as ``device,cpu``.
-
-    Raises:
-        UsageError: a place is unknown or named twice.
-    """
+    Raises UsageError: a place is unknown or named twice."""
     places = [place.strip() for place in order.split(",")]
     if not all(place in PLACES for place in places) or len(set(places)) != len(places):
         known = f"one or both of {' and '.join(PLACES)}, each once"

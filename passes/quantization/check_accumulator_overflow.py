@@ -29,11 +29,7 @@ class CheckAccumulatorOverflow(Pass):
     requires = (UNPLANNED,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        """Never changes the module.
-
-        Raises:
-            PassError: an accumulator may overflow; names op, node and channels.
-        """
+        """Never changes the module. Raises PassError: an accumulator may overflow; names op, node and channels."""
         for op in module.ops:
             if not is_accumulating(op):
                 continue

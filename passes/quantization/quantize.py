@@ -116,10 +116,7 @@ def _insert_integers(gate: Op[Mul], dtype: DType) -> None:
 
 def stored_weights(op: Anchor, weights: np.ndarray, x_scale: float) -> tuple[np.ndarray, TensorType]:
     """Weights of an op as 8-bit integers, on the grid that they lie on or else the nearest ones.
-
-    Args:
-        x_scale: of the activations that they are multiplied with.
-    """
+    ``x_scale``: of the activations that they are multiplied with."""
     b = op.operands[2]
     bias = b.array if isinstance(b, Constant) else None
     if bias is not None and is_op(op, ConvTranspose):
@@ -133,10 +130,7 @@ def quantized_types(
     plan: Plan, ranges: Sequence[tuple[str, float, float]], dtype: DType = DType.I8, wide: Collection[str] = ()
 ) -> dict[Value, TensorType]:
     """The type that each value of a plan is quantised to, given name, smallest and largest number of each.
-
-    Args:
-        wide: names of those that are ``i16``.
-    """
+    ``wide``: names of those that are ``i16``."""
     bounds = {name: (low, high) for name, low, high in ranges}
     dtypes = {name: DType.I16 if name in wide else dtype for name in plan.values}
     found = {

@@ -58,10 +58,7 @@ def under(boundary: type[Operator], value: Value | None) -> Value | None:
 
 def _sink(found: Match, boundary: Operator, outer: Sequence[Value], operator: Operator) -> Sequence[Value] | None:
     """``operator`` on what lies before the boundary, and the boundary after it.
-
-    Args:
-        outer: the operands that the boundary must have made.
-    """
+    ``outer``: the operands that the boundary must have made."""
     root = found.root
     integers = [value for value in (under(type(boundary), each) for each in outer) if value is not None]
     if not integers or len(integers) < len(outer):

@@ -44,10 +44,7 @@ class Phase:
 
 def phases(axis: WindowAxis) -> list[Phase]:
     """The phases of the result along one dimension, all of ceil(extent / stride) elements.
-
-    Args:
-        axis: the windows over the result; one for each element of x.
-    """
+    ``axis``: the windows over the result; one for each element of x."""
     stride, count = axis.stride, -(-axis.input // axis.stride)
     dilation = axis.dilation // math.gcd(axis.dilation, stride)
     found: list[Phase] = []

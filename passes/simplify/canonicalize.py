@@ -18,10 +18,7 @@ RULES: tuple[Rule, ...] = (
 class Canonicalize(Pass):
     """Applies every rule until none matches: ops without effect go, arithmetic that spells one operator becomes that
     operator, and what a convolution or matrix product can take over is folded into it.
-
-    Attributes:
-        limit: how often a rule may fire for each op of the module before it is taken to fire for ever.
-    """
+    ``limit``: how often a rule may fire for each op of the module before it is taken to fire for ever."""
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)

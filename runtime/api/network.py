@@ -282,10 +282,7 @@ class Sessions:
 
     def by(self, engine: str) -> Session:
         """The session for an engine; where there are no integers, the one in floating point.
-
-        Raises:
-            TilewrightError: the artifact cannot be loaded.
-        """
+        Raises TilewrightError: the artifact cannot be loaded."""
         chosen = next(name for name in (engine, "software", _FLOAT) if name in self.artifacts)
         with self._guard.lock:
             if chosen not in self._open:

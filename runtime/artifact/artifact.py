@@ -64,11 +64,7 @@ def write_with(path: str | os.PathLike[str], artifact: Artifact, name: str, deta
 
 def artifact_bytes(manifest: Manifest, sections: Sequence[Section]) -> bytes:
     """The content of the file that `write_artifact` would write.
-
-    Raises:
-        ArtifactError: the manifest contradicts itself or the sections.
-        ResourceError: the manifest is too large.
-    """
+    Raises ArtifactError: the manifest contradicts itself or the sections; ResourceError: the manifest is too large."""
     return b"".join(_pieces(manifest, sections))
 
 
@@ -241,11 +237,7 @@ class Artifact(Container):
         return verdict
 
     def text(self, name: str) -> str:
-        """The content of a text section.
-
-        Raises:
-            ArtifactError: there is no such section, or it is not UTF-8.
-        """
+        """The content of a text section. Raises ArtifactError: there is no such section, or it is not UTF-8."""
         try:
             return str(self.copy(name), "utf-8")
         except UnicodeDecodeError:
@@ -277,9 +269,6 @@ class _Details(Immutable):
 
 def checked_values(artifact: Artifact, program: str) -> tuple[Checked, ...]:
     """What is known of a CPU program. Nobody has checked that its references lie in their memories.
-
-    Raises:
-        ArtifactError: it is not what it should be.
-    """
+    Raises ArtifactError: it is not what it should be."""
     known = {"checked": artifact.manifest.details.get("checked", {})}
     return read(_Details, known, Source(f"details of {artifact.origin}", ArtifactError)).checked.get(program, ())

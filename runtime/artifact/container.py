@@ -112,10 +112,7 @@ class SectionLayout(NamedTuple):
 
 def lay_out(sections: Sequence[Section]) -> SectionLayout:
     """Find where sections go and compute their checksums.
-
-    Raises:
-        ArtifactError: too many sections, a name that is empty, too long or used twice.
-    """
+    Raises ArtifactError: too many sections, a name that is empty, too long or used twice."""
     if len(sections) > MAXIMUM_SECTIONS:
         raise ArtifactError(
             "too many sections", stage="write artifact", expected=f"at most {MAXIMUM_SECTIONS}", found=len(sections)
@@ -268,10 +265,7 @@ class Container:
 
     def section(self, name: str, kind: SectionKind | None = None) -> memoryview:
         """The content of a section, read-only and without a copy.
-
-        Raises:
-            ArtifactError: there is no such section, or it is of another kind.
-        """
+        Raises ArtifactError: there is no such section, or it is of another kind."""
         entry = self.sections.get(name)
         if entry is None:
             raise self._damaged(f"section {name!r} is missing")
@@ -294,10 +288,7 @@ class Container:
 
     def check_sha256(self) -> None:
         """Compare the content of every section with its SHA-256: the whole file is what the digest stands for.
-
-        Raises:
-            ArtifactError: a section is not what was written.
-        """
+        Raises ArtifactError: a section is not what was written."""
         for name, entry in self.sections.items():
             if sha256(self.section(name)) != entry.sha256:
                 raise self._damaged(f"the SHA-256 of section {name!r} is wrong")
@@ -336,11 +327,7 @@ def unpacked_length(head: bytes | memoryview) -> int | None:
 
 def unpacked(content: memoryview, length: int, origin: str) -> memoryview:
     """The artifact in a packed one, on pages of its own.
-
-    Raises:
-        ArtifactError: it is damaged.
-        ResourceError: the system has no memory for it.
-    """
+    Raises ArtifactError: it is damaged; ResourceError: the system has no memory for it."""
 
     def damaged(found: object) -> ArtifactError:
         what, expected = f"{origin} is damaged: it cannot be unpacked", f"{length} bytes"

@@ -138,10 +138,7 @@ def _no_constant(name: str) -> NoReturn:
 
 def read(kind: type[Item], value: object, source: Source) -> Item:
     """Make a dataclass of a parsed JSON object, which must have every field of it and no other.
-
-    Raises:
-        TilewrightError: of the source's type, when a field is missing, unknown or not what its hint says.
-    """
+    Raises TilewrightError: of the source's type, when a field is missing, unknown or not what its hint says."""
     return _object_reader(kind)(value, "", source)
 
 

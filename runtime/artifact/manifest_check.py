@@ -27,11 +27,8 @@ from .manifest import (
 
 def check_manifest(manifest: Manifest, sections: Mapping[str, tuple[SectionKind, int]]) -> None:
     """Check a manifest against itself and against the sections (kind and length in bytes) that it refers to.
-
-    Raises:
-        ArtifactError: a name refers to nothing, a step or buffer lies outside its program, a type differs from the one
-            declared, or parts are missing.
-    """
+    Raises ArtifactError: a name refers to nothing, a step or buffer lies outside its program, a type differs from the
+    one declared, or parts are missing."""
     first, *others = manifest.each_shape
     _check_shape(first, sections)
     known = {tuple(tensor.shape for tensor in first.inputs)}

@@ -28,11 +28,7 @@ def already_filled(begin: int, end: int) -> None:
 
 
 def crc32(memory: memoryview, begin: int, end: int, fill: Fill) -> int:
-    """The CRC-32 of ``memory[begin:end]``, as :func:`zlib.crc32` gives it.
-
-    Raises:
-        Exception: whatever `fill` raises.
-    """
+    """The CRC-32 of ``memory[begin:end]``, as :func:`zlib.crc32` gives it. Raises Exception: whatever `fill` raises."""
     pieces = [(start, min(start + _PIECE, end)) for start in range(begin, end, _PIECE)]
     filled = SimpleQueue[BaseException | None]()
 
@@ -95,11 +91,7 @@ def private_pages(size: int, purpose: str) -> memoryview:
 
 
 def mapped(file: FileIO) -> memoryview:
-    """A file itself in memory, read-only; it must not be empty.
-
-    Raises:
-        OSError: the system refuses to map it.
-    """
+    """A file itself in memory, read-only; it must not be empty. Raises OSError: the system refuses to map it."""
     try:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except ValueError as error:

@@ -50,11 +50,8 @@ def _compute(job: str, item: Any) -> Any:
 
 def on_dask(function: Function, queue: Queue, address: str) -> Answers:
     """What the function makes of the items of the queue.
-
-    Raises:
-        ClusterError: no scheduler answers, or it has no worker.
-        UsageError: the function is what no other process can be told.
-    """
+    Raises ClusterError: no scheduler answers, or it has no worker; UsageError: the function is what no other process
+    can be told."""
     job, pickled = f"tilewright-{uuid.uuid4().hex}", pickle_of(function)
     try:
         client = Client(address, timeout=_PATIENCE, set_as_default=False)

@@ -117,11 +117,7 @@ class Notes:
         return found
 
     def add(self, shard: int, result: str) -> None:
-        """Note a result, which is JSON.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
+        """Note a result, which is JSON. Raises OutputError: it cannot be written."""
         # What was cut off ends here.
         line = "" if not self._text or self._text.endswith(b"\n") else "\n"
         self._text = b""

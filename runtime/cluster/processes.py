@@ -61,11 +61,7 @@ def attempt(function: Function, item: Any) -> Any:
 
 
 def pickle_of(function: Function) -> bytes:
-    """What other processes are told of a function.
-
-    Raises:
-        UsageError: it holds what they cannot be told of.
-    """
+    """What other processes are told of a function. Raises UsageError: it holds what they cannot be told of."""
     try:
         return pickle.dumps(function)
     except Exception as error:

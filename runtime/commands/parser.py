@@ -72,22 +72,14 @@ def add_output(parser: argparse.ArgumentParser, metavar: str, help: str, *, requ
 
 
 def output_path(text: str) -> Path:
-    """The path of a file to write.
-
-    Raises:
-        UsageError: it is empty, or that of a folder.
-    """
+    """The path of a file to write. Raises UsageError: it is empty, or that of a folder."""
     if text.endswith("/"):
         raise UsageError("the output is a file, and this names a folder", found=text, hint="Name a file in it.")
     return output_folder(text)
 
 
 def output_folder(text: str) -> Path:
-    """The path of a folder to write to; an empty one would mean the current folder.
-
-    Raises:
-        UsageError: it is empty.
-    """
+    """The path of a folder to write to; an empty one would mean the current folder. Raises UsageError: it is empty."""
     if not text:
         raise UsageError("the name of the output is empty", hint="Give the output a name, or leave it out.")
     return Path(text)
@@ -130,11 +122,7 @@ def seconds(text: str) -> float:
 
 def execute(command: str, words: Sequence[str]) -> str:
     """Execute a command: what it prints.
-
-    Raises:
-        UsageError: the words are not arguments of it.
-        TilewrightError: as the command says.
-    """
+    Raises UsageError: the words are not arguments of it; TilewrightError: as the command says."""
     parser = parser_of(command)
     if {"-h", "--help"} & {*words[: [*words, "--"].index("--")]}:
         return parser.format_help()
@@ -270,11 +258,7 @@ class CommandParser(argparse.ArgumentParser):
         self._positionals.title, self._optionals.title = "Arguments", "Options"
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """The arguments.
-
-        Raises:
-            UsageError: they are wrong.
-        """
+        """The arguments. Raises UsageError: they are wrong."""
         words = _without_separator(words)
         json_file = _json_file(words)
         try:

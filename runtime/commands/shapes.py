@@ -52,10 +52,7 @@ def chosen_shape(arguments: argparse.Namespace, artifact: Artifact, default: Art
 
 def one_given(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """The one shape that texts give, by name, or none.
-
-    Raises:
-        UsageError: as `parse_input_shapes`, or there are several.
-    """
+    Raises UsageError: as `parse_input_shapes`, or there are several."""
     given = parse_input_shapes(texts)
     if not isinstance(given, dict):
         raise UsageError("only one shape can be chosen", found=" ".join(texts))

@@ -30,11 +30,8 @@ _LONGEST_TOOLCHAIN = 1000
 @resources(STAGE)
 def open_container(path: str | os.PathLike[str]) -> records.Container:
     """What a file holds.
-
-    Raises:
-        ContainerError: the file cannot be read, or as for `read_container`.
-        ResourceError: it is larger than the limits or the memory of this machine allow.
-    """
+    Raises ContainerError: the file cannot be read, or as for `read_container`; ResourceError: it is larger than the
+    limits or the memory of this machine allow."""
     with input_file(os.fsdecode(path), ContainerError, STAGE) as file:
         _check_size(file.length)
         content = file.read(CONTAINER + 1)
@@ -50,11 +47,8 @@ def _check_size(size: int) -> None:
 @resources(STAGE)
 def read_container(content: bytes | bytearray | memoryview) -> records.Container:
     """What the bytes of a container hold.
-
-    Raises:
-        ContainerError: it is damaged, or holds models for other processors, or anything else.
-        ResourceError: it is larger than the limits allow.
-    """
+    Raises ContainerError: it is damaged, or holds models for other processors, or anything else; ResourceError: it is
+    larger than the limits allow."""
     buffer = memoryview(content).cast("B").toreadonly()
     _check_size(len(buffer))
     if buffer[: len(MAGIC)] == MAGIC:
@@ -176,21 +170,14 @@ SCHEMA = (1, 0, 0)
 
 
 def check_target(target: str) -> None:
-    """Refuse devices that no container is for.
-
-    Raises:
-        UsageError: there is no such device.
-    """
+    """Refuse devices that no container is for. Raises UsageError: there is no such device."""
     if target not in TARGETS:
         raise UsageError("unknown device", expected=" or ".join(TARGETS), found=target)
 
 
 def check_ids(ids: Sequence[int]) -> None:
     """Refuse numbers that models of one container cannot have.
-
-    Raises:
-        UsageError: they are no ids, or not different, or too many.
-    """
+    Raises UsageError: they are no ids, or not different, or too many."""
     if not 1 <= len(ids) <= records.MOST_MODELS:
         raise UsageError(
             "a container holds at least one and not too many models",

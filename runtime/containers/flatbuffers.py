@@ -76,11 +76,7 @@ class Table:
 
     @staticmethod
     def root(buffer: memoryview) -> "Table":
-        """The table that a buffer begins with the offset of.
-
-        Raises:
-            ContainerError: it does not lie in the buffer.
-        """
+        """The table that a buffer begins with the offset of. Raises ContainerError: it does not lie in the buffer."""
         if len(buffer) < 4:
             raise damaged("it is too short", "4 bytes", len(buffer))
         return Table(buffer, _WORD.unpack_from(buffer)[0], "root")
@@ -143,10 +139,7 @@ class Table:
 
 def write(root: Mapping[int, Field]) -> bytearray:
     """A buffer with a root table; equal tables give equal bytes.
-
-    Args:
-        root: integers of 32 bits, with a sign or without; texts; bytes; tables.
-    """
+    ``root``: integers of 32 bits, with a sign or without; texts; bytes; tables."""
     out = bytearray(4)
     _WORD.pack_into(out, 0, _write_table(out, root))
     return out

@@ -116,10 +116,7 @@ def firmware_info(models: Sequence[Parts]) -> bytes:
 
 def read_firmware_info(content: memoryview) -> list[Parts]:
     """What ``fw_info`` says.
-
-    Raises:
-        ContainerError: its length is not that of its number of models, or there are none or too many.
-    """
+    Raises ContainerError: its length is not that of its number of models, or there are none or too many."""
     if len(content) < _COUNT.size:
         raise damaged("fw_info is too short", f"{_COUNT.size} bytes", len(content))
     count = _COUNT.unpack_from(content)[0]
@@ -142,10 +139,7 @@ def setup_record(radixes: Sequence[int]) -> bytes:
 
 def read_setup_record(content: memoryview) -> list[int]:
     """The radix of each input.
-
-    Raises:
-        ContainerError: it has no magic number, or not the length that its number of inputs asks for.
-    """
+    Raises ContainerError: it has no magic number, or not the length that its number of inputs asks for."""
     if len(content) < _SETUP.size or _SETUP.unpack_from(content)[0] != SETUP_MAGIC:
         raise damaged("a setup record does not begin with its magic number", f"0x{SETUP_MAGIC:X}")
     count = _SETUP.unpack_from(content)[13]
@@ -172,11 +166,7 @@ class ModelFacts(Immutable):
 
 
 def read_facts(content: memoryview) -> ModelFacts:
-    """The description of a model's nodes.
-
-    Raises:
-        ContainerError: it is no such description, and names the field.
-    """
+    """The description of a model's nodes. Raises ContainerError: it is no such description, and names the field."""
     source = Source("the container of models is damaged: the description of its nodes", ContainerError, STAGE)
     return read(ModelFacts, parse(content, source), source)
 

@@ -38,11 +38,7 @@ def bytes_of(section: memoryview) -> np.ndarray:
 
 
 def allocate_arena(size: int) -> np.ndarray:
-    """Work memory, u8[size] and page aligned.
-
-    Raises:
-        ResourceError: the system has no such amount.
-    """
+    """Work memory, u8[size] and page aligned. Raises ResourceError: the system has no such amount."""
     return bytes_of(private_pages(size, "an arena"))
 
 
@@ -120,11 +116,7 @@ class Buffers:
         self.inputs, self.outputs, self.abandoned = (), [], None
 
     def check_abandoned(self) -> None:
-        """End the run if it has been abandoned.
-
-        Raises:
-            Abandoned: it has.
-        """
+        """End the run if it has been abandoned. Raises Abandoned: it has."""
         if self.abandoned is not None and self.abandoned():
             raise Abandoned
 
@@ -142,10 +134,7 @@ class Buffers:
 
 def check_inputs(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], *, copy: bool) -> list[np.ndarray]:
     """The arrays in the order of `specs`, C-contiguous and aligned; copied where they are not, or when asked to.
-
-    Raises:
-        InputError: a name is unknown or missing, or an array has another shape or dtype than the network takes.
-    """
+    Raises InputError: a name is unknown or missing, or an array has another shape or dtype than the network takes."""
     if type(inputs) is dict and len(inputs) == len(specs) and not copy:
         # Most arrays are taken as they are, and this is asked in each run.
         found: list[np.ndarray] = []
@@ -218,11 +207,8 @@ def check_type(dtype: np.dtype, shape: tuple[int, ...], spec: TensorSpec) -> Non
 
 def check_out(out: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], inputs: Mapping[str, np.ndarray]) -> None:
     """Refuse arrays that outputs cannot be written to, whatever the shapes of these will be.
-
-    Raises:
-        InputError: an array is for no output, of another dtype, not C-contiguous, read-only, or shares memory with
-            another or with an input.
-    """
+    Raises InputError: an array is for no output, of another dtype, not C-contiguous, read-only, or shares memory with
+    another or with an input."""
     if not isinstance(out, Mapping):
         raise InputError("out is no mapping", expected="arrays by the names of outputs", found=type(out).__name__)
     known = {spec.name: spec for spec in specs}
@@ -246,10 +232,7 @@ def check_out(out: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], inputs
 
 def written_to(out: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The outputs, those of which there is an array in it.
-
-    Raises:
-        InputError: an array has another shape than the output, which padding cuts and the data may decide.
-    """
+    Raises InputError: an array has another shape than the output, which padding cuts and the data may decide."""
     for name, array in out.items():
         if array.shape != found[name].shape:
             raise _unfit(name, array, _typed(found[name]))

@@ -180,11 +180,8 @@ class CpuExecutor:
 
     def run(self, stage: CpuStage, buffers: Buffers) -> None:
         """Execute the steps of a stage, which end early where the run is abandoned.
-
-        Raises:
-            InputError: a step refused the values that it was given, such as an index out of range.
-            Abandoned: the run has been abandoned.
-        """
+        Raises InputError: a step refused the values that it was given, such as an index out of range; Abandoned: the
+        run has been abandoned."""
         self._execute(buffers, stage.first, stage.last)
 
     def timed(self, stage: CpuStage, buffers: Buffers) -> list[StepTime]:
@@ -255,10 +252,7 @@ def refusal(artifact: Artifact, program: str, number: int, buffers: Buffers) -> 
 
 def _wrong_value(artifact: Artifact, program: str, step: int, buffers: Buffers) -> tuple[str, str]:
     """What was expected of the first value of a step that is wrong, and what and where it is.
-
-    Raises:
-        ArtifactError, LookupError, StopIteration, TypeError, ValueError: nothing, or nonsense, is known of it.
-    """
+    Raises ArtifactError, LookupError, StopIteration, TypeError, ValueError: nothing, or nonsense, is known of it."""
     checked = next(each for each in checked_values(artifact, program) if each.step == step)
     values = buffers.view(checked.values)
     limits = list(zip(checked.least, checked.most, strict=True))

@@ -99,10 +99,7 @@ def _naming(name: str) -> Iterator[None]:
 
 def read_programs(artifact: Artifact, name: str) -> tuple[Program, ...]:
     """What each card runs of a device program, decoded from its section.
-
-    Raises:
-        ArtifactError, InstructionError, MachineError: one is damaged, or has constants of another size.
-    """
+    Raises ArtifactError, InstructionError, MachineError: one is damaged, or has constants of another size."""
     # Here and not above: artifacts without a device program need none of it.
     from ..isa.program import Program, RegionKind
 
@@ -193,10 +190,7 @@ class _Loaded:
 
 class DeviceExecutor:
     """Executes the device stages of an engine.
-
-    Raises:
-        ArtifactError, InstructionError, MachineError: a program is damaged or unsafe; found before anything runs.
-    """
+    Raises ArtifactError, InstructionError, MachineError: a program is damaged or unsafe; found before anything runs."""
 
     def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy, _threads: int) -> None:
         self._programs = {name: _Loaded(artifact, name) for name in program_names(engine)}

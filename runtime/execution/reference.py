@@ -28,11 +28,8 @@ class ReferenceExecutor:
 
     def run(self, stage: ReferenceStage, buffers: Buffers) -> None:
         """Execute a stage.
-
-        Raises:
-            ArtifactError: the text of the stage does not match its operands and results.
-            TilewrightError: the text is wrong, or the operator refuses its operands.
-        """
+        Raises ArtifactError: the text of the stage does not match its operands and results; TilewrightError: the text
+        is wrong, or the operator refuses its operands."""
         module = self._module(stage)
         operands = [buffers.view(ref) for ref in stage.operands]
         interpreter = importlib.import_module("...ir.interp", __package__)

@@ -148,12 +148,8 @@ class Runner:
     @resources("run")
     def run(self, inputs: list[np.ndarray], abandoned: Asked | None = None) -> Outputs:
         """The outputs for checked inputs, by name.
-
-        Raises:
-            ResourceError: no memory for buffers or outputs.
-            Abandoned: `abandoned` said so between two steps.
-            TilewrightError: a step refused the values that it was given.
-        """
+        Raises ResourceError: no memory for buffers or outputs; Abandoned: `abandoned` said so between two steps;
+        TilewrightError: a step refused the values that it was given."""
         return self._bound(inputs, abandoned, self._run)
 
     def _run(self, buffers: Buffers) -> Outputs:

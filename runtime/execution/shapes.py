@@ -96,11 +96,7 @@ class Padding:
         return Fit(min(holding, key=lambda each: sum(spec.bytes for spec in self._manifests[each].inputs)), given)
 
     def padded(self, inputs: Mapping[str, np.ndarray], fit: Fit) -> dict[str, np.ndarray]:
-        """The inputs with zeros behind them.
-
-        Raises:
-            InputError: an array has another dtype than the network takes.
-        """
+        """The inputs with zeros behind them. Raises InputError: an array has another dtype than the network takes."""
         found = dict(inputs)
         for spec in self._manifests[fit.number].inputs:
             array = np.asarray(inputs[spec.name])

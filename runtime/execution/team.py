@@ -51,10 +51,7 @@ architecture."""
 @cache
 def processors() -> int:
     """How many threads compute at once in this process: one for each processor, or as many as the environment says.
-
-    Raises:
-        UsageError: the environment says what is no number, or out of range.
-    """
+    Raises UsageError: the environment says what is no number, or out of range."""
     given = os.environ.get(VARIABLE)
     if given is None:
         return min(host.processors(), THREADS)
@@ -65,10 +62,7 @@ def processors() -> int:
 
 def thread_count(threads: int | None) -> int:
     """The threads that compute a request: as many as asked for, but no more than :func:`processors`.
-
-    Raises:
-        UsageError: the number is out of range.
-    """
+    Raises UsageError: the number is out of range."""
     asked = None if threads is None else check_count("threads", threads)
     # What the system says takes half a millisecond, which a fresh process need not wait for where one is enough.
     if asked == 1 and VARIABLE not in os.environ:

@@ -51,10 +51,7 @@ class Archive:
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """The content of a member; an end before its time is no error of this stream.
-
-        Raises:
-            InputError: the archive is damaged; also for such an error from within the block.
-        """
+        Raises InputError: the archive is damaged; also for such an error from within the block."""
         with self._checked(), self._zip.open(self.arrays[name]) as stream:
             yield stream
 

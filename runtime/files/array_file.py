@@ -56,10 +56,7 @@ class StoredArray:
 
     def read(self) -> np.ndarray:
         """The whole array; the caller has compared the shape with what it expects.
-
-        Raises:
-            InputError: it is larger than any tensor may be, or the file is damaged.
-        """
+        Raises InputError: it is larger than any tensor may be, or the file is damaged."""
         if math.prod(max(extent, 1) for extent in self.shape) > limits.ELEMENTS:
             raise too_large(str(self), limits.ELEMENTS, list(self.shape))
         with self._elements() as stream:
@@ -147,11 +144,7 @@ def open_arrays(path: str | os.PathLike[str], wanted: Collection[str] = ()) -> S
 
 
 def open_array(path: str | os.PathLike[str]) -> StoredArray:
-    """The array of a ``.npy`` file.
-
-    Raises:
-        InputError: as for `open_arrays`, or the file is an archive.
-    """
+    """The array of a ``.npy`` file. Raises InputError: as for `open_arrays`, or the file is an archive."""
     found = open_arrays(path)
     if isinstance(found, dict):
         raise InputError(f"{os.fspath(path)!r} is an archive", expected="a .npy file")
@@ -178,11 +171,7 @@ def _called(path: str, member: str | None) -> str:
 
 
 def _read_header(stream: IO[bytes], size: int, path: str, member: str | None) -> StoredArray:
-    """What the header says, up to its end.
-
-    Args:
-        size: length of header and elements together.
-    """
+    """What the header says, up to its end. ``size``: length of header and elements together."""
     what = _called(path, member)
 
     def damaged(reason: str, expected: object = None, found: object = None) -> InputError:

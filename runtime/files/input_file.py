@@ -83,11 +83,7 @@ def fetched(url: str, at_most: int) -> int:
 
 def listed(url: str) -> list[str]:
     """URLs of the files of a folder and those below it, in order; of a file, its own.
-
-    Raises:
-        NotInstalledError: fsspec is not installed.
-        RemoteError: the folder cannot be read, or holds none.
-    """
+    Raises NotInstalledError: fsspec is not installed; RemoteError: the folder cannot be read, or holds none."""
     with _file_system(url, "list") as (files, place):
         through, chained, _ = url.rpartition("::")
         found = files.find(place)
@@ -98,11 +94,7 @@ def listed(url: str) -> list[str]:
 
 def write(path: str, content: bytes) -> None:
     """Write a file, complete or not at all, to a URL or a path.
-
-    Raises:
-        NotInstalledError: fsspec is not installed.
-        OutputError, RemoteError: it cannot be written.
-    """
+    Raises NotInstalledError: fsspec is not installed; OutputError, RemoteError: it cannot be written."""
     from .output_file import write_file
 
     if not is_url(path):
@@ -114,11 +106,7 @@ def write(path: str, content: bytes) -> None:
 
 
 class InputFile(io.FileIO):
-    """A regular file.
-
-    Attributes:
-        at_once: how much one read may ask for, where that is up to the file itself.
-    """
+    """A regular file. ``at_once``: how much one read may ask for, where that is up to the file itself."""
 
     at_once: limits.Limit | None = None
 
@@ -174,11 +162,8 @@ def input_file(
     at_most: limits.Limit = limits.FETCHED,
 ) -> Iterator[InputFile]:
     """Open a file; of one that a URL names, a copy.
-
-    Raises:
-        TilewrightError: of type ``refusal``: it cannot be read, or is a folder, a FIFO, a device; also for an OSError
-            from within the block.
-    """
+    Raises TilewrightError: of type ``refusal``: it cannot be read, or is a folder, a FIFO, a device; also for an
+    OSError from within the block."""
     try:
         with open_regular(path, InputFile, at_most) as file:
             yield file

@@ -25,10 +25,7 @@ class Label(NamedTuple):
 
 def label_lines(path: str | os.PathLike[str], hint: str) -> Iterator[Label]:
     """The lines of a file of labels, but for empty ones, and for a first one that has no digit: names of columns.
-
-    Raises:
-        InputError: the file cannot be read, is too large, or is not text.
-    """
+    Raises InputError: the file cannot be read, is too large, or is not text."""
     name = os.fspath(path)
     content = contents(name, limits.LABELS_FILE)
     lines_at_most = 1 + max(content.count(b"\n"), content.count(b"\r"))

@@ -35,10 +35,7 @@ _FOLDER_IS_WRONG = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, err
 @contextmanager
 def output_file(path: Path) -> Iterator[BinaryIO]:
     """The file to write a result to; a regular one takes its place at the end of the block, and not after an exception.
-
-    Raises:
-        OutputError: it cannot be written; also for an OSError from within the block.
-    """
+    Raises OutputError: it cannot be written; also for an OSError from within the block."""
     with _reported(path):
         standing = _standing(path)
         if _is_stream(path, standing):
@@ -91,10 +88,7 @@ def check_output(path: Path, *, source: object = None, inputs: Iterable[object] 
 
 def check_ending(path: Path, ending: str, hint: str | None = None) -> None:
     """Find out whether the name of a result is that of another format; names without an ending that is known are free.
-
-    Raises:
-        UsageError: it is.
-    """
+    Raises UsageError: it is."""
     found = os.path.splitext(os.fspath(path))[1].lower()
     if found != ending and found in _ENDINGS:
         expected = f"a name that ends in {ending}"
@@ -103,21 +97,13 @@ def check_ending(path: Path, ending: str, hint: str | None = None) -> None:
 
 
 def check_artifact_name(output: Path) -> None:
-    """Find out whether an artifact may have this name.
-
-    Raises:
-        UsageError: it is that of a file of another format.
-    """
+    """Find out whether an artifact may have this name. Raises UsageError: it is that of a file of another format."""
     check_ending(output, ".twa", "`tilewright export` and `tilewright quantize` write .onnx and .xml.")
 
 
 def check_outputs(paths: Iterable[Path | None], *, source: object = None, inputs: Iterable[object] = ()) -> None:
     """As `check_output`, for several results, of which those that are None are not written.
-
-    Raises:
-        OutputError: as `check_output`.
-        UsageError: an output is one of the inputs, or of the others.
-    """
+    Raises OutputError: as `check_output`; UsageError: an output is one of the inputs, or of the others."""
     found: set[str] = set()
     for path in paths:
         if path is None:
@@ -131,10 +117,7 @@ def check_outputs(paths: Iterable[Path | None], *, source: object = None, inputs
 
 def is_stream(path: Path) -> bool:
     """Whether what is written there cannot be read back from there: a FIFO, a device, an open file.
-
-    Raises:
-        OutputError: it is neither that nor a place for a file.
-    """
+    Raises OutputError: it is neither that nor a place for a file."""
     with _reported(path):
         return _is_stream(path, _standing(path))
 
@@ -145,11 +128,7 @@ def is_standard_output(path: Path) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder for results, and those above it, unless it is there.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
+    """Make a folder for results, and those above it, unless it is there. Raises OutputError: it cannot be made."""
     with _reported(path):
         try:
             os.makedirs(path, exist_ok=True)

@@ -33,19 +33,12 @@ _CHANNELS = 2
 @dataclass(frozen=True)
 class StoredSound(StoredArray):
     """The pieces of a sound, [pieces, ...]; each is a sample of its input, without the dimension of the batch.
-
-    Attributes:
-        rate: samples a second.
-    """
+    ``rate``: samples a second."""
 
     rate: int
 
     def read(self) -> np.ndarray:
-        """All pieces.
-
-        Raises:
-            InputError: the file is no longer what it was.
-        """
+        """All pieces. Raises InputError: the file is no longer what it was."""
         numbers, rate = _numbers(self.path)
         found = _pieces(numbers, self.shape[1:], self.dtype)
         if found.shape != self.shape or rate != self.rate:

@@ -166,11 +166,8 @@ Fields = dict[str, Any]
 
 def build(name: str, fields: Mapping[str, Any]) -> Instruction:
     """The instruction whose class has this name.
-
-    Args:
-        fields: of the instruction; but those of a transfer say what it moves, see `_box`, `_move` and `_message`, and
-            ``kind`` is the name of one.
-    """
+    ``fields``: of the instruction; but those of a transfer say what it moves, see `_box`, `_move` and `_message`, and
+    ``kind`` is the name of one."""
     kind, derived = _BUILT[name]
     return kind(**derived(**fields))
 

@@ -152,10 +152,7 @@ def flag(doc: str, *, width: int = 1):
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
     """Base of all instructions: what every one of them can wait for and signal.
-
-    Raises:
-        InstructionError: on encoding, if a field does not hold its value or breaks a rule of the instruction.
-    """
+    Raises InstructionError: on encoding, if a field does not hold its value or breaks a rule of the instruction."""
 
     MNEMONIC: ClassVar[str] = ""
     OPCODE: ClassVar[int] = 0
@@ -299,10 +296,7 @@ def refuse_violations(item: Instruction) -> None:
 
 def encode(item: Instruction) -> bytes:
     """The 64 bytes of an instruction.
-
-    Raises:
-        InstructionError: a value does not fit its field or breaks a rule of the instruction.
-    """
+    Raises InstructionError: a value does not fit its field or breaks a rule of the instruction."""
     refuse_violations(item)
     return encode_checked(item, item.waits, item.signal)
 
@@ -319,11 +313,8 @@ def encode_checked(item: Instruction, waits: Sequence[Wait], signal: int) -> byt
 
 def decode(data: bytes) -> Instruction:
     """The instruction in 64 bytes; the inverse of ``encode``.
-
-    Raises:
-        InstructionError: wrong length, unknown opcode or data type, a reserved bit set, or a rule broken; the message
-            names the field.
-    """
+    Raises InstructionError: wrong length, unknown opcode or data type, a reserved bit set, or a rule broken; the
+    message names the field."""
     if len(data) != INSTRUCTION_BYTES:
         raise InstructionError(
             "an instruction has the wrong length", expected=f"{INSTRUCTION_BYTES} bytes", found=len(data)

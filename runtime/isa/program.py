@@ -99,11 +99,7 @@ class Program:
         return (4 + 4 * (words != before).sum(1)).tolist()
 
     def check_dram(self) -> None:
-        """Prove that the DRAM of a card holds the regions.
-
-        Raises:
-            MachineError: it is too small.
-        """
+        """Prove that the DRAM of a card holds the regions. Raises MachineError: it is too small."""
         needed, available = sum(region.size for region in self.regions), self.machine.dram_bytes
         if needed > available:
             raise MachineError(
@@ -114,11 +110,7 @@ class Program:
             )
 
     def instructions(self, stream: Stream) -> list[Instruction]:
-        """Decode a stream.
-
-        Raises:
-            InstructionError: naming stream, index and field.
-        """
+        """Decode a stream. Raises InstructionError: naming stream, index and field."""
         data = self.queues[stream]
         if len(data) % INSTRUCTION_BYTES:
             raise InstructionError(
@@ -165,12 +157,8 @@ class Program:
     @staticmethod
     def from_bytes(data: bytes) -> "Program":
         """Parse the file form.
-
-        Raises:
-            InstructionError: truncated, of another version, or not consistent.
-            MachineError: the embedded machine description is invalid or does not match its hash, or the schedule is
-                for no such machine.
-        """
+        Raises InstructionError: truncated, of another version, or not consistent; MachineError: the embedded machine
+        description is invalid or does not match its hash, or the schedule is for no such machine."""
         if len(data) < _HEAD.size:
             raise _damaged("shorter than its head", _HEAD.size, len(data))
         magic, version, length = _HEAD.unpack_from(data)

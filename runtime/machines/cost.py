@@ -200,10 +200,7 @@ def packed_steps(machine: Machine, pixels: Count, outputs: Count, trace: Trace) 
 
 def depthwise_steps(machine: Machine, pixels: Count, channels: Count, products: int) -> Count:
     """Steps of a depthwise convolution, or one in small groups, in which an output has ``depthwise_taps`` multipliers.
-
-    Args:
-        products: that a sum is made of: taps times the channels of a group.
-    """
+    ``products``: that a sum is made of: taps times the channels of a group."""
     whole, shared = output_groups(machine, channels)
     lanes = machine.pixel_lanes
     alone, both = (window_steps(machine, groups, products) for groups in (whole, shared))

@@ -62,11 +62,7 @@ def _fields(prefix: str, cls: type) -> Iterator[MachineField]:
 
 
 def field_named(name: str) -> MachineField:
-    """The field of this name.
-
-    Raises:
-        MachineError: there is none.
-    """
+    """The field of this name. Raises MachineError: there is none."""
     found = machine_fields().get(name)
     if found is None:
         hint = similar(name, machine_fields()) or "`tilewright machine explain` lists them."
@@ -80,10 +76,7 @@ _NUMBER = re.compile(r"(-?[0-9]{1,20}(?:\.[0-9]{1,20})?)(?:([kMGT])|([KMGT])i)?"
 def read_number(text: str) -> float:
     """A number with ``k`` behind it for a thousand, ``Ki`` for 1024, ``M``, ``Mi`` and so on for more, or with none; an
     ``int`` if it is whole.
-
-    Raises:
-        ValueError: it is none.
-    """
+    Raises ValueError: it is none."""
     match = _NUMBER.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r:.40} is no number such as 4, 0.85, 19.2G or 64Ki")

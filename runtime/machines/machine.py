@@ -84,10 +84,7 @@ REDUCIBLE = (
 @dataclass(frozen=True)
 class Machine:
     """One accelerator build. Make it with ``load`` or ``from_json``; the constructor validates as well.
-
-    Raises:
-        MachineError: a value is out of range or two values contradict each other; the message names the field.
-    """
+    Raises MachineError: a value is out of range or two values contradict each other; the message names the field."""
 
     name: str
     timing: CycleConstants
@@ -173,10 +170,7 @@ class Machine:
 
     def reduced(self, values: Mapping[str, int]) -> "Machine":
         """The machine with less of some of what is `REDUCIBLE`.
-
-        Raises:
-            MachineError: a field is none of these or would be more than it is, or there is no such machine.
-        """
+        Raises MachineError: a field is none of these or would be more than it is, or there is no such machine."""
         for name, value in values.items():
             if name not in REDUCIBLE:
                 raise MachineError(
@@ -341,28 +335,18 @@ def samples() -> list[str]:
 
 def load(name_or_path: str | Path) -> Machine:
     """Load a machine by the name of a sample (``m4096``, ``s256``, in any case) or from a JSON file.
-
-    Raises:
-        MachineError: neither a sample nor a readable file, or an invalid description.
-    """
+    Raises MachineError: neither a sample nor a readable file, or an invalid description."""
     return load_file(name_or_path).machine
 
 
 def load_energy(name_or_path: str | Path) -> EnergyConstants | None:
     """The constants of the energy model of a machine, by its name or file as for `load`; None where it states none.
-
-    Raises:
-        MachineError: as for `load`.
-    """
+    Raises MachineError: as for `load`."""
     return load_file(name_or_path).energy
 
 
 def load_file(name_or_path: str | Path) -> MachineFile:
-    """All that the file of a machine says, by its name or path as for `load`.
-
-    Raises:
-        MachineError: as for `load`.
-    """
+    """All that the file of a machine says, by its name or path as for `load`. Raises MachineError: as for `load`."""
     name = str(name_or_path).lower()
     if name in samples():
         return read_file((_SAMPLES / f"{name}.json").read_text("utf-8"), f"{name}.json")

@@ -96,11 +96,8 @@ class _Header(NamedTuple):
 
 def parse(content: bytes) -> ElfObject:
     """Parse an object.
-
-    Raises:
-        ArtifactError: the bytes are no such object, an offset or index leads out of its table, or the object uses
-            something that the loader does not offer (thread-local data, constructors, common symbols).
-    """
+    Raises ArtifactError: the bytes are no such object, an offset or index leads out of its table, or the object uses
+    something that the loader does not offer (thread-local data, constructors, common symbols)."""
     return _Parser(content).parse()
 
 

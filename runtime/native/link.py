@@ -37,11 +37,7 @@ def _align(offset: int, alignment: int) -> int:
 
 
 def kind_of(elf: ElfObject, relocation: Relocation) -> Kind:
-    """What a relocation of this object means.
-
-    Raises:
-        ArtifactError: the type is unknown to the loader.
-    """
+    """What a relocation of this object means. Raises ArtifactError: the type is unknown to the loader."""
     kind = ARCHITECTURES[elf.machine].kinds.get(relocation.kind)
     if kind is None:
         raise damaged(f"uses a relocation type of {elf.machine} that the loader does not know", found=relocation.kind)
@@ -50,10 +46,7 @@ def kind_of(elf: ElfObject, relocation: Relocation) -> Kind:
 
 def lay_out(elf: ElfObject, page: int) -> ImageLayout:
     """Lay out the image of an object for pages of `page` bytes.
-
-    Raises:
-        ArtifactError: a relocation is of an unknown type or lies outside its section.
-    """
+    Raises ArtifactError: a relocation is of an unknown type or lies outside its section."""
     stubs: dict[int, int] = {}
     table: dict[int, int] = {}
     stub_size = len(ARCHITECTURES[elf.machine].stub(0))

@@ -69,11 +69,7 @@ class NativeObject:
         return name in self._symbols
 
     def address(self, name: str) -> int:
-        """The address of an exported symbol.
-
-        Raises:
-            ArtifactError: the object does not export it.
-        """
+        """The address of an exported symbol. Raises ArtifactError: the object does not export it."""
         if name not in self._symbols:
             raise damaged(f"does not export {name!r}")
         return self._base + self._symbols[name]
@@ -130,10 +126,7 @@ def _libraries() -> tuple[ctypes.CDLL, ...]:
 @cache
 def resolve(name: str) -> int:
     """The address of a C library function.
-
-    Raises:
-        ArtifactError: the function is not on the list, or this machine's library lacks it.
-    """
+    Raises ArtifactError: the function is not on the list, or this machine's library lacks it."""
     if name not in ALLOWED:
         raise damaged(f"calls {name!r}, which is not among the functions that native code may call")
     for library in _libraries():

@@ -104,10 +104,7 @@ def each_but_zero(value: object) -> tuple[float, ...]:
 
 def plain_fields(source: Mapping[Any, object] | str) -> dict[str, Any]:
     """What is given as fields of `Preprocessing` alone: presets filled in, units and deviations as mean and scale.
-
-    Raises:
-        UsageError: names the key and what it takes.
-    """
+    Raises UsageError: names the key and what it takes."""
     given: dict[str, Any] = dict(source) if isinstance(source, Mapping) else fields_of(source)
     if "color" in given:
         given.setdefault("colour", given.pop("color"))
@@ -155,10 +152,7 @@ def origin_of(source: Mapping[Any, object] | str | None) -> str:
 
 def fields_of(text: str) -> dict[str, object]:
     """The fields that a text gives: a JSON object, or pairs with commas between them, of which one may be a preset.
-
-    Raises:
-        UsageError: it is neither.
-    """
+    Raises UsageError: it is neither."""
     if text.lstrip().startswith("{"):
         return cast("dict[str, object]", parse(text, Source("the preprocessing", UsageError)))
     found: dict[str, object] = {}

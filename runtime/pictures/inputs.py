@@ -17,11 +17,7 @@ Declaration = Union[PreprocessingSource, Mapping[str, PreprocessingSource]]
 
 @dataclass(frozen=True)
 class Declared:
-    """Preprocessing of an input.
-
-    Attributes:
-        origin: ``default``, ``given``, or ``preset`` and its name.
-    """
+    """Preprocessing of an input. ``origin``: ``default``, ``given``, or ``preset`` and its name."""
 
     preprocessing: Preprocessing
     origin: str = DEFAULT
@@ -83,11 +79,7 @@ class ImageInput:
     preprocessing: Mapping[str, object]
 
     def read(self, name: str) -> Preprocessing:
-        """The preprocessing.
-
-        Raises:
-            ArtifactError: it is damaged.
-        """
+        """The preprocessing. Raises ArtifactError: it is damaged."""
         try:
             return Preprocessing.of(self.preprocessing)
         except UsageError as error:

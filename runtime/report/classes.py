@@ -27,11 +27,7 @@ class BestClass(NamedTuple):
 
 def read_names(path: str | os.PathLike[str]) -> list[str]:
     """The names of classes, one a line.
-
-    Raises:
-        InputError: the file cannot be read, or is no text.
-        ResourceError: it is too large.
-    """
+    Raises InputError: the file cannot be read, or is no text; ResourceError: it is too large."""
     content = contents(os.fspath(path), limits.LABELS_FILE)
     if content.count(b"\n") > limits.LABELS:
         raise too_large(repr(os.fspath(path)), limits.LABELS, content.count(b"\n"))

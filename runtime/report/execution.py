@@ -38,11 +38,8 @@ class Images(Immutable):
 
     def load(self, path: str, spec: TensorSpec, others: Sequence[np.ndarray] = ()) -> np.ndarray:
         """The image in a file as an input of batch 1, in the shape of others of the batch, or the one most like it.
-
-        Raises:
-            UsageError: nothing says how, or the user says otherwise than the artifact.
-            InputError: it cannot be read, or does not fit the input.
-        """
+        Raises UsageError: nothing says how, or the user says otherwise than the artifact; InputError: it cannot be
+        read, or does not fit the input."""
         found = chosen(spec.name, self.stored, self.given, force=self.force, flag="--preprocess")
         if found is None:
             raise UsageError(
@@ -185,11 +182,7 @@ def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
 
 def write_outputs(file: BinaryIO, results: Mapping[str, np.ndarray]) -> None:
     """Write the outputs as ``.npz`` into an open file, with bytes that they alone decide.
-
-    Raises:
-        OutputError: an output has a name that no such file can hold.
-        OSError: they cannot be written.
-    """
+    Raises OutputError: an output has a name that no such file can hold; OSError: they cannot be written."""
     for name in results:
         if "\0" in name or len(name.encode()) > _ARCHIVE_NAME:
             expected = f"at most {_ARCHIVE_NAME} bytes without a zero"

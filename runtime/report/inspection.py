@@ -192,10 +192,7 @@ def merged(texts: Sequence[str]) -> str:
 
 def chosen_engine(artifact: Artifact, engine: str | None) -> str:
     """The engine to show: the one that was asked for, or the preferred one.
-
-    Raises:
-        ArtifactError: the artifact does not hold it.
-    """
+    Raises ArtifactError: the artifact does not hold it."""
     held = [name for name in ENGINES if name in artifact.manifest.engines]
     if engine is not None and engine not in held:
         raise ArtifactError(

@@ -154,11 +154,7 @@ class Table:
             self._check(row)
 
     def add(self, **values: Any) -> None:
-        """Appends a row.
-
-        Raises:
-            KeyError: a value belongs to no column.
-        """
+        """Appends a row. Raises KeyError: a value belongs to no column."""
         self._check(values)
         self.rows.append(values)
 

@@ -193,11 +193,7 @@ class Model:
             self._batching.check(shapes)
 
     def enter(self) -> None:
-        """Let a request in, before its body is read; `leave` has to follow.
-
-        Raises:
-            RefusedError: there are too many.
-        """
+        """Let a request in, before its body is read; `leave` has to follow. Raises RefusedError: there are too many."""
         if self.pending >= self.most:
             raise RefusedError(429, f"{self.pending} requests wait for {self.name!r} already", hint="Try again later.")
         self.pending += 1

@@ -92,10 +92,7 @@ class Named(NamedTuple):
 
 def named(texts: Sequence[str]) -> list[Named]:
     """The artifacts that ``FILE``, ``NAME=FILE`` and ``NAME:VERSION=FILE`` name.
-
-    Raises:
-        UsageError: two have one name and version, or a name cannot stand in a path.
-    """
+    Raises UsageError: two have one name and version, or a name cannot stand in a path."""
     found: dict[tuple[str, int], Named] = {}
     for text in texts:
         match = _NAMED.fullmatch(text)
@@ -131,11 +128,7 @@ def check_batched(batched: Sequence[str], artifacts: Sequence[Named]) -> None:
 
 def model_of(artifact: Named, session: Session, *, batched: bool, workers: int, queue: int) -> Model:
     """A session as a model, which has run once in every shape: what can go wrong does so before anyone waits.
-
-    Raises:
-        UsageError: its requests cannot be computed together.
-        TilewrightError: as a run.
-    """
+    Raises UsageError: its requests cannot be computed together; TilewrightError: as a run."""
     shapes = [(each.manifest.inputs, each.manifest.outputs) for each in session.artifact.in_shapes()]
     batching = Batching(artifact.name, shapes) if batched else None
     for inputs, _ in shapes:
@@ -147,11 +140,8 @@ def model_of(artifact: Named, session: Session, *, batched: bool, workers: int, 
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that is to listen.
-
-    Raises:
-        UsageError: there is no such port.
-        InputError: it cannot, because the address is of another machine or taken.
-    """
+    Raises UsageError: there is no such port; InputError: it cannot, because the address is of another machine or
+    taken."""
     if port > 65535:
         # What looks addresses up takes it modulo 65536.
         raise UsageError("--port is out of range", expected="0 to 65535", found=port)

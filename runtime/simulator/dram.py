@@ -122,11 +122,7 @@ class Dram:
         return self._reach([(start // self._row, (self._fetched - 1) // self._row)])
 
     def transfer(self, item: Instruction, most: int) -> int:
-        """Reach what a transfer moves; how many rows are opened for that.
-
-        Args:
-            most: that many, if no row lies open.
-        """
+        """Reach what a transfer moves; how many rows are opened for that. ``most``: that many, if no row lies open."""
         if isinstance(item, LoadLines):
             runs, offset = Runs(item.dram_bytes), item.offset * LINE
         else:

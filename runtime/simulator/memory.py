@@ -102,10 +102,7 @@ def constant_regions(program: Program, contents: Mapping[str, NDArray[np.uint8]]
 
 def region_bytes(name: str, size: int, contents: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """The contents given for a region, checked.
-
-    Raises:
-        InputError: none given, not a flat array of bytes, or the wrong size.
-    """
+    Raises InputError: none given, not a flat array of bytes, or the wrong size."""
     data = contents.get(name)
     if data is None:
         raise InputError(f"device program: nothing is given for region {name!r}", expected=f"{size} bytes")

@@ -68,10 +68,7 @@ class Ports:
 
 class Yielding:
     """An instruction that yields the port of a cluster, while it works.
-
-    Attributes:
-        parts: what has passed meanwhile, by stream and number.
-    """
+    ``parts``: what has passed meanwhile, by stream and number."""
 
     def __init__(self, stream: Stream, cluster: int, start: float, least: float, port: int) -> None:
         self._stream, self._cluster, self._start, self._least, self._port = stream, cluster, start, least, port

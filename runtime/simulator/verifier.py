@@ -163,10 +163,7 @@ def verify_cards(programs: Sequence[Program], machine: Machine) -> VerifiedProgr
 
 def check_machine(program: Program, machine: Machine) -> None:
     """Prove that a program was made for a machine, and that its DRAM holds the regions.
-
-    Raises:
-        MachineError: the machine differs, the message says how; or its DRAM is too small.
-    """
+    Raises MachineError: the machine differs, the message says how; or its DRAM is too small."""
     if program.machine.hash != machine.hash:
         different = program.machine.differences(machine)
         raise MachineError(

@@ -23,10 +23,7 @@ def path() -> str | None:
 
 def read() -> bytes | None:
     """The key; None where none has been made.
-
-    Raises:
-        TrustError: what lies there cannot be this user's secret; the message says why.
-    """
+    Raises TrustError: what lies there cannot be this user's secret; the message says why."""
     key = private_files.read(path(), _KEY_BYTES)
     if key is not None and len(key) != _KEY_BYTES:
         raise TrustError(f"{path()} counts for nothing: it has {len(key)} bytes instead of {_KEY_BYTES}")
@@ -35,10 +32,7 @@ def read() -> bytes | None:
 
 def provide() -> bytes:
     """The key, made where there is none. What cannot be a key is kept under another name, with a warning.
-
-    Raises:
-        TrustError: no key can be kept here.
-    """
+    Raises TrustError: no key can be kept here."""
     place = path()
     if place is None:
         raise TrustError("there is no home folder to keep a key in")

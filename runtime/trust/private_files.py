@@ -94,11 +94,7 @@ def _check_folder(folder: str) -> None:
 @contextlib.contextmanager
 def changing(folder: str) -> Iterator[None]:
     """Hold up other threads and processes that are about to change a folder; makes it where there is none.
-
-    Raises:
-        TrustError: someone else may write it.
-        OSError: it cannot be made.
-    """
+    Raises TrustError: someone else may write it; OSError: it cannot be made."""
     _provide_folder(folder)
     descriptor = os.open(folder, os.O_RDONLY)
     try:

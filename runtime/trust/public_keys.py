@@ -44,11 +44,7 @@ class PublicKey(NamedTuple):
 
 
 def check_name(name: str) -> str:
-    """The name, if it fits on a line.
-
-    Raises:
-        UsageError: it does not.
-    """
+    """The name, if it fits on a line. Raises UsageError: it does not."""
     if (
         not name.isprintable()
         or name != name.strip()
@@ -92,10 +88,7 @@ def trusted_path() -> str | None:
 
 def trusted() -> list[PublicKey]:
     """The keys that this user has imported.
-
-    Raises:
-        TrustError: someone else may write the list, or a line of it is wrong.
-    """
+    Raises TrustError: someone else may write the list, or a line of it is wrong."""
     place = trusted_path()
     content = private_files.read(place, KEY_FILE, secret=False)
     if content is None:
@@ -106,11 +99,8 @@ def trusted() -> list[PublicKey]:
 
 def add(key: PublicKey) -> None:
     """Trust a key from now on.
-
-    Raises:
-        UsageError: its name means another key, or it is trusted under another name.
-        TrustError: the list cannot be read or written.
-    """
+    Raises UsageError: its name means another key, or it is trusted under another name; TrustError: the list cannot be
+    read or written."""
     with _changed() as keys:
         if key in keys:
             return
@@ -128,11 +118,7 @@ def add(key: PublicKey) -> None:
 
 def remove(name: str) -> PublicKey:
     """Trust a key no longer, given by its name or text.
-
-    Raises:
-        UsageError: there is no such key.
-        TrustError: the list cannot be read or written.
-    """
+    Raises UsageError: there is no such key; TrustError: the list cannot be read or written."""
     with _changed() as keys:
         for key in keys:
             if name in (key.name, key.text):

@@ -29,10 +29,7 @@ def path() -> str | None:
 
 def public() -> PublicKey | None:
     """The public half; None where this user has made no key.
-
-    Raises:
-        TrustError: what lies there is no signing key, or others may use it.
-    """
+    Raises TrustError: what lies there is no signing key, or others may use it."""
     lines = _lines()
     return None if lines is None else lines[0]
 
@@ -98,10 +95,7 @@ def create(name: str) -> PublicKey:
 
 def sign(message: bytes) -> tuple[PublicKey, bytes]:
     """This user's public key, and their signature of a message.
-
-    Raises:
-        TrustError: there is no sound signing key, or no package to use it with.
-    """
+    Raises TrustError: there is no sound signing key, or no package to use it with."""
     lines = _lines()
     if lines is None:
         raise TrustError(f"there is no signing key at {path()}", hint="Make one with: tilewright key create")

@@ -18,10 +18,7 @@ _REQUIREMENT = r"(sha256|ed25519):[0-9a-f]{64}"
 
 class Verdict(NamedTuple):
     """Whether native code may run, and a clause that says why.
-
-    Attributes:
-        local: whether it was written here, so that nothing that a stranger could touch lies in between.
-    """
+    ``local``: whether it was written here, so that nothing that a stranger could touch lies in between."""
 
     trusted: bool
     reason: str

@@ -104,31 +104,19 @@ FOLDING = Limit(2**28, "steps that folding takes for them, beyond eight for each
 
 
 def check_count(name: str, count: object) -> int:
-    """A number of things of at least 1, also where it is NumPy's.
-
-    Raises:
-        UsageError: names the argument or option.
-    """
+    """A number of things of at least 1, also where it is NumPy's. Raises UsageError: names the argument or option."""
     if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
         raise UsageError(f"{name} is out of range", expected="an integer of at least 1", found=repr(count))
     return int(count)
 
 
 def check_seconds(name: str, seconds: object) -> None:
-    """Refuse what cannot be a time limit; None is none.
-
-    Raises:
-        UsageError: names the argument or option.
-    """
+    """Refuse what cannot be a time limit; None is none. Raises UsageError: names the argument or option."""
     if seconds is not None and not (isinstance(seconds, Real) and cast("float", seconds) > 0):
         raise UsageError(f"{name} is out of range", expected="seconds, more than 0", found=repr(seconds))
 
 
 def check_timeout(seconds: object) -> None:
-    """Refuse what no time to wait can be, which None and 0 are.
-
-    Raises:
-        UsageError: it is no number.
-    """
+    """Refuse what no time to wait can be, which None and 0 are. Raises UsageError: it is no number."""
     if seconds is not None and (not isinstance(seconds, Real) or seconds != seconds):
         raise UsageError("timeout is no time", expected="a number of seconds, or None", found=repr(seconds))

@@ -26,11 +26,7 @@ _LIGHT = frozenset({"none", "relu", "clip", "leaky_relu", "thresholded_relu", "h
 
 @dataclass(frozen=True)
 class Activation:
-    """A fused activation.
-
-    Attributes:
-        name, args: as in the attributes ``act`` and ``act_args`` of operators.
-    """
+    """A fused activation. ``name``, ``args``: as in the attributes ``act`` and ``act_args`` of operators."""
 
     name: str = "none"
     args: tuple[float, ...] = ()
@@ -46,11 +42,7 @@ class Activation:
         return bool(activate(np.zeros((), np.float32), self.name, self.args) == 0)
 
     def apply(self, b: FunctionBuilder, x: Register) -> Register:
-        """The activation of every lane.
-
-        Raises:
-            CodegenError: there is no code for it.
-        """
+        """The activation of every lane. Raises CodegenError: there is no code for it."""
         function = ACTIVATIONS.get(self.name)
         if function is None:
             raise CodegenError("no vector code for the activation", found=self.name)

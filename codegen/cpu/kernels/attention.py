@@ -33,10 +33,7 @@ _LOWEST = -3.4028234663852886e38
 @dataclass(frozen=True)
 class FlashAttention(KernelSpec):
     """Weighted means of values for each matrix of a batch; arguments q, k, v, mask if there is one, and the result.
-
-    Attributes:
-        operator: extents and views of the matrices.
-    """
+    ``operator``: extents and views of the matrices."""
 
     operator: Attention
 

@@ -73,10 +73,7 @@ class ChannelTiles:
 
     def walk(self, b: FunctionBuilder, arguments: dict[str, Register], visit: Visit) -> None:
         """Generate the loop over the work items between the arguments ``begin`` and ``end``.
-
-        Args:
-            visit: called once for each kind of tile in a group: the last one, and others that differ from it.
-        """
+        ``visit``: called once for each kind of tile in a group: the last one, and others that differ from it."""
         tiles, count = self.groups * self.in_group, self.in_group
         small, uneven = divmod(self.blocks, count) if self.is_even else (self.vectors, 0)
         full, less = (small + (uneven > 0), self.lanes), (small, self.lanes)

@@ -45,10 +45,7 @@ VECTOR_BYTES = VECTOR.bytes
 @dataclass(frozen=True)
 class Residual:
     """What is added to results before they are rounded: integers less their zero point, times a factor.
-
-    Attributes:
-        dtype: i8, u8 or i16.
-    """
+    ``dtype``: i8, u8 or i16."""
 
     dtype: DType
     zero_point: int
@@ -139,10 +136,7 @@ class Channels:
 
     def define(self, b: FunctionBuilder, symbol: str, order: Sequence[int]) -> dict[str, Register]:
         """Addresses of the constants by name, as tables that become part of the module of ``b``.
-
-        Args:
-            order: of the channels of each block.
-        """
+        ``order``: of the channels of each block."""
         numbers = {"start": self.start, "factors": self.factors, "zeros": self.zeros}
         numbers["missing"] = tuple(n for row in self.missing for n in row)
         found: dict[str, Register] = {}
@@ -295,10 +289,7 @@ class QuantizedOutput(QuantizedProductSpec, WindowSpec):
         address: Callable[[str], Register],
     ) -> None:
         """Store the results of neighbouring pixels for the vector ``q`` of channels; see :meth:`Channels.reals`.
-
-        Args:
-            address: of the first of these in ``y`` or ``residual``.
-        """
+        ``address``: of the first of these in ``y`` or ``residual``."""
         offset, constants = q * VECTOR_BYTES, self.constants
         zeros = b.at(call["zeros"], offset) if constants.zeros else None
         reals = constants.reals(b, totals, windows, b.at(call["factors"], offset), zeros)

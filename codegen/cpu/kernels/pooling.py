@@ -40,11 +40,7 @@ def larger(b: FunctionBuilder, dtype: DType, x: Register, y: Register) -> Regist
 
 @dataclass(frozen=True)
 class MaxPooling(TapByTap):
-    """The largest element of each window; padding never counts.
-
-    Attributes:
-        dtype: f32, i8, u8 or i16.
-    """
+    """The largest element of each window; padding never counts. ``dtype``: f32, i8, u8 or i16."""
 
     dtype: DType = DType.F32
 
@@ -65,11 +61,8 @@ class MaxPooling(TapByTap):
 @dataclass(frozen=True)
 class AveragePooling(TapByTap):
     """The mean of each window, single precision.
-
-    Attributes:
-        counted_rows, counted_columns: the same geometry over what counts as an element: the image, or the image with
-            its padding.
-    """
+    ``counted_rows``, ``counted_columns``: the same geometry over what counts as an element: the image, or the image
+    with its padding."""
 
     counted_rows: Axis
     counted_columns: Axis

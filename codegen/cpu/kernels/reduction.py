@@ -37,10 +37,7 @@ def _lowest(type: Type) -> Register:
 @dataclass(frozen=True)
 class Reduction(KernelSpec):
     """Base: one element of the result for each point of some dimensions, from all along the others.
-
-    Attributes:
-        kept, reduced: the dimensions; the last of one or the other is contiguous.
-    """
+    ``kept``, ``reduced``: the dimensions; the last of one or the other is contiguous."""
 
     IS_EXTREME: ClassVar[bool] = False
     """Whether the lowest of all counts for nothing, and not 0."""

@@ -36,10 +36,7 @@ class RowMajorMaxPooling(RowMajorWindows):
 @dataclass(frozen=True)
 class RowMajorAveragePooling(RowMajorWindows):
     """The mean of each window.
-
-    Attributes:
-        counted: the same geometry over what counts as an element, see ``AveragePool.counted``.
-    """
+    ``counted``: the same geometry over what counts as an element, see ``AveragePool.counted``."""
 
     counted: tuple[Axis, ...] = ()
 

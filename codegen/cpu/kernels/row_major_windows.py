@@ -262,10 +262,7 @@ class _Walker:
 
     def _load(self, tile: _Tile, offset: int, inside: Register | None, address: Register, column: Register) -> Register:
         """What the pixels of a vector, the first one ``offset`` pixels behind the tile's, read for a tap.
-
-        Args:
-            address, column: what the tile's first pixel reads.
-        """
+        ``address``, ``column``: what the tile's first pixel reads."""
         b, axis, lanes = self.b, self.spec.axes[-1], self.vector.lanes
         address = b.at(address, self.size * offset * axis.stride)
         if 1 < axis.stride <= SIDE_BY_SIDE:

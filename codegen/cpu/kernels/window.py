@@ -87,11 +87,8 @@ def rows_and_columns(axes: tuple[Axis, ...], *, turns: bool = True) -> tuple[Axi
 @dataclass(frozen=True)
 class PixelTile:
     """So many neighbouring output pixels, and what the kernel reaches of the image from them.
-
-    Attributes:
-        columns: for each step along a kernel row and each pixel, a bit for each element read that is in the image. A
-            step is one tap (``ALL`` or 0), or four neighbouring ones.
-    """
+    ``columns``: for each step along a kernel row and each pixel, a bit for each element read that is in the image. A
+    step is one tap (``ALL`` or 0), or four neighbouring ones."""
 
     pixels: int
     columns: tuple[tuple[int, ...], ...]
@@ -124,10 +121,7 @@ class TileRow:
 
 def cut(axis: Axis, pixels: int, *, neighbours: bool = False, counted: Axis | None = None) -> list[TileRow]:
     """Cut a row of output pixels into tiles of at most ``pixels``, about equal ones; see :meth:`PixelTile.at`.
-
-    Args:
-        counted: the same windows over another image: what they reach of it is also equal in the tiles of a run.
-    """
+    ``counted``: the same windows over another image: what they reach of it is also equal in the tiles of a run."""
     axes = (axis,) if counted is None else (axis, counted)
     count = -(-axis.output // pixels)
     small, larger = divmod(axis.output, count)

@@ -28,10 +28,7 @@ def flipped(b: FunctionBuilder, value: Register) -> Register:
 
 def multiplies_signed(target: TargetDescription, is_signed: bool) -> bool:
     """Whether the bytes of the first vector are to be signed: as they are stored where a processor has both products.
-
-    Args:
-        is_signed: stored ones are.
-    """
+    ``is_signed``: stored ones are."""
     return target.is_aarch64 and (is_signed or "i8mm" not in target.features)
 
 
@@ -125,10 +122,7 @@ def add_pairs(
 
 def dot(b: FunctionBuilder, total: Register, x: Register, w: Register, *, is_signed: bool = False) -> Register:
     """``total`` with the products of bytes ``x`` and signed bytes ``w`` added; 16 lanes and 64 bytes.
-
-    Args:
-        is_signed: bytes of ``x`` are; only where `multiplies_signed`.
-    """
+    ``is_signed``: bytes of ``x`` are; only where `multiplies_signed`."""
     lanes = min(b.target.lanes, LANES)
     if is_signed and widens(b.target):
         parts = zip(*(_parts(b, v, 2 * lanes) for v in (total, x, w)), strict=True)

@@ -19,10 +19,7 @@ def module_text(functions: Sequence[FunctionBuilder]) -> str:
 @forks_wait()
 def parse(text: str, name: str, target: TargetDescription, *others: str) -> llvm.ModuleRef:
     """The module of a text for a target, in which nothing is visible from outside but ``name`` and ``others``.
-
-    Raises:
-        CodegenError: LLVM rejects the text (our own bug).
-    """
+    Raises CodegenError: LLVM rejects the text (our own bug)."""
     try:
         module = llvm.parse_assembly(text)
         module.verify()

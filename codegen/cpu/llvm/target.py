@@ -142,10 +142,7 @@ class TargetDescription:
     @staticmethod
     def named(name: str) -> TargetDescription:
         """The target ``host``, or one of `NAMED_TARGETS`, which this machine need not be able to run.
-
-        Raises:
-            UsageError: there is no such target.
-        """
+        Raises UsageError: there is no such target."""
         if name == "host":
             return TargetDescription.host()
         here = machine_here.architecture()
@@ -161,10 +158,7 @@ class TargetDescription:
     def several(given: TargetDescription | str | Iterable[TargetDescription | str]) -> tuple[TargetDescription, ...]:
         """What a target, names of some with commas between them, or a list of such describe: each once, the most
         capable first.
-
-        Raises:
-            UsageError: there is no such target, or none or too many of them are given.
-        """
+        Raises UsageError: there is no such target, or none or too many of them are given."""
         items = [given] if isinstance(given, (TargetDescription, str)) else list(given)
         names = [name for each in items for name in (each.split(",") if isinstance(each, str) else [each])]
         described = (TargetDescription.named(each) if isinstance(each, str) else each for each in names)
@@ -216,10 +210,7 @@ class TargetDescription:
 @forks_wait()
 def machine(target: TargetDescription) -> llvm.TargetMachine:
     """LLVM's code generator for a target: position independent, small code model.
-
-    Raises:
-        CodegenError: the installed LLVM does not know the target.
-    """
+    Raises CodegenError: the installed LLVM does not know the target."""
     _initialize()
     # Names of processors allow all that these have. So that of the oldest stands here, and the actual one in an
     # attribute of functions that chooses what is fast only ("tune-cpu", see FunctionBuilder).

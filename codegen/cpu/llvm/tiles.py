@@ -49,10 +49,7 @@ def narrow_product(target: TargetDescription) -> str | None:
 def narrow_gain(target: TargetDescription) -> int:
     """How many times as many numbers in bfloat16 a processor multiplies as in single precision. On processors of one
     extension vectors take half of the time, or twice as much: on that of this machine it is measured.
-
-    Raises:
-        UnsupportedError: it has no products of such numbers, or slow ones.
-    """
+    Raises UnsupportedError: it has no products of such numbers, or slow ones."""
     product = narrow_product(target)
     if product == VECTOR_PRODUCT and not target.level and products_gain() < _LEAST_GAIN:
         product = None

@@ -111,11 +111,7 @@ def _float_text(value: float, type: Type) -> str:
 
 
 def constant(type: Type, value: float | int | bool) -> Register:
-    """A constant, the same in every lane.
-
-    Raises:
-        CodegenError: an integer type cannot hold a fraction.
-    """
+    """A constant, the same in every lane. Raises CodegenError: an integer type cannot hold a fraction."""
     if type.is_float:
         scalar = _float_text(float(value), type)
     elif type.scalar == "i1":

@@ -103,10 +103,7 @@ class Edge:
 @dataclass
 class Channel:
     """What versions 2 to 7 do to one channel of an input first: subtract ``mean``, divide by ``scale``.
-
-    Attributes:
-        mean: a number, or an image as a flat array.
-    """
+    ``mean``: a number, or an image as a flat array."""
 
     id: int
     mean: float | np.ndarray = 0.0
@@ -151,11 +148,7 @@ class Document:
         return self.version in LEGACY_VERSIONS
 
     def named(self, name: str) -> Layer:
-        """The layer of that name.
-
-        Raises:
-            KeyError: there is none.
-        """
+        """The layer of that name. Raises KeyError: there is none."""
         for layer in self.layers.values():
             if layer.name == name:
                 return layer

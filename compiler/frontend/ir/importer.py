@@ -82,11 +82,8 @@ class IrImporter(ModuleBuilder):
 
     def run(self) -> None:
         """Import every layer.
-
-        Raises:
-            ModelError: the document is inconsistent.
-            UnsupportedError: it uses a layer or a feature that is not implemented.
-        """
+        Raises ModelError: the document is inconsistent; UnsupportedError: it uses a layer or a feature that is not
+        implemented."""
         check_given("shape", self._shapes, self.inputs)
         check_given("value", self._frozen, self.inputs)
         for layer in sorted_layers(self.document):
@@ -107,10 +104,7 @@ class IrImporter(ModuleBuilder):
 
     def array(self, node: IrNode, name: str, shape: Sequence[int]) -> Constant:
         """A blob of a layer as a constant; half precision becomes single precision.
-
-        Raises:
-            ModelError: there is none of this name, or it does not fill the shape.
-        """
+        Raises ModelError: there is none of this name, or it does not fill the shape."""
         blob = node.layer.blobs.get(name)
         if blob is None:
             raise node.model_error(
@@ -262,11 +256,7 @@ def input_type(layer: Layer) -> DType:
 
 
 def element_type(precision: str, layer: Layer) -> DType:
-    """What elements of a precision are computed as.
-
-    Raises:
-        UnsupportedError: there is nothing for it.
-    """
+    """What elements of a precision are computed as. Raises UnsupportedError: there is nothing for it."""
     found = PRECISIONS.get(precision.upper())
     if found is None:
         raise UnsupportedError(
@@ -281,10 +271,7 @@ def element_type(precision: str, layer: Layer) -> DType:
 
 def weights(node: IrNode, importer: IrImporter, shape: Sequence[int], name: str = "weights", index: int = 1) -> Value:
     """The blob ``name``, or input ``index`` where there is no such blob.
-
-    Raises:
-        ModelError: there is neither, or it does not fill the shape.
-    """
+    Raises ModelError: there is neither, or it does not fill the shape."""
     if name in node.layer.blobs or node.optional(index) is None:
         return importer.array(node, name, shape)
     given = node.input(index)
@@ -313,10 +300,7 @@ def biases(node: IrNode, importer: IrImporter, count: int) -> Value | None:
 
 def sorted_layers(document: Document) -> list[Layer]:
     """Layers in an order in which each comes after those that it reads, otherwise in that of the document.
-
-    Raises:
-        ModelError: the graph has a cycle.
-    """
+    Raises ModelError: the graph has a cycle."""
     layers = [*document.layers.values()]
     position = {layer_id: index for index, layer_id in enumerate(document.layers)}
     sources: list[set[int]] = [set() for _ in layers]

@@ -124,11 +124,7 @@ def _parsed(text: bytes, source: Source) -> Element:
 
 
 class _Reader:
-    """Fills a document from the elements of a file.
-
-    Args:
-        looked_for: where the .bin file should be, if it is known.
-    """
+    """Fills a document from the elements of a file. ``looked_for``: where the .bin file should be, if it is known."""
 
     def __init__(self, document: Document, *, has_weights: bool, looked_for: Path | None) -> None:
         self.document = document

@@ -45,10 +45,7 @@ def weights_path(xml: str | os.PathLike[str]) -> Path:
 
 def content_of(document: Document) -> tuple[bytes, list[bytes]]:
     """The content of the .xml file, and the pieces of that of the .bin file in order.
-
-    Raises:
-        ModelError: a name holds characters that XML has no form for.
-    """
+    Raises ModelError: a name holds characters that XML has no form for."""
     weights = _Weights()
     lines = _net(document, weights)
     try:

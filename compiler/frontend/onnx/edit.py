@@ -28,11 +28,7 @@ DeclaredInput = tuple[str, str, "tuple[int | None, ...] | None"]
 @resources("import")
 def declared_inputs(source: str | os.PathLike[str] | bytes | ModelProto) -> list[DeclaredInput]:
     """The inputs that a model is to be given, in its order.
-
-    Raises:
-        ModelError: the model cannot be read.
-        UnsupportedError: an input is of a type that is not supported.
-    """
+    Raises ModelError: the model cannot be read; UnsupportedError: an input is of a type that is not supported."""
     return [_declared(info) for info in inputs_of(load_model(source)[0].graph)]
 
 

@@ -88,10 +88,7 @@ class Exporter:
 
     def write(self, op: Op) -> None:
         """Write an op as nodes; one on quantised tensors as ONNX has it for integers, or between conversions.
-
-        Raises:
-            UnsupportedError: the operator has no ONNX form.
-        """
+        Raises UnsupportedError: the operator has no ONNX form."""
         cls, rule = type(op.operator), op.operator.QUANTIZATION
         self._node_name = op.node or ""
         quantized = any(value.type.quant is not None for value in (*op.inputs, *op.results))
@@ -233,10 +230,7 @@ class Exporter:
 
     def parameters(self, value: Value, type: TensorType | None = None) -> tuple[str, str]:
         """Initialisers with scale and zero point of a quantised tensor, scalars or one for each channel; their names.
-
-        Args:
-            type: how it is quantised, if not as its own type says.
-        """
+        ``type``: how it is quantised, if not as its own type says."""
         type, base = type or value.type, self._base(value)
         assert type.quant is not None
         if (base, type) not in self._parameters:

@@ -126,11 +126,8 @@ class Functions:
         self, proto: onnx.NodeProto, name: str, inputs: Sequence[Value | None], opset: int
     ) -> tuple[onnx.GraphProto, dict[str, int]] | None:
         """What a node calls, its attributes put in: inputs and outputs as the function names them, and operator sets.
-
-        Raises:
-            ModelError: the function calls itself, or has not what the node gives it or takes from it.
-            ResourceError: the functions of the model take more than they may.
-        """
+        Raises ModelError: the function calls itself, or has not what the node gives it or takes from it; ResourceError:
+        the functions of the model take more than they may."""
         key = _key(proto)
         function = self._own.get(key) or _schema_body(proto, inputs, opset)
         if function is None:
@@ -209,10 +206,7 @@ def _type(value: Value | None) -> onnx.TypeProto:
 
 def graph_of(function: onnx.FunctionProto, given: Mapping[str, onnx.AttributeProto] | None = None) -> onnx.GraphProto:
     """The body of a function as a graph.
-
-    Args:
-        given: attributes of the call, put in where nodes refer to them; without it they stay references.
-    """
+    ``given``: attributes of the call, put in where nodes refer to them; without it they stay references."""
     graph = onnx.GraphProto(
         name=function.name,
         node=function.node,

@@ -16,11 +16,8 @@ _READERS: dict[Any, Any] = {bool: Node.bool, int: Node.int, float: Node.float, s
 
 def one_to_one(op_type: str, cls: type[Operator], **attributes: Any) -> None:
     """Register importer and exporter of an operator that ONNX calls ``op_type``.
-
-    Args:
-        attributes: for each field of ``cls``, in order, the name of the attribute in ONNX and its default there,
-            ``None`` if it must be given. An ``axis`` may count from the back of the first operand.
-    """
+    ``attributes``: for each field of ``cls``, in order, the name of the attribute in ONNX and its default there,
+    ``None`` if it must be given. An ``axis`` may count from the back of the first operand."""
     fields = list(attribute_types(cls).values())
     names = cls.OPERANDS
     assert names is not None

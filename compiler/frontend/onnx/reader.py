@@ -213,10 +213,7 @@ def declared_inputs(
     graph: onnx.GraphProto, given: Collection[str] = ()
 ) -> dict[str, tuple[int | str | None, ...] | None]:
     """The extents of each input that is no initialiser; ``None`` where their number is open.
-
-    Args:
-        given: names that something is given for, which tell the tensors of a sequence.
-    """
+    ``given``: names that something is given for, which tell the tensors of a sequence."""
     found: dict[str, tuple[int | str | None, ...] | None] = {}
     for info in inputs_of(graph):
         type = info.type.optional_type.elem_type if info.type.HasField("optional_type") else info.type
@@ -322,10 +319,7 @@ def _resolve_shape(
 
 def _check_names(graph: onnx.GraphProto, *others: object) -> None:
     """Raise ModelError if a name of a graph stands for two tensors, or twice among inputs, or is no text.
-
-    Args:
-        others: further texts of the model.
-    """
+    ``others``: further texts of the model."""
     named = (*graph.input, *graph.output, *graph.initializer)
     texts = [*others, graph.name, *(thing.name for thing in named)]
     texts += [dimension.dim_param for info in graph.input for dimension in info.type.tensor_type.shape.dim]

@@ -25,10 +25,7 @@ _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DO
 
 class ReducibleModel:
     """A model, and the smaller ones that it leads to.
-
-    Attributes:
-        nodes: of the main graph, in an order in which each tensor is computed before it is read.
-    """
+    ``nodes``: of the main graph, in an order in which each tensor is computed before it is read."""
 
     def __init__(self, model: ModelProto) -> None:
         self._model = model
@@ -41,10 +38,7 @@ class ReducibleModel:
     @staticmethod
     def read(path: str | os.PathLike[str]) -> "ReducibleModel":
         """The model of a file, with the tensors that it keeps in others.
-
-        Raises:
-            ModelError: it cannot be read, or is no sound model.
-        """
+        Raises ModelError: it cannot be read, or is no sound model."""
         model, _ = load_model(path)
         try:
             load_external_data_for_model(model, os.path.dirname(path) or ".")

@@ -48,11 +48,8 @@ class TensorReader:
 
     def array(self, tensor: onnx.TensorProto) -> np.ndarray:
         """The elements of a tensor, of a dtype of NumPy or ml_dtypes.
-
-        Raises:
-            ModelError: they do not fill its shape, or lie where they cannot be read.
-            UnsupportedError: its element type is not supported.
-        """
+        Raises ModelError: they do not fill its shape, or lie where they cannot be read; UnsupportedError: its element
+        type is not supported."""
         dtype = stored_type(tensor.data_type, tensor.name)
         type = type_of_tensor(f"tensor {tensor.name!r}", tensor.dims, dtype)
         is_narrow = tensor.data_type in STORED
@@ -80,11 +77,8 @@ class TensorReader:
 
     def without_sparse(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """A model, each of its initialisers dense: itself, or a copy where some hold what is not 0 alone.
-
-        Raises:
-            ModelError: they do not fit their shapes, or are too many.
-            UnsupportedError: an element type is not supported.
-        """
+        Raises ModelError: they do not fit their shapes, or are too many; UnsupportedError: an element type is not
+        supported."""
         if not any(graph.sparse_initializer for graph in graphs_in(model)):
             return model
         copy = deepcopy(model)
@@ -263,10 +257,7 @@ def stored_type(code: int, what: str) -> DType:
 
 def element_type(code: int, what: str) -> DType:
     """The element type of an ONNX type code.
-
-    Raises:
-        UnsupportedError: strings, complex numbers, 4- and 8-bit floats and the like.
-    """
+    Raises UnsupportedError: strings, complex numbers, 4- and 8-bit floats and the like."""
     try:
         return DType.of(onnx.helper.tensor_dtype_to_np_dtype(code))
     except (TilewrightError, KeyError, ValueError, TypeError):

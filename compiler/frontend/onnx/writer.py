@@ -19,11 +19,8 @@ OPSET = 21
 
 def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     """The function ``main`` as an ONNX model; fused operators become several nodes.
-
-    Args:
-        is_qdq: operators on quantised tensors become those on real numbers between DequantizeLinear and QuantizeLinear,
-            instead of QLinear operators where there are such.
-    """
+    ``is_qdq``: operators on quantised tensors become those on real numbers between DequantizeLinear and QuantizeLinear,
+    instead of QLinear operators where there are such."""
     module = unrolled(module)
     function = module.main
     exporter = Exporter(EXPORTS, function, is_qdq)

@@ -186,11 +186,7 @@ class Search:
             return None
 
     def leave_out(self, index: int, error: TilewrightError) -> None:
-        """Leave out a try that cannot be written.
-
-        Raises:
-            TilewrightError: that, where no other try is left.
-        """
+        """Leave out a try that cannot be written. Raises TilewrightError: that, where no other try is left."""
         if len(self.tried) == 1:
             raise error
         self.failed.append(FailedRung(self.rungs[index].what, str(error)))
@@ -237,10 +233,7 @@ class Search:
 
     def _add(self, methods: list[str], keep: Sequence[str], goal: Goal) -> bool:
         """Add methods one after the other, where the samples that choose say that they help; whether the goal is met.
-
-        Args:
-            methods: receives those that are there.
-        """
+        ``methods``: receives those that are there."""
         for name in self._methods:
             count = len(self.rungs)
             if self._helps(f"+ {name}: {METHODS[name]}", [*methods, name], keep):
@@ -292,10 +285,7 @@ class Search:
     def _widen(self, goal: Goal, methods: list[str], keep: Sequence[str], harmed: list[str]) -> bool:
         """Give results 16 bits, and add then what lowered the choice in 8 bits, whose noise may have hidden what it
         brings; whether the goal is met.
-
-        Args:
-            harmed: results, the most harmed first; none where they are not known.
-        """
+        ``harmed``: results, the most harmed first; none where they are not known."""
         counts = dict.fromkeys(max(1, round(share * len(harmed))) for share in WIDE_SHARES) if harmed else ()
         ways = [(f"+ {count} result{'s' if count > 1 else ''} in 16 bits", harmed[:count]) for count in counts]
         for what, wide in [*ways, ("+ all activations in 16 bits", [EVERY])]:
@@ -310,10 +300,7 @@ class Search:
         self, names: Sequence[str], methods: list[str], keep: Sequence[str], goal: Goal, wide: Sequence[str] = ()
     ) -> bool:
         """Add methods that lowered the choice before, where they do not now; whether the goal is met.
-
-        Args:
-            methods: receives those that are there.
-        """
+        ``methods``: receives those that are there."""
         for name in names:
             if self._helps(f"+ {name}{AGAIN}", [*methods, name], keep, wide):
                 methods.append(name)

@@ -305,10 +305,7 @@ def losses(
     functions: Mapping[str, Function],
 ) -> list[LayerLoss]:
     """What each value loses as integers of its type, the most harmed first.
-
-    Args:
-        functions: what alone is made of values, by name.
-    """
+    ``functions``: what alone is made of values, by name."""
     found: list[LayerLoss] = []
     for name, arrays in floating.items():
         (scale, zero), (low, high) = parameters(types[name]), limits_of(types[name])

@@ -195,10 +195,7 @@ def whole_ranges(
 def harmed_results(prepared: Prepared, noise: OutputNoise, seconds: Mapping[str, float]) -> list[str]:
     """Nodes whose results are rounded, and parameters, by what that does to the outputs over the time of what makes and
     reads them, the most first.
-
-    Args:
-        seconds: by node, in 8 bits; 16 take about as much again. Of others nothing is known, and they count alike.
-    """
+    ``seconds``: by node, in 8 bits; 16 take about as much again. Of others nothing is known, and they count alike."""
 
     def worth(value: Value) -> float:
         ops = [value.producer, *(user for user in value.users if isinstance(user, Op))]

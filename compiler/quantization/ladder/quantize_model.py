@@ -224,10 +224,7 @@ def _write_best(search: Search, goal: Goal, model: Model, output: str | os.PathL
 
 def divided(every: CalibrationSet, most: int) -> tuple[Held, list[int]]:
     """Samples to calibrate on, and which ones to judge on, both at even distances.
-
-    Raises:
-        CalibrationError: there are too few.
-    """
+    Raises CalibrationError: there are too few."""
     total = len(every)
     count = min(most, total * 2 // 3)
     if count < 1:
@@ -274,11 +271,7 @@ def write_quantized(model: Model, output: str | os.PathLike[str], options: Compi
 
 
 def write_encodings(path: str | os.PathLike[str], types: Mapping[str, TensorType]) -> None:
-    """Activations of these types as AIMET 1.0.0 has them.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Activations of these types as AIMET 1.0.0 has them. Raises OutputError: the file cannot be written."""
     entries: list[dict[str, object]] = []
     for name, type in types.items():
         assert type.quant is not None

@@ -101,11 +101,7 @@ class DetectionOutput(Operator[tuple[Value, Value, Value, Value | None, Value | 
     objectness_score: float = 0.0
 
     def counts(self, location: TensorType, confidence: TensorType, priors: TensorType) -> DetectionCounts:
-        """What the types of the first three operands say.
-
-        Raises:
-            IRError: they do not fit each other.
-        """
+        """What the types of the first three operands say. Raises IRError: they do not fit each other."""
         size = 4 if self.normalized else 5
         rows = 1 if self.variance_encoded_in_target else 2
         if (location.rank, confidence.rank, priors.rank) != (2, 2, 3):

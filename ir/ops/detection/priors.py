@@ -21,10 +21,7 @@ SAME_RATIO = 1e-6
 
 class PriorShape(NamedTuple):
     """One of the boxes that every cell has, in pixels of the image: how its centre is shifted, and half its size.
-
-    Attributes:
-        is_cut: what lies above and left of the image, or below and right of it, is cut off.
-    """
+    ``is_cut``: what lies above and left of the image, or below and right of it, is cut off."""
 
     shift_x: float
     shift_y: float

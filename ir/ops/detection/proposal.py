@@ -110,10 +110,7 @@ class Proposal(Operator[tuple[Value, Value, Value]]):
 
     def sides(self, image: np.ndarray) -> tuple[np.float32, np.float32, np.float32, np.float32]:
         """Width and height of the image, and the smallest width and height of a box.
-
-        Raises:
-            InputError: they are none.
-        """
+        Raises InputError: they are none."""
         height, width, scale, *rest = image.reshape(-1)
         other = rest[0] if rest else scale
         if not (0 < height < np.inf and 0 < width < np.inf and 0 <= scale < np.inf and 0 <= other < np.inf):

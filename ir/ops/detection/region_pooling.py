@@ -36,11 +36,7 @@ def pixel_inside(edge: np.float32, extent: int) -> int:
 
 
 def image_index(number: np.ndarray, images: int) -> int:
-    """The image of a region, -1 at the end of the regions.
-
-    Raises:
-        InputError: there is no such image.
-    """
+    """The image of a region, -1 at the end of the regions. Raises InputError: there is no such image."""
     if not -1 <= number < images:
         raise InputError("a region is of no image", expected=f"-1 to {images - 1}", found=float(number))
     return int(number)
@@ -75,10 +71,7 @@ def _check_size(size: tuple[int, ...]) -> None:
 
 class RegionPool(Operator[tuple[Value, Value]]):
     """Base: x f32 [N, C, H, W], regions f32 [R, 5]; result [R, channels, pooled height, pooled width].
-
-    Attributes:
-        spatial_scale: pixels of x, or parts of the image, for a unit of the regions.
-    """
+    ``spatial_scale``: pixels of x, or parts of the image, for a unit of the regions."""
 
     spatial_scale: float
 
@@ -304,10 +297,7 @@ class RoiAlign(Operator[tuple[Value, Value, Value]]):
 
     def samples(self, low: np.float32, high: np.float32, count: int) -> tuple[np.ndarray, int]:
         """Coordinates of the samples along a side, [count, samples], f32, and how many a bin has.
-
-        Raises:
-            InputError: the region is too large.
-        """
+        Raises InputError: the region is too large."""
         before, after = map(np.float32, OFFSETS[self.alignment])
         scale = np.float32(self.spatial_scale)
         first, last = (low + before) * scale + after, (high + before) * scale + after

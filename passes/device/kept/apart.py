@@ -65,10 +65,7 @@ def _is_by_channel(op: Op) -> bool:
 
 def lay_apart(maps: KeptMaps, chosen: Chosen) -> None:
     """Cut the channels of maps that stay on chip into slices, and move their rows apart, where windows then wait less.
-
-    Args:
-        maps: of a function whose ops are annotated with the tiles of ``chosen``.
-    """
+    ``maps``: of a function whose ops are annotated with the tiles of ``chosen``."""
     for op in maps.ops:
         value = op.inputs[0] if op.inputs else None
         if value is None or value not in chosen.kept or not _is_by_channel(op) or not _is_alone(value, chosen.kept):

@@ -41,11 +41,7 @@ Touched = Iterator[tuple[int, Span]]
 
 
 class Inside(NamedTuple):
-    """Where in another map a map begins.
-
-    Attributes:
-        row: counted through the images.
-    """
+    """Where in another map a map begins. ``row``: counted through the images."""
 
     whole: Value
     row: int = 0
@@ -241,10 +237,7 @@ def rows_below(op: Op, shape: MapShape, outputs: Span) -> Span:
 
 class Rows:
     """The rows that ops make and read, remembered for each way to split an op.
-
-    Attributes:
-        inside: as `inside_of`, or what it is given, remembered.
-    """
+    ``inside``: as `inside_of`, or what it is given, remembered."""
 
     def __init__(self, inside: Callable[[Value], Inside | None] = inside_of) -> None:
         self.inside = cache(inside)

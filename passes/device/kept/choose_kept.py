@@ -163,10 +163,7 @@ class KeptMaps:
         self, op: Op, kept: AbstractSet[Value], price: Callable[[TileSearch], tuple[float, Tile] | Misfit]
     ) -> tuple[float, Tile] | Misfit:
         """What an op, together with that which is fused with it, counts where these maps stay on chip, and its tile.
-
-        Args:
-            price: of the cheapest tile of a search that is to be taken.
-        """
+        ``price``: of the cheapest tile of a search that is to be taken."""
         split, own = SPLIT.get(op), frozenset([value for value in self._maps[op] if value in kept])
         known = self._costs.get((op, split, own))
         if known is None:

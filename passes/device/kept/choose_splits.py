@@ -60,10 +60,7 @@ def with_best_splits(choice: KeptMaps, first: Chosen, share: float) -> Chosen:
 
 class _OnChip:
     """Maps on chip, each with those that lie in it: what they take and what is moved of them as ops are split now.
-
-    Attributes:
-        held: by the map that lies in no other one, as ops were split at first, or by the last `update`.
-    """
+    ``held``: by the map that lies in no other one, as ops were split at first, or by the last `update`."""
 
     def __init__(
         self, ops: Sequence[Op], clusters: int, machine: Machine, values: frozenset[Value], rows: Rows

@@ -46,10 +46,7 @@ def kept_values(function: Function) -> frozenset[Value]:
 
 def root_of(value: Value, kept: AbstractSet[Value], find: Callable[[Value], Inside | None] = inside_of) -> Inside:
     """Where a kept map lies in one that lies in no other one, possibly itself.
-
-    Args:
-        find: as `inside_of`, of which something may be remembered.
-    """
+    ``find``: as `inside_of`, of which something may be remembered."""
     row = column = channel = 0
     while (inside := find(value)) is not None and inside.whole in kept:
         value = inside.whole

@@ -200,10 +200,7 @@ class _Convolution:
 
     def for_lanes(self, index: int, load: Callable[[Span, int], Loaded]) -> list[Loaded | None]:
         """What each lane needs for its slice number ``index``, if it has one: one load for all that have the same.
-
-        Args:
-            load: takes a slice of output channels and for which cluster it is loaded.
-        """
+        ``load``: takes a slice of output channels and for which cluster it is loaded."""
         slices = [lane.slices[index] if index < len(lane.slices) else None for lane in self.lanes]
         if slices[0] is not None and len(set(slices)) == 1:
             return [load(slices[0], self.program.everywhere)] * len(slices)

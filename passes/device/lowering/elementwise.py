@@ -85,10 +85,7 @@ def lower_elementwise(op: Op, program: TileProgram) -> None:
 
 class FusedElementwise:
     """An op of two maps that is computed with each tile of the convolution that makes one of them.
-
-    Args:
-        shape: of the result, as the convolution sees it.
-    """
+    ``shape``: of the result, as the convolution sees it."""
 
     def __init__(self, op: Op, convolution: Op, shape: MapShape, program: TileProgram) -> None:
         self._op, self._program = op, program

@@ -135,10 +135,7 @@ class TileProgram:
 
     def add(self, operator: Operator, *operands: Value | None) -> Value:
         """Append an op that becomes an instruction.
-
-        Raises:
-            ResourceError: there are more of them than a program may have.
-        """
+        Raises ResourceError: there are more of them than a program may have."""
         self.count += 1
         if self.count > DEVICE_INSTRUCTIONS:
             raise ResourceError(
@@ -161,11 +158,7 @@ class TileProgram:
     # Places
 
     def address(self, value: Value) -> MapAddress:
-        """Where the map of a value lies in DRAM.
-
-        Raises:
-            PassError: it has no address.
-        """
+        """Where the map of a value lies in DRAM. Raises PassError: it has no address."""
         producer = value.producer
         address = self._addresses.get(value) if producer is None else DRAM.get(producer)
         if address is None:

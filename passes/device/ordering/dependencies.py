@@ -105,11 +105,7 @@ class _Table:
 
 
 class _Touches:
-    """The accesses to one place.
-
-    Attributes:
-        serial: number of the place.
-    """
+    """The accesses to one place. ``serial``: number of the place."""
 
     def __init__(self, serial: int, place: Located) -> None:
         self.serial = serial

@@ -53,10 +53,7 @@ class OpCost(NamedTuple):
 def op_cost(op: Op, places: Places, machine: Machine) -> OpCost:
     """The cost of an op whose operands and result are noted in ``places``, by the cost function of instructions: of
     addresses, which it does not have yet, only those in DRAM count.
-
-    Raises:
-        PassError: the op is none of a tile program.
-    """
+    Raises PassError: the op is none of a tile program."""
     found = instruction(op, places)
     if found is None:
         raise PassError("the op is no instruction", op=op.name, node=op.node)

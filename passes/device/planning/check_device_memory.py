@@ -21,11 +21,8 @@ from ..outline_device import device_functions
 
 def check_device_memory(function: Function) -> None:
     """Execute the addresses of ``function`` without data.
-
-    Raises:
-        PassError: an op reads bytes that its operand no longer holds, writes over an operand or into the input, an
-            address leaves its region, or a result has been overwritten when the function ends; names op and node.
-    """
+    Raises PassError: an op reads bytes that its operand no longer holds, writes over an operand or into the input, an
+    address leaves its region, or a result has been overwritten when the function ends; names op and node."""
     _Memory(function).run()
 
 
@@ -40,10 +37,7 @@ DEVICE_SOUND = proved("soundly planned for the device: no byte is overwritten be
 @dataclass(frozen=True)
 class _Map:
     """Where the map of a value lies: its pixels as runs of so many bytes as it has channels.
-
-    Attributes:
-        reach: bytes of a run that may be read and written, the channel padding included.
-    """
+    ``reach``: bytes of a run that may be read and written, the channel padding included."""
 
     extent: Extent
     reach: int

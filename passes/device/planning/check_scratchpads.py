@@ -32,11 +32,8 @@ from .scratchpads import UNITS, place_bytes
 
 def check_scratchpads(function: Function) -> None:
     """Execute the addresses of a tile program without data.
-
-    Raises:
-        PassError: a place has no address or leaves its memory; an op reads what has been written over, or what nobody
-            wrote; it writes over what it reads; names op and node.
-    """
+    Raises PassError: a place has no address or leaves its memory; an op reads what has been written over, or what
+    nobody wrote; it writes over what it reads; names op and node."""
     _Execution(function).run()
 
 

@@ -98,10 +98,7 @@ def places_of(function: Function) -> dict[Memory, list[Place]]:
 
 def plan(function: Function, machine: Machine) -> None:
     """Annotate a tile program with addresses that suit a machine.
-
-    Raises:
-        PassError: what is live at once does not fit; names memory and layer.
-    """
+    Raises PassError: what is live at once does not fit; names memory and layer."""
     places = places_of(function)
     for scratchpad in scratchpads(machine):
         mine = places.get(scratchpad.memory, [])

@@ -56,10 +56,7 @@ def scratchpads(machine: Machine) -> list[Scratchpad]:
 
 def place_type(op: Op) -> TileType | None:
     """The type of the place on chip that is the result of an op of a tile program, ``None`` if it is elsewhere.
-
-    Raises:
-        PassError: the op is none of a tile program.
-    """
+    Raises PassError: the op is none of a tile program."""
     if op.name in ("tile_leave", "tile_send"):
         return None
     type = op.result.type

@@ -16,10 +16,7 @@ from .tile_price import Counts, Price, Share, box, parts
 
 class AttentionPrice:
     """Candidates are rows of queries of one head.
-
-    Attributes:
-        found: their tiles, of one column and the channels of a head, and bytes of each scratchpad.
-    """
+    ``found``: their tiles, of one column and the channels of a head, and bytes of each scratchpad."""
 
     def __init__(self, op: Op[Attention], rows: Counts, share: Share) -> None:
         self._op, self._operator, self._share = op, op.operator, share

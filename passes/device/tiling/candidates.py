@@ -54,10 +54,7 @@ class Misfit:
 @dataclass(frozen=True)
 class Found:
     """The candidates for an op: how large they are, and what each needs of the scratchpads, in bytes.
-
-    Attributes:
-        within: which of them the fields of instructions can say.
-    """
+    ``within``: which of them the fields of instructions can say."""
 
     tiles: Candidates
     needs: Mapping[str, Counts]

@@ -38,10 +38,7 @@ from .tile_price import Counts, Price, Share, box, channel_slices, parts, rows_r
 
 def weight_bytes(op: Op, blocks: Counts, chunk: Counts, packed: bool) -> Counts:
     """Weights for so many blocks of the result and of the operand, in bytes.
-
-    Args:
-        packed: whether the pixels of the operand lie without padding.
-    """
+    ``packed``: whether the pixels of the operand lie without padding."""
     taps, blocks = window_of(op).taps, sum_blocks(op, blocks)
     chunk = chunk // blocks_together(op.inputs[0].type)
     if is_block_by_block(op):
@@ -197,10 +194,7 @@ class ConvolutionPrice:
 
     def _conflicts(self, loads: bool) -> Waits:
         """Cycles that the array waits for banks: for each group of pixels, and if dense for each block of outputs.
-
-        Args:
-            loads: whether tiles of the map are loaded; one that stays on chip lies as the map does.
-        """
+        ``loads``: whether tiles of the map are loaded; one that stays on chip lies as the map does."""
         window, tiles = self.window, self.tiles
         widths = rows_read(window, 1, tiles.columns, self.source.width)
         # What lies in the banks does not depend on how much of a pixel on chip is read, but for whole blocks of it.

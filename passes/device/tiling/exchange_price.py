@@ -17,10 +17,7 @@ from .tile_price import Counts, Price, Share, box, parts
 
 class ExchangePrice:
     """Candidates are rows of the result, a multiple of 16, and blocks of its channels.
-
-    Attributes:
-        found: their tiles, and bytes of each scratchpad.
-    """
+    ``found``: their tiles, and bytes of each scratchpad."""
 
     def __init__(self, op: Op, rows: Counts, blocks: Counts, share: Share) -> None:
         self._source, self._target = (map_shape(value.type) for value in (op.inputs[0], op.result))

@@ -100,10 +100,7 @@ class Share:
 
 class Price:
     """The work of every unit for an op, filled piece by piece.
-
-    Attributes:
-        wait: cycles before the first tile in which a unit idles that the op before does not use.
-    """
+    ``wait``: cycles before the first tile in which a unit idles that the op before does not use."""
 
     def __init__(self, machine: Machine, share: Share) -> None:
         # Not the share itself: prices outlive the function whose maps that names.
@@ -124,10 +121,7 @@ class Price:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Cycles of the op, and with ``taken`` what a cycle of the DRAM costs others: where the maps scratchpad holds
         what two tiles need, so that one is loaded while the other is in use, and where it does not.
-
-        Args:
-            weights_fit, accumulators_fit: whether these scratchpads hold what two tiles need.
-        """
+        ``weights_fit``, ``accumulators_fit``: whether these scratchpads hold what two tiles need."""
         machine, timing = self.machine, self.machine.timing
         loads, weights, stores = (
             in_turn(work.count * timing.transfer_setup, work.cycles) for work in (self.loads, self.weights, self.stores)
@@ -193,10 +187,7 @@ def channel_slices(extent: int, size: Counts, unused: int) -> Iterator[tuple[Any
 
 def box(shape: MapShape, rows: Count, columns: Count, blocks: Count, *, packed: bool = False) -> Runs:
     """The runs of a box of a feature map in DRAM, whose pixels lie one after the other with all channels padded.
-
-    Args:
-        packed: pixels have their own channels only, and are read row by row.
-    """
+    ``packed``: pixels have their own channels only, and are read row by row."""
     pixel = shape.channels if packed else shape.padded_channels
     is_whole = np.asarray(packed | (blocks * CHANNEL_BLOCK >= pixel))
     run = np.where(is_whole, columns * pixel, blocks * CHANNEL_BLOCK)

@@ -37,11 +37,7 @@ class DebugReport:
         self._saturation: list[debug_text.SaturationCheck] | None = None
 
     def compiled(self, artifact: Artifact) -> None:
-        """After a network has been compiled: layers and files.
-
-        Raises:
-            OutputError: a file cannot be written.
-        """
+        """After a network has been compiled: layers and files. Raises OutputError: a file cannot be written."""
         facts, letters = self._facts, self._facts.flags.debug
         if not set(letters) - {"w"}:
             return
@@ -64,10 +60,7 @@ class DebugReport:
 
     def initialised(self) -> None:
         """After networks have been loaded: times, addresses and the work of clusters.
-
-        Raises:
-            OutputError: a file cannot be written.
-        """
+        Raises OutputError: a file cannot be written."""
         facts, flags = self._facts, self._facts.flags
         self._saturation = None
         if "b" in flags.debug or flags.initmeasure:
@@ -128,11 +121,7 @@ class DebugReport:
 
 
 def _folder_of(facts: Facts) -> Path:
-    """The folder that the flag ``dumpdir`` names; it is made if need be.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
+    """The folder that the flag ``dumpdir`` names; it is made if need be. Raises OutputError: it cannot be made."""
     folder = Path(facts.flags.dumpdir or ".")
     make_folder(folder)
     return folder

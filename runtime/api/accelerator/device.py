@@ -29,11 +29,7 @@ _ENGINES = {1: SOFTWARE, 2: FLOAT}
 
 
 def check_path(name: str, value: object, stage: str = "Compile") -> str:
-    """An argument that has to be a path.
-
-    Raises:
-        AcceleratorError: it is none.
-    """
+    """An argument that has to be a path. Raises AcceleratorError: it is none."""
     if isinstance(value, (str, os.PathLike)):
         path = os.fspath(value)
         if isinstance(path, str) and "\0" not in path:
@@ -119,10 +115,7 @@ class Accelerator:
 
     def _choose_machine(self, bitfile: str) -> None:
         """Read the description of the machine that the card is from now on.
-
-        Raises:
-            MachineError: there is none of this name or path.
-        """
+        Raises MachineError: there is none of this name or path."""
         self._facts.machine = machines.load(bitfile or machines.DEFAULT)
 
     @contextmanager

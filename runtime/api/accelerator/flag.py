@@ -65,10 +65,7 @@ class Flag:
 
     def parse(self, value: object) -> Value:
         """The value that a text, a number or a truth value stands for.
-
-        Raises:
-            AcceleratorError: it is not one that the flag may have.
-        """
+        Raises AcceleratorError: it is not one that the flag may have."""
         text = ("1" if value else "0") if isinstance(value, bool) else str(plain_text(value))
         parsed = self._parse_text(text)
         fits = parsed in self.choices if self.choices else not isinstance(parsed, int) or parsed >= self.minimum

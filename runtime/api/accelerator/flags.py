@@ -241,11 +241,7 @@ class Flags(FlagValues):
                 self._set(flag, parsed)
 
     def get(self, name: str) -> Value:
-        """The value of a flag by its name or an alias.
-
-        Raises:
-            AcceleratorError: there is no such flag.
-        """
+        """The value of a flag by its name or an alias. Raises AcceleratorError: there is no such flag."""
         value = getattr(self, _find(name).name)
         assert isinstance(value, (int, str))
         return value

@@ -36,10 +36,7 @@ class CardMemory:
 
     def write(self, address: object, data: object, card: object) -> None:
         """``WriteData``: the bytes of an array, as they are.
-
-        Raises:
-            AcceleratorError: no card of this number, beyond its memory, or more than this host keeps.
-        """
+        Raises AcceleratorError: no card of this number, beyond its memory, or more than this host keeps."""
         if not isinstance(data, np.ndarray) or data.dtype.hasobject:
             _refuse("WriteData", "this is no array of numbers", "an array", type(data).__name__)
         pieces = list(self._pieces(address, data.nbytes, card, "WriteData"))
@@ -53,10 +50,7 @@ class CardMemory:
 
     def read(self, address: object, data: object, card: object) -> None:
         """``ReadData``: fill an array with the bytes from an address on.
-
-        Raises:
-            AcceleratorError: no card of this number, or beyond its memory.
-        """
+        Raises AcceleratorError: no card of this number, or beyond its memory."""
         if not isinstance(data, np.ndarray) or data.dtype.hasobject or not data.flags.writeable:
             _refuse("ReadData", "this cannot be read into", "an array of numbers", type(data).__name__)
         pieces = list(self._pieces(address, data.nbytes, card, "ReadData"))

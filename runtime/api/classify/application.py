@@ -68,10 +68,7 @@ def read_integers(path: str | os.PathLike[str], expected: int, what: str) -> np.
 
 def list_files(path: str | os.PathLike[str]) -> list[str]:
     """The file, or the regular files of the folder itself in the order in which the system lists them.
-
-    Raises:
-        InputError: there is no such file or folder, or no file in it.
-    """
+    Raises InputError: there is no such file or folder, or no file in it."""
     name = os.fspath(path)
     try:
         if not os.path.isdir(name):

@@ -113,11 +113,7 @@ class Classifier:
         self.notes: tuple[str, ...] = tuple(notes)
 
     def load(self, file: str | os.PathLike[str]) -> np.ndarray:
-        """The image in a file as an input of batch 1.
-
-        Raises:
-            InputError: it cannot be read as an image; names it.
-        """
+        """The image in a file as an input of batch 1. Raises InputError: it cannot be read as an image; names it."""
         return self.preprocessing.load(file, self.shape, self._input.numpy)
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:

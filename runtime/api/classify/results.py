@@ -113,10 +113,7 @@ _HINT = "Each line holds the name of a file, a space, and the number of its clas
 
 def read_labels(path: str | os.PathLike[str], classes: int) -> dict[str, int]:
     """The class of each file by its name, without folders.
-
-    Raises:
-        InputError: the file cannot be read, or a line is not a name and a class; says which line.
-    """
+    Raises InputError: the file cannot be read, or a line is not a name and a class; says which line."""
     labels: dict[str, int] = {}
     for at, line, name, label in label_lines(path, _HINT):
         if label is None or label >= classes or not name:

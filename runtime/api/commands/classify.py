@@ -84,11 +84,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
 
 
 def network_of(arguments: argparse.Namespace) -> Path:
-    """The path of the network that `add_network` declares.
-
-    Raises:
-        UsageError: it is missing, or given twice.
-    """
+    """The path of the network that `add_network` declares. Raises UsageError: it is missing, or given twice."""
     given: list[Path] = [each for each in (arguments.artifact, arguments.xclbin) if each is not None]
     if not given:
         raise UsageError("Missing argument 'FILE.twa'", hint="Give it as it is, or as --xclbin FILE.twa.")

@@ -97,10 +97,7 @@ class Party(ABC):
 
     def inputs_in(self, given: InputShapes) -> list[NodeArg]:
         """The inputs in the shape that is given for them, by the name of an input or of an open extent.
-
-        Raises:
-            ModelError, UsageError: there is no such name, or what is given is no shape, or several.
-        """
+        Raises ModelError, UsageError: there is no such name, or what is given is no shape, or several."""
         with compiler_for("shapes of a model"):
             from ....compiler.frontend.input_shapes import one_shape
 
@@ -110,11 +107,7 @@ class Party(ABC):
 
     @abstractmethod
     def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
-        """The values by name, in real units.
-
-        Raises:
-            TilewrightError: it cannot be compiled or run for these inputs.
-        """
+        """The values by name, in real units. Raises TilewrightError: it cannot be compiled or run for these inputs."""
 
     @abstractmethod
     def close(self) -> None:
@@ -124,11 +117,7 @@ class Party(ABC):
 def open_party(path: str | bytes | Artifact, encodings: str | None = None) -> Party:
     """What a path stands for: an artifact, a model, or with ``onnxruntime:`` before it a model that is run there; or an
     artifact that is open, or what an ONNX model holds.
-
-    Raises:
-        UsageError: encodings are given for another than an ONNX model.
-        TilewrightError: it cannot be read.
-    """
+    Raises UsageError: encodings are given for another than an ONNX model; TilewrightError: it cannot be read."""
     named = path if isinstance(path, str) else ""
     is_artifact = isinstance(path, Artifact) or named.endswith(ENDING)
     if encodings and (is_artifact or named.lower().endswith(IR_ENDING) or named.startswith(ONNXRUNTIME)):

@@ -230,11 +230,7 @@ class Script(NamedTuple):
 
 
 def read_script(given: str) -> Script:
-    """Read a file, or standard input for ``-``.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Read a file, or standard input for ``-``. Raises OSError: it cannot be read."""
     if given == STDIN:
         return Script(given, "<stdin>", "", sys.stdin.buffer.read())
     # As Python has it: absolute, otherwise as given; the folder is that of the file which a link leads to.

@@ -169,11 +169,7 @@ def layouts_for(rank: int, *, is_input: bool) -> list[str]:
 
 
 def checked_precision(precision: object) -> str:
-    """The name of a precision in capitals.
-
-    Raises:
-        WrongSettingError: there is none of that name.
-    """
+    """The name of a precision in capitals. Raises WrongSettingError: there is none of that name."""
     name = precision.upper() if isinstance(precision, str) else None
     if name not in format_map:
         text = f"Unsupported precision {bare(precision)}! List of supported precisions: {supported_precisions}"
@@ -182,11 +178,7 @@ def checked_precision(precision: object) -> str:
 
 
 def checked_layout(layout: object) -> str:
-    """The name of a layout.
-
-    Raises:
-        WrongSettingError: there is none of that name.
-    """
+    """The name of a layout. Raises WrongSettingError: there is none of that name."""
     if not isinstance(layout, str) or layout not in layout_str_to_enum:
         text = f"Unsupported layout {bare(layout)}! List of supported layouts: {[*layout_str_to_enum]}"
         raise WrongSettingError(text)

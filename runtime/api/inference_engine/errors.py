@@ -63,22 +63,14 @@ documented = documented_as(
 
 
 def checked_text(value: object, what: str, example: str) -> str:
-    """A name.
-
-    Raises:
-        WrongTypeError: it is no text.
-    """
+    """A name. Raises WrongTypeError: it is no text."""
     if not isinstance(value, str):
         raise WrongTypeError(f"{what} is named by text", expected=f"such as {example}", found=type(value).__name__)
     return value
 
 
 def checked_path(value: object, what: str) -> str:
-    """A path as text.
-
-    Raises:
-        WrongTypeError: it is none.
-    """
+    """A path as text. Raises WrongTypeError: it is none."""
     if not isinstance(value, (str, os.PathLike)):
         raise WrongTypeError(f"{what} is named by its path", expected="a path", found=type(value).__name__)
     return os.fsdecode(value)

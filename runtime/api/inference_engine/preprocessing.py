@@ -139,11 +139,7 @@ class PreProcessInfo(_Settings):
 
     def __getitem__(self, index: int) -> PreProcessChannel:
         """A channel, to be changed in place.
-
-        Raises:
-            IndexError: there is none of this number.
-            TypeError: it is no whole number.
-        """
+        Raises IndexError: there is none of this number; TypeError: it is no whole number."""
         if not is_whole(index):
             raise WrongTypeError("channels have numbers", found=shown(index))
         if not 0 <= index < len(self._channels):
@@ -185,10 +181,7 @@ class PreProcessInfo(_Settings):
 
 def means_and_scales(info: PreProcessInfo) -> list[tuple[float | np.ndarray, float]]:
     """For each channel the number or the flat picture that is subtracted, and the scale.
-
-    Raises:
-        InferenceEngineError: a channel has no picture although it is to have one.
-    """
+    Raises InferenceEngineError: a channel has no picture although it is to have one."""
     found: list[tuple[float | np.ndarray, float]] = []
     for number, channel in enumerate(info._channels):
         mean: float | np.ndarray = channel.mean_value if info.mean_variant == MeanVariant.MEAN_VALUE else 0.0

@@ -71,11 +71,7 @@ def wrong(name: str, expected: str, found: object) -> Refusal:
 
 
 def instance(name: str, value: object, kind: type[T]) -> T:
-    """An argument that is an instance of a class.
-
-    Raises:
-        Refusal: `KP_ERROR_INVALID_PARAM_12`.
-    """
+    """An argument that is an instance of a class. Raises Refusal: `KP_ERROR_INVALID_PARAM_12`."""
     if not isinstance(value, kind):
         raise wrong(name, kind.__name__, type(value).__name__)
     return value

@@ -111,11 +111,7 @@ class Member(Generic[T]):
 
 
 def argument(name: str, value: object, member: Member[T]) -> T:
-    """The argument of a function, which takes what an attribute takes.
-
-    Raises:
-        Refusal: `KP_ERROR_INVALID_PARAM_12`.
-    """
+    """The argument of a function, which takes what an attribute takes. Raises Refusal: `KP_ERROR_INVALID_PARAM_12`."""
     try:
         return member.read(value)
     except Unfit as unfit:

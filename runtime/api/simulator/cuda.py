@@ -24,11 +24,8 @@ PIECE = 1 << 24
 
 def cuda_sums() -> SumsOf:
     """The function that gathers sums on the GPU, compiled and tried.
-
-    Raises:
-        NotInstalledError: numba is not installed.
-        ResourceError: there is no GPU that numba can use, or what it needs to compile for one is missing.
-    """
+    Raises NotInstalledError: numba is not installed; ResourceError: there is no GPU that numba can use, or what it
+    needs to compile for one is missing."""
     try:
         # Here and not above: numba takes its time to load, and only GPUs need it here.
         from .cuda_kernel import gather as run

@@ -40,10 +40,7 @@ class H5Array(Immutable):
 
     def read(self) -> np.ndarray:
         """The whole array; the caller has compared the shape with what it expects.
-
-        Raises:
-            InputError: it is larger than any tensor may be, or the file is damaged.
-        """
+        Raises InputError: it is larger than any tensor may be, or the file is damaged."""
         if math.prod(max(extent, 1) for extent in self.shape) > limits.ELEMENTS:
             raise too_large(str(self), limits.ELEMENTS, list(self.shape))
         with self._opened() as dataset:
@@ -51,10 +48,7 @@ class H5Array(Immutable):
 
     def blocks(self, rows: int, count: int, first: int = 0) -> Iterator[np.ndarray]:
         """``count`` blocks of ``rows`` rows each from the block ``first`` on, of which one at a time is in memory.
-
-        Raises:
-            InputError: the file is damaged.
-        """
+        Raises InputError: the file is damaged."""
         with self._opened() as dataset:
             for index in range(first, first + count):
                 yield _numbers(dataset[index * rows : (index + 1) * rows])
@@ -70,11 +64,8 @@ class H5Array(Immutable):
 
 def open_h5(path: str) -> dict[str, H5Array]:
     """The arrays of a file by name.
-
-    Raises:
-        InputError: the file cannot be read, is damaged, or holds more than numbers.
-        NotInstalledError: h5py is not installed.
-    """
+    Raises InputError: the file cannot be read, is damaged, or holds more than numbers; NotInstalledError: h5py is not
+    installed."""
     with _file(path) as root:
         return {member: _described(path, member, dataset) for member, dataset in _members(path, root)}
 

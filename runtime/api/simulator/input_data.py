@@ -179,10 +179,7 @@ class _Stack(Immutable):
 
 def adapted(array: np.ndarray, input: NodeArg, what: str) -> np.ndarray:
     """An array of so many elements in the type and shape of an input, of which dimensions of 1 may differ.
-
-    Raises:
-        InputError: the type cannot become that of the input without changing values; begins with ``what``.
-    """
+    Raises InputError: the type cannot become that of the input without changing values; begins with ``what``."""
     fixed = [extent for extent in input.shape if isinstance(extent, int)]
     if len(fixed) == len(input.shape):
         array = array.reshape(fixed)

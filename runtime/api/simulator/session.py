@@ -256,10 +256,7 @@ class CompiledNetwork:
 
     def run(self, output_names: Sequence[str], input_feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs of these names.
-
-        Raises:
-            InputError: an input is unknown, missing, or of the wrong dtype or shape.
-        """
+        Raises InputError: an input is unknown, missing, or of the wrong dtype or shape."""
         found = self._session.run(input_feed)
         return [found[name] for name in output_names]
 

@@ -45,13 +45,10 @@ LISTS = "quads"
 
 @dataclass(frozen=True)
 class QuadProduct(MatrixProduct):
-    """Base of products of a matrix of 8-bit integers, row-major, and one in layout ``o16i4`` or ``i4o16``. Of the
-    last quad of a row of x only what exists is read.
-
-    Attributes:
-        is_listed: an argument before the last one lists the quads of weights by how they are multiplied: see
-            :mod:`.quad_pairings`.
-    """
+    """Base of products of a matrix of 8-bit integers, row-major, and one in layout ``o16i4`` or ``i4o16``. Of the last
+    quad of a row of x only what exists is read.
+    ``is_listed``: an argument before the last one lists the quads of weights by how they are multiplied: see
+    :mod:`.quad_pairings`."""
 
     is_listed: bool = field(default=False, kw_only=True)
 

@@ -141,10 +141,7 @@ class MatrixProduct(KernelSpec):
 
 def choose_tile(rows: int, columns: int, inner: int, target: TargetDescription, together: int = 1) -> tuple[int, int]:
     """Rows and vectors of the tile of least estimated cost, for products of single precision numbers.
-
-    Args:
-        together: vectors that are not taken apart.
-    """
+    ``together``: vectors that are not taken apart."""
     vectors_in_row = -(-columns // target.lanes)
 
     def cost(tile_rows: int, vectors: int) -> float:

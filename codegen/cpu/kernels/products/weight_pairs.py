@@ -96,10 +96,7 @@ def table_bytes(lists: int) -> int:
 
 def _records(weights: np.ndarray, halves: np.ndarray, kind: RecordKind) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places and weights of records of two halves each, and how many of them each window has.
-
-    Args:
-        halves: windows and places, as :func:`_halves` returns them.
-    """
+    ``halves``: windows and places, as :func:`_halves` returns them."""
     halves = halves[np.argsort(halves[:, 0], kind="stable")]
     window, places = halves[:, :1], halves[:, 1:]
     values = weights[window, np.maximum(places, 0)] * (places >= 0)[..., None]

@@ -23,10 +23,7 @@ FEW_COPIES = 16
 
 def element_kernel(op: Op, source: str, nest: Nest, target: TargetDescription) -> Kernel:
     """A kernel that calls a Python function at every point.
-
-    Args:
-        source: of ``kernel(x0, …, y, p0, …)``, which takes the tensors and the positions in them, and returns 0.
-    """
+    ``source``: of ``kernel(x0, …, y, p0, …)``, which takes the tensors and the positions in them, and returns 0."""
     function, dtypes, nest = python_function(source), dtypes_of(op), nest.collapsed()
     name = kernel_name(op.name, origin(function), dtypes, nest, target)
 

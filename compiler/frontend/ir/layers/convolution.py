@@ -224,11 +224,7 @@ def check_positive(node: IrNode, strides: Sequence[int]) -> None:
 
 
 def spatial_extents(node: IrNode) -> Integers:
-    """The spatial extents of the first input.
-
-    Raises:
-        ModelError: it has none.
-    """
+    """The spatial extents of the first input. Raises ModelError: it has none."""
     x = node.input(0).type
     if x.rank < 3:
         raise node.model_error("the input needs spatial dimensions", expected="rank of at least 3", found=x)

@@ -37,10 +37,7 @@ _OPERATORS: dict[str, elementwise.Binary] = {
 
 def broadcast(node: IrNode, importer: IrImporter, first: int) -> tuple[Value, Value]:
     """Inputs ``first`` and the one after it, shaped so that they broadcast by the rule of NumPy.
-
-    Raises:
-        ModelError: the layer says that they need not broadcast, but they must; or it says something unknown.
-    """
+    Raises ModelError: the layer says that they need not broadcast, but they must; or it says something unknown."""
     x, y = node.input(first), node.input(first + 1)
     mode = node.choice("auto_broadcast", ("numpy", "none", "explicit", "pdpd"), "numpy")
     if mode in ("none", "explicit"):
@@ -103,10 +100,7 @@ def combined(
     **attributes: bool,
 ) -> Tensor:
     """A layer of two tensors, or of a tensor and a number, that broadcast by the rule of NumPy.
-
-    Args:
-        dtype: of the result, if not that of ``x``.
-    """
+    ``dtype``: of the result, if not that of ``x``."""
     left = exporter.tensor(x)
     if isinstance(y, (int, float)):
         right = exporter.constant(np.asarray(y, left.type.dtype.numpy))

@@ -68,11 +68,7 @@ def export_matmul(op: Op[MatMul], exporter: IrExporter) -> None:
 
 
 def _difference(exporter: IrExporter, x: Value, zero: Value | None, shape: tuple[int, ...]) -> Tensor:
-    """``x`` less its zero point.
-
-    Args:
-        shape: of a zero point of more than one element.
-    """
+    """``x`` less its zero point. ``shape``: of a zero point of more than one element."""
     real = converted(exporter, x, DType.F64)
     if zero is None:
         return real

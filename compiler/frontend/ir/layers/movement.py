@@ -113,11 +113,8 @@ def _strided_slice(
     masks: Mapping[str, Sequence[bool]],
 ) -> Value:
     """A part of ``x`` as a slice of NumPy takes it.
-
-    Args:
-        masks: by the names of `MASKS`, for each position: its begin, its end does not count; it adds, drops a
-            dimension; it stands for all that others leave.
-    """
+    ``masks``: by the names of `MASKS`, for each position: its begin, its end does not count; it adds, drops a
+    dimension; it stands for all that others leave."""
     if not len(starts) == len(ends) == len(steps):
         found = f"{len(starts)}, {len(ends)} and {len(steps)}"
         raise node.model_error("begins, ends and strides have different lengths", found=found)

@@ -104,10 +104,7 @@ def local_response(
 ) -> Value:
     """``x`` / (bias + alpha * m) ^ beta, with m the mean of the squares of ``size`` elements around along ``axes``,
     where those outside of ``x`` count as zeros; one op where there is one.
-
-    Raises:
-        ModelError: there is no such size.
-    """
+    Raises ModelError: there is no such size."""
     if size < 1:
         raise node.model_error("size must be at least 1", found=size)
     # The window reaches as far to both sides; of an even size an element is missing, but counts in the mean.

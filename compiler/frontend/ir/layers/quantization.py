@@ -33,10 +33,7 @@ _OFF_GRID = 1e-3
 @dataclass(frozen=True)
 class Grid:
     """Numbers scale * (integer - zero), the integers from ``lowest`` on.
-
-    Attributes:
-        scale, zero: flat, one for the tensor or one for each index along an axis.
-    """
+    ``scale``, ``zero``: flat, one for the tensor or one for each index along an axis."""
 
     scale: np.ndarray
     zero: np.ndarray

@@ -61,11 +61,8 @@ def import_sequence(node: IrNode, importer: IrImporter) -> list[Value]:
 
 def cell_of(node: IrNode, importer: IrImporter, kind: str, parameters: Sequence[Value]) -> Cell:
     """A cell of W, R and B of one direction.
-
-    Raises:
-        ModelError: they are of other shapes than the layer says.
-        UnsupportedError: it has activations or parts that are not implemented.
-    """
+    Raises ModelError: they are of other shapes than the layer says; UnsupportedError: it has activations or parts that
+    are not implemented."""
     weights, recurrence, bias = parameters
     gates, hidden = GATES[kind], node.int("hidden_size")
     names = [name.lower() for name in node.text("activations", ",").replace(",", " ").split()]

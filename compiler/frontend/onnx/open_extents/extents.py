@@ -36,10 +36,7 @@ def _within(number: int) -> int:
 
 class Extents:
     """Arithmetic of extents, and what is known of the elements of small tensors.
-
-    Args:
-        builder: the module that it is computed in.
-    """
+    ``builder``: the module that it is computed in."""
 
     def __init__(self, builder: ModuleBuilder) -> None:
         self.builder = builder
@@ -156,10 +153,7 @@ class Extents:
 
     def same(self, a: Extent, b: Extent) -> Extent:
         """Two extents that must be equal, a count unless it is known that they are: the run ends where they are not.
-
-        Raises:
-            UnsupportedError: they cannot be equal, or one is at most 1, to which nothing is cut.
-        """
+        Raises UnsupportedError: they cannot be equal, or one is at most 1, to which nothing is cut."""
         if a is b or (isinstance(a, int) and a == b):
             return a
         first, second = (a, b) if isinstance(a, Count) else (b, a)

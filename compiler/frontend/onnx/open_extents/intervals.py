@@ -43,11 +43,7 @@ _DEPTH = 64
 
 
 def interval(value: Value, known: dict[Value, Interval], depth: int = _DEPTH) -> Interval:
-    """The interval of the elements of a value.
-
-    Args:
-        known: intervals of some values; those that are found are added.
-    """
+    """The interval of the elements of a value. ``known``: intervals of some values; those that are found are added."""
     if value not in known:
         known[value] = _found(value, known, depth)
     return known[value]

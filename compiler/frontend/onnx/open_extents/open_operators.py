@@ -22,10 +22,7 @@ from .open_shapes import OPEN_HINT, OpenShapes
 
 def extents_of(node: SourceNode, open: OpenShapes, index: int, what: str) -> list[Extent]:
     """The elements of an input that holds extents, positions or their like.
-
-    Raises:
-        UnsupportedError: it is no small tensor of integers.
-    """
+    Raises UnsupportedError: it is no small tensor of integers."""
     found = open.elements(node.input(index))
     if found is None:
         raise node.unsupported(f"{what} must be integers, known at compile time or few", found=node.input(index).type)
@@ -33,11 +30,7 @@ def extents_of(node: SourceNode, open: OpenShapes, index: int, what: str) -> lis
 
 
 def bounded(node: SourceNode, extents: Sequence[Extent], what: str) -> list[Extent]:
-    """The extents, none below 0 and each with a bound.
-
-    Raises:
-        UnsupportedError: there is no bound for one.
-    """
+    """The extents, none below 0 and each with a bound. Raises UnsupportedError: there is no bound for one."""
     for extent in extents:
         if span(extent)[1] >= UNKNOWN:
             raise node.unsupported(
@@ -61,10 +54,7 @@ def selected(open: OpenShapes, value: Value, axis: int, count: Value) -> Value:
 
 def reshaped(node: SourceNode, open: OpenShapes, x: Value, wanted: Sequence[Extent], *, zero_copies: bool) -> Value:
     """``x`` under another shape, of which one extent may be -1.
-
-    Raises:
-        UnsupportedError: nothing says that the shape has as many elements.
-    """
+    Raises UnsupportedError: nothing says that the shape has as many elements."""
     own = open.shape(x)
     shape = [own[d] if zero_copies and e == 0 and d < len(own) else e for d, e in enumerate(wanted)]
     left = [d for d, extent in enumerate(shape) if span(extent)[0] < 0]
@@ -176,10 +166,7 @@ def padded(
     value: np.ndarray | None,
 ) -> Value:
     """``x`` with further elements around it, all the same, where the data decide how many go behind what is there.
-
-    Raises:
-        UnsupportedError: they decide how many go in front.
-    """
+    Raises UnsupportedError: they decide how many go in front."""
     front = [max(0, pad) for pad in before if isinstance(pad, int)]
     if len(front) < len(before):
         raise node.unsupported("the data decide how a pad moves what is there", found=text_of(before), hint=OPEN_HINT)

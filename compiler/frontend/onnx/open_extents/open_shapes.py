@@ -44,10 +44,7 @@ def of_open_shapes(*operators: type[OperatorT]) -> Callable[[Rule[OperatorT]], R
 
 class OpenShapes(Extents):
     """The true shapes of the tensors of a module that is being built.
-
-    Attributes:
-        uses: how often somebody asked for a shape, or emitted what reads an open tensor.
-    """
+    ``uses``: how often somebody asked for a shape, or emitted what reads an open tensor."""
 
     def __init__(self, builder: ModuleBuilder) -> None:
         super().__init__(builder)
@@ -176,11 +173,8 @@ class OpenShapes(Extents):
 
     def indices_into(self, indices: Value, extents: Sequence[Extent], *, is_row: bool = False) -> Value:
         """Indices counted from the front, those outside of true extents as ones outside of the room.
-
-        Args:
-            extents: of the dimension that they point into; of as many as the rows of ``indices`` have elements,
-                with ``is_row``.
-        """
+        ``extents``: of the dimension that they point into; of as many as the rows of ``indices`` have elements, with
+        ``is_row``."""
         if not any(isinstance(extent, Count) for extent in extents):
             return indices
         shape = self.shape(indices)

@@ -23,11 +23,7 @@ Results = list[list[np.ndarray]]
 
 
 def flattened(images: object) -> list[np.ndarray]:
-    """The arrays of whatever container calls take, in order.
-
-    Raises:
-        ContainerError: it is another one.
-    """
+    """The arrays of whatever container calls take, in order. Raises ContainerError: it is another one."""
     if isinstance(images, np.ndarray):
         parts = list(images.flat) if images.dtype == object else []
         return parts if parts and all(isinstance(part, np.ndarray) for part in parts) else [images]
@@ -140,11 +136,8 @@ def stacked(results: Results) -> np.ndarray | list[np.ndarray]:
 
 def targets(result: object, outputs: Sequence[TensorSpec]) -> list[np.ndarray]:
     """The arrays that results go into, checked before anything runs.
-
-    Raises:
-        ContainerError: they are no arrays.
-        AcceleratorError: they are not as many as there are outputs, no float32, too small for one image or read-only.
-    """
+    Raises ContainerError: they are no arrays; AcceleratorError: they are not as many as there are outputs, no float32,
+    too small for one image or read-only."""
     found = flattened(result)
     if len(found) != len(outputs):
         raise _other_number("result", outputs, found)
@@ -173,10 +166,7 @@ def _check_room(array: np.ndarray, spec: TensorSpec, images: int) -> None:
 
 def fill(found: Sequence[np.ndarray], outputs: Sequence[TensorSpec], results: Results) -> None:
     """Write results into checked arrays, in C order whatever their shape; what is beyond the results stays.
-
-    Raises:
-        AcceleratorError: an array is too small for all images; then nothing has been written.
-    """
+    Raises AcceleratorError: an array is too small for all images; then nothing has been written."""
     for array, spec, runs in zip(found, outputs, results, strict=True):
         _check_room(array, spec, len(runs))
     for array, runs in zip(found, results, strict=True):

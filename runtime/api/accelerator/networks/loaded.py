@@ -111,19 +111,13 @@ class Loaded:
 
     def run(self, images: object, engine: str | None = None) -> Results:
         """The results of an engine, by default of the one that stands for the accelerator.
-
-        Raises:
-            TilewrightError: the images do not fit, or a run failed.
-        """
+        Raises TilewrightError: the images do not fit, or a run failed."""
         pairs = zip(self.networks, self._images(images), strict=True)
         return self._results([network.run(each, engine) for network, each in pairs])
 
     def put(self, images: object | None, userobj: object, *, blocking: bool) -> bool:
         """Submit images, or an end marker instead; whether there was a buffer for them.
-
-        Raises:
-            TilewrightError: the images do not fit; or nobody is left who could free a buffer.
-        """
+        Raises TilewrightError: the images do not fit; or nobody is left who could free a buffer."""
         split = [] if images is None else self._images(images)
         pairs = zip(self.networks, split, strict=False)
         runs: list[Run] = [(network.sessions.of(image), image) for network, each in pairs for image in each]
@@ -136,10 +130,7 @@ class Loaded:
 
     def get(self, *, blocking: bool) -> tuple[Results | None, object] | None:
         """The oldest results, without any for an end marker, and what was put with them; None where none are ready.
-
-        Raises:
-            TilewrightError: a run failed; or nobody is left who could put anything.
-        """
+        Raises TilewrightError: a run failed; or nobody is left who could put anything."""
         try:
             outputs, (counts, userobj) = self._queue.get(None if blocking else 0, nobody_else)
         except RequestTimeoutError:

@@ -48,10 +48,7 @@ def is_size(text: object) -> bool:
 
 def parse_sizes(text: str) -> list[Size]:
     """The sizes of the inputs in ``WxHxP``, ``WxHxPxB`` or ``WxHxDxPxB``, with ``;`` between them.
-
-    Raises:
-        AcceleratorError: the text is of another form, or an extent is out of range.
-    """
+    Raises AcceleratorError: the text is of another form, or an extent is out of range."""
     sizes: list[Size] = []
     for extents in _extents(text, _FORMS):
         if not 3 <= len(extents) <= 5:
@@ -63,10 +60,7 @@ def parse_sizes(text: str) -> list[Size]:
 
 def parse_shapes(text: str) -> list[Shape]:
     """The shapes of the inputs as the model has them, such as ``1x3x224x224``, with ``;`` between them.
-
-    Raises:
-        AcceleratorError: the text is of another form, or an extent is out of range.
-    """
+    Raises AcceleratorError: the text is of another form, or an extent is out of range."""
     return _extents(text, "1x3x224x224, with ; between inputs")
 
 

@@ -154,10 +154,7 @@ class Configuration:
     @property
     def device(self) -> Device:
         """The device that computes; of ``MULTI`` and ``AUTO`` the first of the list that is here.
-
-        Raises:
-            InferenceEngineError: there is no list, or none of it is here.
-        """
+        Raises InferenceEngineError: there is no list, or none of it is here."""
         if self._device.name not in (MULTI, AUTO):
             return self._device
         chosen = next((name for name in self.fallback if base(name) in PRESENT), None)
@@ -186,11 +183,8 @@ class Configuration:
 
     def set(self, values: object) -> None:
         """Set several keys, or none of them.
-
-        Raises:
-            InferenceEngineError: a key is not one of the device's, or has a value that it cannot have.
-            WrongTypeError: it is no mapping of text to text.
-        """
+        Raises InferenceEngineError: a key is not one of the device's, or has a value that it cannot have;
+        WrongTypeError: it is no mapping of text to text."""
         if values is None:
             raise WrongTypeError("a configuration is a dictionary of text to text", expected="a dict", found="NoneType")
         self._given = self.with_values(values)._given
@@ -244,10 +238,7 @@ class Configuration:
 
     def value(self, name: object) -> str:
         """The value of a key, for a program that asks; streams are a number even where they were left to be chosen.
-
-        Raises:
-            InferenceEngineError: the device has no such key.
-        """
+        Raises InferenceEngineError: the device has no such key."""
         names = self.names()
         if not isinstance(name, str) or name not in names:
             raise InferenceEngineError(

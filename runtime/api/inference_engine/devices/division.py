@@ -40,11 +40,7 @@ class LayerGraph(Immutable):
 
     @staticmethod
     def of(document: Document) -> LayerGraph:
-        """The graph of a document.
-
-        Raises:
-            InferenceEngineError: it has a cycle.
-        """
+        """The graph of a document. Raises InferenceEngineError: it has a cycle."""
         names = {key: layer.name for key, layer in document.layers.items()}
         readers: dict[str, dict[str, None]] = {name: {} for name in names.values()}
         read: dict[str, dict[str, None]] = {name: {} for name in names.values()}
@@ -158,11 +154,7 @@ def file_name(kind: str, network: str) -> str:
 
 
 def write_graph(path: str, text: str) -> None:
-    """Write a graph.
-
-    Raises:
-        InferenceEngineError: the file cannot be written.
-    """
+    """Write a graph. Raises InferenceEngineError: the file cannot be written."""
     try:
         write_file(path, text.encode(errors="replace"))
     except OutputError as error:
@@ -187,11 +179,7 @@ class Support:
         self._layers: DeviceLayers | None = None
 
     def __call__(self, device: str) -> frozenset[str]:
-        """The layers that a device takes, by name.
-
-        Raises:
-            MachineError: the description of the accelerator is wrong.
-        """
+        """The layers that a device takes, by name. Raises MachineError: the description of the accelerator is wrong."""
         if device == CPU:
             return self._known
         if not self._is_known:
@@ -205,10 +193,7 @@ class Support:
 
     def affinity(self, places: Mapping[str, str]) -> dict[str, str]:
         """The places of layers, ``device`` or ``cpu``, as compiling takes them, which knows what is left of layers.
-
-        Raises:
-            TilewrightError: the network cannot be imported.
-        """
+        Raises TilewrightError: the network cannot be imported."""
         return self._device_layers().affinity(places)
 
     def _device_layers(self) -> DeviceLayers:
@@ -241,10 +226,7 @@ class Division(Immutable):
 
 def default_policy(graph: LayerGraph, fallback: Sequence[str], supported: Supported) -> dict[str, str]:
     """The first device of the list that supports each layer; layers are left out that none supports.
-
-    Raises:
-        InferenceEngineError: there is no list.
-    """
+    Raises InferenceEngineError: there is no list."""
     if not fallback:
         raise InferenceEngineError(
             "the order of devices is not initialised",

@@ -49,11 +49,8 @@ from ..errors import InferenceEngineError, checked_path
 
 def add_extension(path: object) -> None:
     """Execute a Python operator library, or accept any other file.
-
-    Raises:
-        InferenceEngineError: there is no such file, or executing it ended in an exception.
-        WrongTypeError: it is no path.
-    """
+    Raises InferenceEngineError: there is no such file, or executing it ended in an exception; WrongTypeError: it is no
+    path."""
     file = checked_path(path, "a library")
     if "\0" in file or not os.path.isfile(file):
         raise InferenceEngineError(

@@ -42,10 +42,7 @@ METRICS: dict[str, Metric] = {
 
 def device_metric(name: object, configuration: Configuration) -> object:
     """What a metric says of a device; of the one that computes for ``MULTI`` and ``AUTO``.
-
-    Raises:
-        InferenceEngineError: the device has no such metric.
-    """
+    Raises InferenceEngineError: the device has no such metric."""
     device = configuration.device.name
     mine = [each for each, metric in METRICS.items() if device in metric.devices]
     values: dict[str, Callable[[], object]] = {
@@ -69,11 +66,7 @@ def _full_name(device: str, configuration: Configuration) -> str:
 
 
 def network_metric(name: object, network: str, streams: int, configuration: Configuration) -> object:
-    """What a metric says of a loaded network.
-
-    Raises:
-        InferenceEngineError: networks have no such metric.
-    """
+    """What a metric says of a loaded network. Raises InferenceEngineError: networks have no such metric."""
     values: dict[str, Callable[[], object]] = {
         "SUPPORTED_METRICS": lambda: [each for each, metric in METRICS.items() if metric.of_networks],
         "SUPPORTED_CONFIG_KEYS": configuration.names,

@@ -75,12 +75,8 @@ def base(name: str) -> str:
 
 def parse_device(text: object) -> Device:
     """The device of a text such as ``CPU`` or ``HETERO:FPGA,CPU``.
-
-    Raises:
-        WrongValueError: the API has no device of that name.
-        InferenceEngineError: the device is not there, or a name behind the colon is unknown.
-        WrongTypeError: it is no text.
-    """
+    Raises WrongValueError: the API has no device of that name; InferenceEngineError: the device is not there, or a name
+    behind the colon is unknown; WrongTypeError: it is no text."""
     text = checked_text(text, "a device", "'CPU'")
     name, colon, rest = text.partition(":")
     name = base(name)
@@ -146,11 +142,8 @@ class Registry:
 
     def device(self, text: object) -> Device:
         """The device of a text, which may begin with a name that was registered; ``AUTO`` of an empty one.
-
-        Raises:
-            WrongTypeError: it is no text.
-            InferenceEngineError: no plugin is registered by that name, or its device is not here.
-        """
+        Raises WrongTypeError: it is no text; InferenceEngineError: no plugin is registered by that name, or its device
+        is not here."""
         text = checked_text(text, "a device", "'CPU'") or AUTO
         name, colon, rest = text.partition(":")
         kind = self._devices.get(base(name))
@@ -161,11 +154,8 @@ class Registry:
 
     def register(self, plugin: object, device: object) -> None:
         """Give a plugin a name.
-
-        Raises:
-            InferenceEngineError: there is no such plugin, or a device has that name already.
-            WrongTypeError: a name is no text.
-        """
+        Raises InferenceEngineError: there is no such plugin, or a device has that name already; WrongTypeError: a name
+        is no text."""
         plugin, device = checked_text(plugin, "a plugin", "'MKLDNNPlugin'"), checked_text(device, "a device", "'MINE'")
         name, kind = device or plugin, _kind(plugin)
         if name in self._devices:
@@ -178,23 +168,14 @@ class Registry:
 
     def register_file(self, path: object) -> None:
         """Register the plugins that an XML file lists: ``<plugin name="DEVICE" location="LIBRARY"/>``.
-
-        Raises:
-            InferenceEngineError: it cannot be read, or as for `register`.
-            WrongTypeError: it is no path.
-        """
+        Raises InferenceEngineError: it cannot be read, or as for `register`; WrongTypeError: it is no path."""
         for device, location in _listed(checked_path(path, "a file of plugins")):
             kind = self._devices.get(device)
             if kind is None or kind != _kind(location):
                 self.register(location, device)
 
     def unregister(self, device: object) -> None:
-        """Forget a device.
-
-        Raises:
-            InferenceEngineError: none has this name.
-            WrongTypeError: it is no text.
-        """
+        """Forget a device. Raises InferenceEngineError: none has this name; WrongTypeError: it is no text."""
         name = checked_text(device, "a device", "'CPU'")
         if self._devices.pop(name, None) is None:
             raise _unregistered(name)

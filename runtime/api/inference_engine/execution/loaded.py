@@ -300,10 +300,7 @@ class LoadedNetwork:
 
     def check_can_end(self, job: Request[None]) -> None:
         """Refuse to wait for a job where the thread that waits is the one that would have to compute it.
-
-        Raises:
-            InferenceEngineError: it is.
-        """
+        Raises InferenceEngineError: it is."""
         if self.workers == 1 and not job.done() and self.queue.computes_here():
             raise InferenceEngineError(
                 "a completion callback waits for a request that is computed after it has returned",

@@ -42,11 +42,7 @@ _SAMPLES_BY = "the key TILEWRIGHT_CALIBRATION of the configuration"
 
 
 def snapshot_of(network: object) -> Snapshot:
-    """A network as it is now.
-
-    Raises:
-        WrongTypeError: it is no ``IENetwork``.
-    """
+    """A network as it is now. Raises WrongTypeError: it is no ``IENetwork``."""
     if not isinstance(network, IENetwork):
         raise WrongTypeError("this is no network", expected="an IENetwork", found=type(network).__name__)
     return network.snapshot()
@@ -99,11 +95,7 @@ def load(network: object, configuration: Configuration, num_requests: object, *,
 
 def query(network: object, configuration: Configuration) -> dict[str, str]:
     """The device that supports each layer, by the name of the layer; the first one of the list for ``HETERO``.
-
-    Raises:
-        WrongTypeError: as `snapshot_of`.
-        InferenceEngineError: there is no list of devices.
-    """
+    Raises WrongTypeError: as `snapshot_of`; InferenceEngineError: there is no list of devices."""
     snapshot, device = snapshot_of(network), configuration.device
     support = Support(snapshot, configuration)
     if device.name == HETERO:

@@ -361,10 +361,7 @@ class InferRequest:
 
 def milliseconds(timeout: object) -> float | None:
     """A timeout as a number; None for no limit, and below 0 for one that is out of range.
-
-    Raises:
-        WrongTypeError: it is no number.
-    """
+    Raises WrongTypeError: it is no number."""
     if timeout is None:
         return None
     if not is_number(timeout):

@@ -24,10 +24,7 @@ Item = str | tuple[str, int]
 
 def items_of(outputs: Item | Iterable[Item]) -> list[Item]:
     """What was asked for, as a list.
-
-    Raises:
-        TypeError: something is neither a name nor a pair of a name and a position.
-    """
+    Raises TypeError: something is neither a name nor a pair of a name and a position."""
     if isinstance(outputs, str) or _is_pair(outputs):
         return [outputs]
     if not isinstance(outputs, Iterable) or isinstance(outputs, np.ndarray):
@@ -42,10 +39,7 @@ def items_of(outputs: Item | Iterable[Item]) -> list[Item]:
 
 def found_output(graph: Graph, item: Item) -> tuple[Layer, int] | None:
     """What a layer gives; ``None``, with a line on standard output, where a name leaves open which of several.
-
-    Raises:
-        RuntimeError: there is no such layer, or no such output of it.
-    """
+    Raises RuntimeError: there is no such layer, or no such output of it."""
     name, position = (item, None) if isinstance(item, str) else item
     layer = graph.layers.get(name)
     if layer is None:
@@ -123,10 +117,7 @@ def has_batch(shape: Sequence[int]) -> bool:
 
 def with_batch(inputs: Mapping[str, Sequence[int]], old: int, new: int) -> dict[str, list[int]]:
     """The inputs that have a batch, with another one: each keeps as many rows an item as it had.
-
-    Raises:
-        RuntimeError: no input has one, or the rows of one are no multiple of the old batch.
-    """
+    Raises RuntimeError: no input has one, or the rows of one are no multiple of the old batch."""
     found = {name: list(shape) for name, shape in inputs.items() if has_batch(shape)}
     if not found:
         raise InferenceEngineError(

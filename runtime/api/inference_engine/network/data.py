@@ -136,11 +136,7 @@ class Outputs(dict[str, Value]):
         return [*other, *self]
 
     def index(self, name: str) -> int:
-        """The place of a name.
-
-        Raises:
-            ValueError: there is no such output.
-        """
+        """The place of a name. Raises ValueError: there is no such output."""
         if not self.count(name):
             raise WrongValueError("there is no such output", expected=" or ".join(self), found=shown(name))
         return list(self).index(name)

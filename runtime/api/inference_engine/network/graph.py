@@ -78,11 +78,7 @@ class Graph:
         return hidden | {layer.id for layer in layers.values() if layer.type == "Result"}
 
     def layer(self, name: str) -> Layer:
-        """The layer of that name, as it is now.
-
-        Raises:
-            InferenceEngineError: there is none any more.
-        """
+        """The layer of that name, as it is now. Raises InferenceEngineError: there is none any more."""
         if name not in self._by_name:
             raise InferenceEngineError(f"the network no longer has a layer {name!r:.80}", StatusCode.NOT_FOUND)
         return self._by_name[name]

@@ -107,11 +107,7 @@ class Description(Immutable):
 
 
 def describe(text: str) -> list[Description]:
-    """The devices that a text lists.
-
-    Raises:
-        UsageError: it is wrong; says where and what would be right.
-    """
+    """The devices that a text lists. Raises UsageError: it is wrong; says where and what would be right."""
     if text.strip().lower() == NONE:
         return []
     entries = [entry for entry in text.split(";") if entry.strip()]
@@ -254,11 +250,7 @@ class FirmwareLog:
         self._guard = Guard()
 
     def open(self, device: VirtualDevice, path: str | os.PathLike[str]) -> None:
-        """Begin a file, or write to standard output for ``stdout``.
-
-        Raises:
-            Refusal: `KP_ERROR_FILE_OPEN_FAILED_20`.
-        """
+        """Begin a file, or write to standard output for ``stdout``. Raises Refusal: `KP_ERROR_FILE_OPEN_FAILED_20`."""
         file = None
         if path != STDOUT:
             try:

@@ -104,11 +104,8 @@ class Group(Ordered[Sent]):
 
     def send(self, turn: int, job: Job) -> None:
         """Give a job to a device.
-
-        Raises:
-            Refusal: `KP_ERROR_USB_TIMEOUT_N7`, there was no room within the time; `KP_ERROR_USB_INTERRUPTED_N10`, the
-                group was reset; `KP_ERROR_USB_NO_DEVICE_N4`, it was disconnected, or its devices are gone.
-        """
+        Raises Refusal: `KP_ERROR_USB_TIMEOUT_N7`, there was no room within the time; `KP_ERROR_USB_INTERRUPTED_N10`,
+        the group was reset; `KP_ERROR_USB_NO_DEVICE_N4`, it was disconnected, or its devices are gone."""
         lane, began = self.lanes[turn], self._reset
         requests = [Request(partial(self._infer, lane, job, box), self.computed) for box in range(len(job.crops))]
         submission = Submission([[request] for request in requests], (lane, requests))
@@ -149,11 +146,8 @@ class Group(Ordered[Sent]):
 
     def receive(self) -> Result:
         """The next result.
-
-        Raises:
-            Refusal: `KP_ERROR_USB_TIMEOUT_N7`, there was none within the time; `KP_ERROR_USB_INTERRUPTED_N10`, the
-                process that this one was forked from had sent what it is of; otherwise as `send`.
-        """
+        Raises Refusal: `KP_ERROR_USB_TIMEOUT_N7`, there was none within the time; `KP_ERROR_USB_INTERRUPTED_N10`, the
+        process that this one was forked from had sent what it is of; otherwise as `send`."""
         began = self._reset
         wait = Wait(
             lambda: bool(self.submissions),

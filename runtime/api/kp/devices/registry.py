@@ -18,10 +18,7 @@ MOST_IN_A_GROUP = 20
 
 def devices() -> list[VirtualDevice]:
     """The devices that a scan finds, in the order in which the environment lists them.
-
-    Raises:
-        UsageError: the environment lists them wrongly.
-    """
+    Raises UsageError: the environment lists them wrongly."""
     text = os.environ.get(DEVICES) or DEFAULT
     with _guard.lock:
         if text not in _devices:
@@ -106,11 +103,8 @@ def _check(chosen: Sequence[VirtualDevice]) -> None:
 
 def group_of(handle: object) -> Group:
     """The group that a program means.
-
-    Raises:
-        Refusal: `KP_ERROR_INVALID_PARAM_12`, this is no group; `KP_ERROR_USB_NO_DEVICE_N4`, it was disconnected, or its
-            devices are gone.
-    """
+    Raises Refusal: `KP_ERROR_INVALID_PARAM_12`, this is no group; `KP_ERROR_USB_NO_DEVICE_N4`, it was disconnected, or
+    its devices are gone."""
     group = _found(handle)
     group.check_open()
     return group

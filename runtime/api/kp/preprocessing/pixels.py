@@ -39,11 +39,7 @@ _BITS = 22
 
 
 def bytes_of_image(format: ImageFormat, width: int, height: int) -> int:
-    """The bytes that an image takes.
-
-    Raises:
-        Refusal: `KP_ERROR_INVALID_PARAM_12`, the format has none.
-    """
+    """The bytes that an image takes. Raises Refusal: `KP_ERROR_INVALID_PARAM_12`, the format has none."""
     if format == ImageFormat.KP_IMAGE_FORMAT_YUV420:
         return width * height * 3 // 2
     if format == ImageFormat.KP_IMAGE_FORMAT_RAW8:
@@ -62,10 +58,7 @@ def bytes_of_image(format: ImageFormat, width: int, height: int) -> int:
 
 def check_parity(format: ImageFormat, width: int, height: int) -> None:
     """Refuse sizes at which formats that share colours between pixels would share them with pixels outside.
-
-    Raises:
-        Refusal: `KP_ERROR_IMAGE_ODD_WIDTH_23` or `KP_ERROR_IMAGE_INVALID_HEIGHT_45`.
-    """
+    Raises Refusal: `KP_ERROR_IMAGE_ODD_WIDTH_23` or `KP_ERROR_IMAGE_INVALID_HEIGHT_45`."""
     shared = format in _ORDERS or format == ImageFormat.KP_IMAGE_FORMAT_YUV420
     if shared and width % 2:
         raise Refusal(

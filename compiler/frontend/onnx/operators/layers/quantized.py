@@ -182,10 +182,7 @@ def import_matmul(node: Node, importer: Importer) -> Value:
 
 def _product(node: Node, importer: Importer, operator: Conv | MatMul, axis: int, b: Value | None) -> Value | None:
     """A product on quantised types; ``None`` where parameters are computed, or are others than the operator takes.
-
-    Args:
-        axis: of the weights, along which their scales may run.
-    """
+    ``axis``: of the weights, along which their scales may run."""
     x, w, zero_y = node.input(0), node.input(3), node.input(7)
     places = ((1, x.type.dtype, None), (4, w.type.dtype, axis), (6, None, None))
     quants = [quantization_of(*scale_and_zero_point(node, i, dtype), along) for i, dtype, along in places]
@@ -202,10 +199,7 @@ def _product(node: Node, importer: Importer, operator: Conv | MatMul, axis: int,
 
 def _requantized(node: Node, importer: Importer, total: Value, channels: tuple[int, ...]) -> Value:
     """Accumulators at the scale of the result, rounded as in :func:`tilewright.ir.arithmetic.requantize`.
-
-    Args:
-        channels: a shape in which scales of the weights, one for each output channel, broadcast against ``total``.
-    """
+    ``channels``: a shape in which scales of the weights, one for each output channel, broadcast against ``total``."""
     x, w, y = (cast(importer, node.input(index), DType.F32) for index in (1, 4, 6))
     w = reshape(importer, w, channels if w.type.elements > 1 else ())
     scales = importer.emit_one(Mul(), reshape(importer, x, ()), w)

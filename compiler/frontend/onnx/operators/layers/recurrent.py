@@ -29,10 +29,7 @@ from ...importer import Importer, Node, imports
 class DynamicCell(Cell):
     """One whose products are of integers: factors W [features, gates * hidden] and R [hidden, gates * hidden] are
     quantised, rows where they are multiplied, all rows at once.
-
-    Attributes:
-        scales, zeros: of W, then of R: one, or one for each column.
-    """
+    ``scales``, ``zeros``: of W, then of R: one, or one for each column."""
 
     scales: tuple[Value, ...] = ()
     zeros: tuple[Value, ...] = ()
@@ -99,10 +96,7 @@ def import_recurrent(node: Node, importer: Importer) -> list[Value]:
 
 def _check_shapes(node: Node, features: int, state: tuple[int, int, int], is_batch_first: bool) -> None:
     """Refuse operands of other extents, which may fit what they are cut into by chance.
-
-    Args:
-        state: directions, batch and hidden.
-    """
+    ``state``: directions, batch and hidden."""
     directions, batch, hidden = state
     gates = GATES[_kind(node)] * hidden
     factors = [(gates, features), (gates, hidden)]

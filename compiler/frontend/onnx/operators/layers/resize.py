@@ -98,10 +98,7 @@ def import_resize(node: Node, importer: Importer) -> Value:
 
 def _cropped(node: Node, importer: Importer, x: Value, region: Value, axes: list[int], operator: Resize) -> Value:
     """A computed region of the last two dimensions, linear along each; what is outside of x is one number.
-
-    Args:
-        operator: what it would be of the whole.
-    """
+    ``operator``: what it would be of the whole."""
     extents = operator.infer(x.type).shape
     rank, moved = x.type.rank, [axis for axis, extent in enumerate(extents) if extent != x.type.shape[axis]]
     if operator.mode != "linear" or node.bool("antialias", 0) or min(moved, default=rank) < rank - 2:

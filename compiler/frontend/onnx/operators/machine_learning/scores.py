@@ -88,10 +88,7 @@ def _probit(importer: Importer, p: Value) -> Value:
 
 def two_classes(node: Node, importer: Importer, score: Value, *, is_positive: bool) -> Value:
     """The scores of two classes, as they are returned, from that of the second.
-
-    Args:
-        is_positive: the score is the likelihood of the second.
-    """
+    ``is_positive``: the score is the likelihood of the second."""
     kind = node.string("post_transform", "NONE")
     if kind == "PROBIT" or (is_positive and kind != "LOGISTIC"):
         first = importer.emit_one(Sub(), floats(importer, score, 1), score)
@@ -104,10 +101,7 @@ def two_classes(node: Node, importer: Importer, score: Value, *, is_positive: bo
 
 def classes(node: Node, *attributes: str) -> tuple[np.ndarray, bool]:
     """What a node calls its classes, and whether these are names: then they are numbered instead.
-
-    Args:
-        attributes: that may hold them; the last one has names.
-    """
+    ``attributes``: that may hold them; the last one has names."""
     given: Sequence[object] = next(filter(None, (node.attributes.get(name) for name in attributes)), [])
     has_names = any(isinstance(each, bytes) for each in given)
     return np.arange(len(given)) if has_names else np.asarray(given, np.int64).reshape(-1), has_names
@@ -129,10 +123,7 @@ def top(importer: Importer, scores: Value) -> Value:
 
 def with_base(node: Node, importer: Importer, scores: Value, base: Sequence[float] | np.ndarray) -> Value:
     """Scores plus a number for each column, where there are any.
-
-    Raises:
-        ModelError: they are not as many as the columns.
-    """
+    Raises ModelError: they are not as many as the columns."""
     if not len(base):
         return scores
     if len(base) != scores.type.shape[1]:

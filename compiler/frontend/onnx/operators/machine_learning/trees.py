@@ -189,10 +189,7 @@ def _listed(node: Node, name: str, count: int, default: int = 0) -> np.ndarray:
 
 def _import(node: Node, importer: Importer, kind: str, outputs: int, combine: str) -> tuple[Value, np.ndarray]:
     """Scores of the operators that tell nodes by numbers of trees and nodes, and the weights with their targets.
-
-    Args:
-        kind: what attributes of weights begin with.
-    """
+    ``kind``: what attributes of weights begin with."""
     x = rows(node, importer)
     dtype = x.type.dtype
     modes = [mode.decode("utf-8", "replace") for mode in node.attributes.get("nodes_modes", ())]

@@ -59,10 +59,7 @@ def import_matmul(node: Node, importer: Importer) -> Value:
 
 def _activated(node: Node, importer: Importer, x: Value, given: tuple[float, ...]) -> Value:
     """``x`` after the activation that a node names, if it does.
-
-    Args:
-        given: numbers of the activation, as many as there are.
-    """
+    ``given``: numbers of the activation, as many as there are."""
     name = node.word("activation", "")
     if not name:
         return x
