@@ -16,6 +16,8 @@ from ...runtime.artifact.artifact import Artifact
 from ...runtime.native.host import processors
 from ...runtime.report.execution import random_inputs
 from ..driver import compile_to_file
+from ..frontend.formats import known_names
+from ..frontend.input_shapes import GivenShapes, names_in
 from ..options import CompileOptions
 from ..progress import ProgressReport, silent
 from .contenders import LOADERS, OURS, Loaded, is_quantized
@@ -110,9 +112,11 @@ def compare(
     missing = [name for name in peers if name not in versions]
     found = Comparison(processor_name(), processors(), versions, missing, rounds)
     artifacts: list[Artifact] = []
+    shapes = own_shapes(models, options.input_shapes)
     for number, model in enumerate(models):
         options.report(f"compile {model.stem}", number, len(models))
-        artifacts.append(compile_to_file(model, folder / f"{number}.twa", replace(options, report=silent)))
+        own = replace(options, report=silent, input_shapes=shapes[number])
+        artifacts.append(compile_to_file(model, folder / f"{number}.twa", own))
     for number, (model, artifact) in enumerate(zip(models, artifacts, strict=True)):
         for count in threads:
             files = {OURS: str(folder / f"{number}.twa")} | {name: str(model.absolute()) for name in here}
@@ -128,6 +132,17 @@ def compare(
         if ratios:
             found.geometric_means[count] = float(np.exp(np.mean(np.log(ratios))))
     return found
+
+
+def own_shapes(models: Sequence[Path], given: GivenShapes | None) -> list[GivenShapes | None]:
+    """Of each model what is given for names that it has, or that no model has, which its import refuses."""
+    if len(models) == 1 or not given:
+        return [given] * len(models)
+    names = names_in(given)
+    known = [known_names(model, names) for model in models]
+    known = [each | names.difference(*known) for each in known]
+    every = [given] if isinstance(given, Mapping) else given
+    return [[{name: each[name] for name in each if name in own} for each in every] for own in known]
 
 
 def _measure(

@@ -177,13 +177,13 @@ class Held:
     Attributes:
         images: that they were read from, where they were.
         seen: what was found of them, for as long as they are held.
-        rate: as `rate_of` tells it.
+        rates: of inputs that sounds are for, as `rate_of` tells them.
     """
 
     images: tuple[ImageFiles, ...]
     samples: Sequence[Inputs]
     seen: Seen = field(default_factory=dict, repr=False, compare=False)
-    rate: int = 0
+    rates: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -194,7 +194,7 @@ class Held:
     def only(self, at: Sequence[int]) -> Held:
         """Those at these places."""
         images = tuple(each.only(at) for each in self.images)
-        return Held(images, [self.samples[index] for index in at], rate=self.rate)
+        return Held(images, [self.samples[index] for index in at], rates=self.rates)
 
 
 CalibrationSet = Union[ImageFiles, SampleList, StackedArrays, ArrayFiles, RandomSet, SideBySide, Held]
@@ -207,13 +207,14 @@ def hold(samples: CalibrationSet, at: Sequence[int]) -> Held:
         parts = [hold(part, at) for part in samples.parts]
         rows = zip(*(part.samples for part in parts), strict=True)
         merged = [{name: array for sample in row for name, array in sample.items()} for row in rows]
-        return Held(tuple(images for part in parts for images in part.images), merged)
+        images = tuple(images for part in parts for images in part.images)
+        return Held(images, merged, rates={name: rate for part in parts for name, rate in part.rates.items()})
     if isinstance(samples, ImageFiles):
         images = samples.only(at)
         return Held((images,), [*images])
     wanted = set(at)
     held = [sample for index, sample in enumerate(islice(samples, at[-1] + 1)) if index in wanted]
-    return Held((), held, rate=rate_of(samples))
+    return Held((), held, rates={name: rate_of(samples, name) for name in next(iter(held), {})})
 
 
 def images_of(samples: CalibrationSet) -> tuple[ImageFiles, ...]:
@@ -224,13 +225,15 @@ def images_of(samples: CalibrationSet) -> tuple[ImageFiles, ...]:
     return tuple(part for part in parts if isinstance(part, ImageFiles))
 
 
-def rate_of(samples: CalibrationSet) -> int:
-    """Numbers a second of samples that are sounds, which all have the same; else 0."""
+def rate_of(samples: CalibrationSet, name: str) -> int:
+    """Numbers a second of samples for an input that are sounds, which all have the same; else 0."""
     if isinstance(samples, Held):
-        return samples.rate
+        return samples.rates.get(name, 0)
+    if isinstance(samples, SideBySide):
+        return max(rate_of(part, name) for part in samples.parts)
     part = samples.parts[0] if isinstance(samples, ArrayFiles) else samples
-    arrays = part.arrays.values() if isinstance(part, StackedArrays) else ()
-    return next((each.rate for each in arrays if isinstance(each, StoredSound)), 0)
+    found = part.arrays.get(name) if isinstance(part, StackedArrays) else None
+    return found.rate if isinstance(found, StoredSound) else 0
 
 
 def between(samples: CalibrationSet, first: int, last: int) -> Iterator[Inputs]:
@@ -275,12 +278,13 @@ _SCALED = ", scaled as the network expects its input"
 
 
 def check_sample(array: np.ndarray, type: TensorType, what: str, name: str) -> np.ndarray:
-    """``array`` as an input of ``type``; floats of another width are converted.
+    """``array`` as an input of ``type``; floats of another width are converted, and integers to wider ones.
     Raises CalibrationError: wrong shape or kind of numbers, NaN or infinity; names the source."""
     if array.shape != type.shape:
         raise refusal(f"{what} does not fit input {name!r}", expected=list(type.shape), found=list(array.shape))
     if array.dtype != type.dtype.numpy:
-        if array.dtype.kind != "f" or not type.dtype.is_float:
+        is_wider = array.dtype.kind in "iu" and type.dtype.is_integer and np.can_cast(array.dtype, type.dtype.numpy)
+        if not is_wider and (array.dtype.kind != "f" or not type.dtype.is_float):
             raise refusal(
                 f"{what} does not fit input {name!r}",
                 expected=type.dtype.numpy,

@@ -42,7 +42,7 @@ class Watch:
         first: int = 0,
         last: int = 0,
     ) -> None:
-        self._files, self._rate = images_of(samples), rate_of(samples)
+        self._files, self._rates = images_of(samples), {name: rate_of(samples, name) for name in inputs}
         asked = declared(preprocessing) if preprocessing is not None else {}
         named = [part.input for part in self._files] + [*(asked if isinstance(asked, dict) else inputs)]
         every = {name: for_input(preprocessing, name).preprocessing for name in named if name in inputs}
@@ -91,7 +91,7 @@ class Watch:
     def report(self, findings: Findings) -> None:
         """Put what was seen into the findings."""
         self.samples.report(findings)
-        findings.inputs = [replace(each, rate=self._rate) for each in findings.inputs]
+        findings.inputs = [replace(each, rate=self._rates[each.input]) for each in findings.inputs]
         if self._certainty is not None:
             findings.warnings += self._certainty.warnings()
         for part in self._files:

@@ -41,7 +41,7 @@ class WrittenFiles(TypedDict):
 
 def run(arguments: argparse.Namespace) -> str | WrittenFiles:
     from ...runtime.artifact.manifest import ENGINES
-    from ...runtime.files.output_file import check_output, make_folder, write_file
+    from ...runtime.files.output_file import check_ending, check_output, make_folder, write_file
     from ...runtime.report.simulation import simulate_artifact
     from ...runtime.report.table import json_text, show_bytes
     from ..network_page.layers import layers_of
@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> str | WrittenFiles:
 
     folder: Path = arguments.output or Path()
     name: str = arguments.path.stem
+    check_ending(folder, "")
     make_folder(folder)
     check_output(folder / f"{name}.graph.json", source=arguments.path)
     history = History()

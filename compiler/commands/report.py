@@ -66,12 +66,13 @@ class WrittenPage(TypedDict):
 
 
 def run(arguments: argparse.Namespace) -> str | WrittenPage:
-    from ...runtime.files.output_file import check_output, make_folder, write_file
+    from ...runtime.files.output_file import check_ending, check_output, make_folder, write_file
     from ...runtime.report.table import show_bytes
     from ..network_page.layers import read_comparison
     from ..network_page.page import measure, page
 
     output: Path = arguments.output or Path()
+    check_ending(output, ".html")
     compared = read_comparison(arguments.compared) if arguments.compared is not None else None
     target = output if output.suffix == ".html" else output / f"{arguments.path.stem}.html"
     make_folder(target.parent)

@@ -1,6 +1,7 @@
 """Models of every format to modules; nothing after this knows which format a model came from."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from onnx import ModelProto
@@ -10,6 +11,7 @@ from tilewright.errors import InputError, ParseError, UsageError, resources
 from ...ir.core import Module
 from ...ir.verify import verify
 from ...passes.instruments import load_dump
+from ...passes.named_ops import named_like
 from ...runtime.files.foreign_model import START, foreign_format, is_text
 from .input_shapes import Declared, Frozen, GivenShapes, NetworkShape, each_shape, names_in, one_shape
 from .ir import families as _families
@@ -91,6 +93,16 @@ def open_inputs_of(
     graph = load_model(source)[0].graph
     shapes = each_shape(declared_inputs(graph, {*names_in(input_shapes), *(frozen or ())}), input_shapes)
     return shapes, open_inputs(graph, shapes[0], frozen or ())
+
+
+def known_names(source: Model, names: Collection[str]) -> set[str]:
+    """Which of some names and patterns a model has for inputs or their open extents."""
+    if not isinstance(source, (bytes, ModelProto, Document)) and Path(source).suffix.lower() == IR_SUFFIX:
+        source = read_document(source)
+    is_document = isinstance(source, Document)
+    declared = _declared(source) if is_document else declared_inputs(load_model(source)[0].graph, names)
+    own = [*declared, *(each for extents in declared.values() for each in extents or () if isinstance(each, str))]
+    return {name for name in names if name in own or named_like(name, own)}
 
 
 def _declared(document: Document) -> dict[str, None]:

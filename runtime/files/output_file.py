@@ -87,12 +87,12 @@ def check_output(path: Path, *, source: object = None, inputs: Iterable[object] 
 
 
 def check_ending(path: Path, ending: str, hint: str | None = None) -> None:
-    """Find out whether the name of a result is that of another format; names without an ending that is known are free.
-    Raises UsageError: it is."""
+    """Find out whether the name of a result is that of another format; names without an ending that is known are free,
+    and of a folder, whose ending is empty, those alone. Raises UsageError: it is."""
     found = os.path.splitext(os.fspath(path))[1].lower()
     if found != ending and found in _ENDINGS:
-        expected = f"a name that ends in {ending}"
-        what = "the output has the name of another format"
+        expected = f"a name that ends in {ending}" if ending else "a folder"
+        what = "the output has the name of another format" if ending else "the output has the name of a file"
         raise UsageError(what, expected=expected, found=os.fspath(path), hint=hint)
 
 

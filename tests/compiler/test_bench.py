@@ -11,11 +11,12 @@ import onnx
 import onnxruntime
 import pytest
 from json_results import result_of
+from network_files import graph_model
 
 import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.benchmark import comparison, contenders
-from tilewright.compiler.benchmark.comparison import Comparison, NetworkResult, difference
+from tilewright.compiler.benchmark.comparison import Comparison, NetworkResult, difference, own_shapes
 from tilewright.compiler.benchmark.contenders import Loaded
 from tilewright.compiler.benchmark.measure import Times, first_results, in_turn, take_turns
 from tilewright.compiler.benchmark.tables import page
@@ -140,6 +141,15 @@ def test_peers_compute_in_fp32_what_a_file_says(tmp_path: Path, rng: np.random.G
     expected = x @ (w * np.float32(0.01))
     (found,) = contenders.LOADERS["onnxruntime"](path, 1, "fp32", {}).run({"x": x}).values()
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_each_model_gets_the_shapes_that_it_has_names_for(tmp_path: Path) -> None:
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    onnx.save(graph_model([node], [("x", onnx.TensorProto.FLOAT, ["N", 2])], ["y"]), open_one := tmp_path / "o.onnx")
+    given = {"N": (2,), "im*": (1, 1, 8, 8), "strange": (3,)}
+    first, second = own_shapes([open_one, MODEL], given)
+    assert first == [{"N": (2,), "strange": (3,)}]
+    assert second == [{"im*": (1, 1, 8, 8), "strange": (3,)}]
 
 
 def test_the_order_rotates() -> None:

@@ -120,3 +120,5 @@ def test_an_artifact_has_no_passes_and_takes_no_options_of_models(tmp_path: Path
     capsys.readouterr()
     assert main(["graph", str(artifact), "--precision", "fp32", "-o", str(tmp_path)]) == 2
     assert "--precision is for models" in capsys.readouterr().err
+    assert main(["graph", str(artifact), "-o", str(tmp_path / "a.html")]) == 2
+    assert "the output has the name of a file; expected a folder, found" in capsys.readouterr().err

@@ -189,7 +189,6 @@ def test_classes_of_images_are_none_of_pixels(masks: Path, tmp_path: Path) -> No
         (COLOURS, InputError, "its pixels are of mode RGB, and no numbers of classes in 8 bits"),
         (WIDE, InputError, "its pixels are of mode I;16, and no numbers of classes in 8 bits"),
         (3, CalibrationError, "expected pixels that are classes, and 255 where there is none: 0 to 2, found 3"),
-        (0, CalibrationError, "none: 0 to 2, found no pixel of a class above 0"),
         (255, CalibrationError, "none: 0 to 2, found 255 alone"),
         (None, CalibrationError, "lack masks; expected an image of the same name, found none for '0"),
     ],
@@ -212,6 +211,14 @@ def test_masks_of_black_and_white_are_told_what_yes_is(masks: Path) -> None:
         CalibrationError, match=r"no pixel of a class above 0\. Give pixels that are yes as 1, not as 255"
     ):
         quantize(masks, segmentation(2))
+
+
+def test_masks_may_show_the_first_class_alone(masks: Path) -> None:
+    """Of few samples that is no mistake."""
+    for each in masks.iterdir():
+        Image.new("L", (24, 16), 0).save(each)
+    found = quantize(masks, segmentation(), drop=None)
+    assert found.iou is not None
 
 
 def test_a_folder_of_masks_needs_images_and_a_map_whose_classes_fit(masks: Path) -> None:

@@ -250,6 +250,7 @@ def test_what_is_wrong_is_told(compiled: Path, tmp_path: Path, capsys: Capture) 
     for words, message in (
         (["--threads", "1"], "--threads is for measuring. Add --measure, or leave --threads out."),
         (["--calibration", "random"], f"--calibration is for models; found {compiled}"),
+        (["-o", str(tmp_path / "a.txt")], "another format; expected a name that ends in .html"),
     ):
         assert main(["report", str(compiled), "-o", str(tmp_path), *words]) != 0
         assert message in capsys.readouterr().err

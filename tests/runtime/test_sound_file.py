@@ -66,8 +66,10 @@ def test_files_are_cut_into_pieces_and_filled_with_silence(tmp_path: Path) -> No
     with pytest.raises(UsageError, match=r"an input is given twice; found x\. Only several images make a batch"):
         gather_inputs([TensorSpec("x", "f32", (8,))], [str(folder / "a.wav"), f"x={folder / 'b.WAV'}"], None)
     inputs = {"x": TensorType((1, 3), DType.F32)}
-    assert rate_of(hold(samples, [0, 2]).only([0])) == rate_of(samples) == 16000
-    assert rate_of(open_calibration_set(np.zeros((2, 3), np.float32), inputs)) == 0
+    assert rate_of(hold(samples, [0, 2]).only([0]), "x") == rate_of(samples, "x") == 16000
+    assert rate_of(open_calibration_set(np.zeros((2, 3), np.float32), inputs), "x") == 0
+    both = open_calibration_set({"n": np.ones((3, 3), np.float32), "x": folder}, {"n": inputs["x"], **inputs})
+    assert [[rate_of(each, name) for name in "nx"] for each in (both, hold(both, [0, 2]))] == [[0, 16000]] * 2
     with pytest.warns(CalibrationWarning, match=r"has 16000 numbers a second, those of calibration 8000: convert it"):
         gather_inputs([TensorSpec("x", "f32", (2, 3))], [str(folder / "a.wav")], None, rates={"x": 8000})
     blocks = open_sound(folder / "b.WAV", "x", (1, 3), F32).blocks(1, 1)

@@ -226,11 +226,11 @@ def _masks(
         found.append(parts[0].preprocessing.classes(mask, size).astype(np.int16).ravel())
     labels = np.concatenate(found)
     labels[labels == UNCLASSED] = UNLABELLED
-    if not 1 <= labels.max() < count:
+    # Binary masks as image editors write them.
+    is_white = count == 2 and labels.max() == 0 and bool((labels == UNLABELLED).any())
+    if is_white or not 0 <= labels.max() < count:
         what = f"pixels that are classes, and 255 where there is none: 0 to {count - 1}"
         none = {0: "no pixel of a class above 0", UNLABELLED: "255 alone"}.get(labels.max(), labels.max())
-        # Binary masks as image editors write them.
-        is_white = count == 2 and labels.max() == 0 and bool((labels == UNLABELLED).any())
         hint = "Give pixels that are yes as 1, not as 255." if is_white else None
         raise _wrong(f"{where} hold no classes of the network", what, none, hint)
     return labels

@@ -18,7 +18,7 @@ from tilewright.immutable import Immutable
 from ...artifact.artifact import Artifact
 from ...cluster.job import Job, in_shards
 from ...compiler import compiler_for
-from ...execution.shapes import shape_of
+from ...execution.shapes import shape_named, shape_of
 from ...files.input_file import is_url, listed, write
 from ...pictures.inputs import Declaration, chosen
 from ...report.details import details_of
@@ -45,16 +45,23 @@ class Part(TypedDict):
     samples: int
 
 
+def _opened(artifact: bytes, shape: Mapping[str, tuple[int, ...]]) -> Artifact:
+    """An artifact, in the one of its shapes that is given, if one is."""
+    opened = Artifact.open(artifact)
+    return shape_named(opened, shape) if shape else opened
+
+
 class Running(Immutable):
     """Runs a network, which it loads when it is called first, on some of the samples."""
 
     artifact: bytes
     engine: str
     samples: CalibrationSet
+    shape: Mapping[str, tuple[int, ...]]
 
     @cached_property
     def _session(self) -> Session:
-        return load(Artifact.open(self.artifact), engine=self.engine)
+        return load(_opened(self.artifact, self.shape), engine=self.engine)
 
     def __call__(self, shard: Sequence[int]) -> dict[str, np.ndarray]:
         """Outputs by name of the samples from one number to before another."""
@@ -70,7 +77,7 @@ class Running(Immutable):
         return {name: join([outputs[name] for outputs in found]) for name, join in joins.items()}
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Running, (self.artifact, self.engine, self.samples)
+        return Running, (self.artifact, self.engine, self.samples, self.shape)
 
 
 @contextmanager
@@ -93,6 +100,7 @@ def infer(
     engine: str | None = None,
     preprocessing: Declaration | None = None,
     force: bool = False,
+    shape: Mapping[str, tuple[int, ...]] = {},
 ) -> list[Part]:
     """Run a network on samples and write its outputs, a file for each shard, and what is where, as ``index.json``.
 
@@ -108,6 +116,7 @@ def infer(
         size: samples of a shard.
         engine: by default the one that stands for the accelerator.
         preprocessing, force: how images become inputs, as for `chosen`.
+        shape: of several the one to take samples in, as for `shape_named`; by default the first.
 
     Returns:
         Of each file its name, and the number of its first sample and how many follow.
@@ -120,13 +129,14 @@ def infer(
         from ....compiler.calibration.sample_sets import ImageFiles, files_of, rate_of, shards_of
         from ....ir.types import DType, TensorType
 
-    opened = Artifact.open(artifact)
+    opened = _opened(artifact, shape)
     inputs = opened.manifest.inputs
     if any(each.counts for each in opened.manifest.outputs):
         what = "outputs of many samples cannot be in one array where the data decide their extents"
         raise InputError(what, found=", ".join(str(each) for each in opened.manifest.outputs if each.counts))
-    if (shapes := len(opened.in_shapes())) > 1:
-        warn(f"the artifact has {shapes} shapes, and samples are taken in {shape_of(opened)}", CalibrationWarning)
+    if (shapes := len(opened.in_shapes())) > 1 and not shape:
+        what = f"the artifact has {shapes} shapes, and samples are taken in {shape_of(opened)}"
+        warn(f"{what}; --input-shape names another", CalibrationWarning)
     stored = details_of(opened).images or {}
     prepared = {
         each.name: chosen(each.name, stored, preprocessing, force=force, flag="--preprocess") for each in inputs
@@ -136,8 +146,8 @@ def infer(
     with _samples_are_inputs():
         samples = open_calibration_set(source, types, preprocessing=known or None)
     for each in details_of(opened).calibration:
-        check_rate(source, rate_of(samples), each.input, {each.input: each.rate})
-    running = Running(artifact, choose_engine(opened, engine or accelerator_engine(opened)), samples)
+        check_rate(source, rate_of(samples, each.input), each.input, {each.input: each.rate})
+    running = Running(artifact, choose_engine(opened, engine or accelerator_engine(opened)), samples, shape)
     shards = shards_of(samples, size)
 
     def keep(number: int, outputs: dict[str, np.ndarray]) -> str:
@@ -177,15 +187,17 @@ class Classifying(Immutable):
 
     Attributes:
         artifact: its content.
+        shape: as for `infer`.
         options: of `Application`.
     """
 
     artifact: bytes
+    shape: Mapping[str, tuple[int, ...]]
     options: Mapping[str, Any]
 
     @cached_property
     def _application(self) -> Application:
-        return Application(Artifact.open(self.artifact), **self.options)
+        return Application(_opened(self.artifact, self.shape), **self.options)
 
     def __call__(self, files: Sequence[str]) -> dict[str, list[Any]]:
         """The best classes of each file, and those that are no images, with the reason."""
@@ -198,11 +210,19 @@ class Classifying(Immutable):
         return {"classes": classes, "skipped": [*found.skipped]}
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Classifying, (self.artifact, self.options)
+        return Classifying, (self.artifact, self.shape, self.options)
 
 
 def evaluate(
-    artifact: bytes, images: str, labels: str, job: Job, *, size: int, engine: str | None = None, **options: Any
+    artifact: bytes,
+    images: str,
+    labels: str,
+    job: Job,
+    *,
+    size: int,
+    engine: str | None = None,
+    shape: Mapping[str, tuple[int, ...]] = {},
+    **options: Any,
 ) -> Evaluation:
     """Classify the pictures of a folder and compare with labels.
 
@@ -211,6 +231,7 @@ def evaluate(
         images, labels: a file or folder, and a file as `read_labels` reads it; or URLs.
         size: pictures of a shard; nothing depends on it.
         engine: as for `Application`.
+        shape: as for `infer`; by default that which suits the size of shards.
         options: of `Classifier`.
 
     Raises:
@@ -218,9 +239,9 @@ def evaluate(
         TilewrightError: as `Job` says.
     """
     files = listed(images) if is_url(images) else sorted(list_files(images))
-    classifier = Classifier(in_batches(Artifact.open(artifact), size), **options)
+    classifier = Classifier(in_batches(_opened(artifact, shape), size), **options)
     right = read_labels(labels, classifier.classes)
-    classifying = Classifying(artifact, {"engine": engine, "batch": size, **options})
+    classifying = Classifying(artifact, shape, {"engine": engine, "batch": size, **options})
     parts = job(classifying, in_shards(files, size), files)
     results = [Classified(file, np.array(best), _NEVER) for part in parts for file, best in part["classes"]]
     skipped = [Skipped(*each) for part in parts for each in part["skipped"]]

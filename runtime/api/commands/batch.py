@@ -30,6 +30,7 @@ from tilewright.errors import ArtifactError, UsageError
 
 from ...commands.console import progress_bar, tell
 from ...commands.parser import add_engine, add_force, options_of, output_path, whole_number
+from ...commands.shapes import one_given
 from .classify import ENGINE
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 _COMMON = {"on", "workers", "json", "quiet", "help", "output"}
 _SHARDS = {"retries", "resume"}
-_IMAGES = {"size", "engine", "preprocessing", "force_preprocess"}
+_IMAGES = {"size", "engine", "preprocessing", "force_preprocess", "input_shapes"}
 _SWEPT = {"set", "svg"}
 _SIZE = 32
 
@@ -124,7 +125,8 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     with input_file(arguments.network, ArtifactError, "load artifact") as file:
         artifact = file.read()
     names = {"size": "size", "engine": "engine", "preprocessing": "preprocessing", "force": "force_preprocess"}
-    return {"artifact": artifact, **{name: vars(arguments)[dest] for name, dest in names.items()}}
+    given = {name: vars(arguments)[dest] for name, dest in names.items()}
+    return {"artifact": artifact, "shape": one_given(arguments.input_shapes), **given}
 
 
 class EvaluatedImages(TypedDict):

@@ -77,7 +77,11 @@ class Row:
 
 
 def _are_scores(array: np.ndarray) -> bool:
-    return array.ndim > 1 and array.dtype.kind == "f" and len(without_ones(array.shape[1:])) == 1
+    if array.ndim < 2 or array.dtype.kind != "f" or len(without_ones(array.shape[1:])) != 1:
+        return False
+    # Rows of length 1 are directions, as of embeddings, unless they are probabilities.
+    rows = array.reshape(len(array), -1).astype(np.float64)
+    return np.allclose(rows.sum(1), 1, atol=1e-2) or not np.allclose(np.square(rows).sum(1), 1, atol=1e-2)
 
 
 @dataclass

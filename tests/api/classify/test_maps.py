@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 from json_results import result_of
 from network_files import graph_model
@@ -14,7 +15,7 @@ from PIL import Image
 import tilewright
 from tilewright.__main__ import main
 from tilewright.errors import CalibrationWarning
-from tilewright.runtime.api.batch.inference import infer
+from tilewright.runtime.api.batch.inference import Running, infer
 from tilewright.runtime.cluster.job import Job
 
 
@@ -38,3 +39,12 @@ def test_of_a_map_an_image_has_the_classes_of_most_pixels(tmp_path: Path, capsys
     content, done = (tmp_path / "n.twa").read_bytes(), cast("Job", lambda *shards: ["part"])
     with pytest.warns(CalibrationWarning, match=r"has 2 shapes, and samples are taken in x \[1, 3, 4, 4\]"):
         infer(content, str(tmp_path / "sky.png"), str(tmp_path / "out"), done, size=1)
+    found: list[dict[str, np.ndarray]] = []
+
+    def run(running: Running, shards: list[tuple[int, int]], *_: object) -> list[str]:
+        found.append(running(shards[0]))
+        return ["part"]
+
+    job = cast("Job", run)
+    infer(content, str(tmp_path / "sky.png"), str(tmp_path / "out"), job, size=1, shape={"h": (8,)})
+    assert found[0]["y"].shape == (1, 3, 8, 4)

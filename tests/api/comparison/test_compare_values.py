@@ -161,6 +161,13 @@ def test_ranges_that_strangers_state_are_compared_whatever_they_are() -> None:
     assert row.saturated == 0
 
 
+@pytest.mark.parametrize(("rows", "is_ranked"), [([[0.6, -0.8]], False), ([[1, 0], [0, 1]], True), ([[3, -4]], True)])
+def test_directions_have_no_best_class(rows: list[list[float]], is_ranked: bool) -> None:
+    row = Row("x", Value("x"), Value("x"), is_output=True)
+    row.add(*[np.array(rows, np.float32)] * 2)
+    assert row.top1 == (1 if is_ranked else None)
+
+
 def test_the_first_loss_is_found_with_its_input(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     noisy = network(tmp_path / "noisy.onnx", noise=0.05)
     assert main(["compare", str(folder / "float.onnx"), noisy, "--data", str(folder / "data.npz")]) == 0

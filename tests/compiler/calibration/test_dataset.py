@@ -127,6 +127,12 @@ def test_what_a_file_holds_counts_and_not_how_its_name_ends(tmp_path: Path) -> N
         np.testing.assert_array_equal([sample["x"][0] for sample in samples], array)
 
 
+def test_integers_become_wider_ones_alone() -> None:
+    inputs = {"ids": TensorType((1, 2), DType.I64)}
+    (sample,) = open_calibration_set(np.array([[3, -1]], np.int32), inputs)
+    assert (sample["ids"].dtype, sample["ids"].tolist()) == (np.int64, [[3, -1]])
+
+
 def test_samples_one_by_one(rng: np.random.Generator) -> None:
     array = rng.standard_normal((3, 4)).astype(np.float32)
     for source in (iter(array), list(array[:, np.newaxis]), ({"x": row} for row in array)):
@@ -249,8 +255,8 @@ def test_arrays_tell_what_a_model_leaves_open(tmp_path: Path) -> None:
 
 
 def test_integers_are_not_told_to_be_scaled() -> None:
-    with pytest.raises(CalibrationError, match=r"found int32\. Save the array as int64\.$"):
-        next(iter(open_calibration_set(np.zeros((2, 4), np.int32), {"x": TensorType((1, 4), DType.I64)})))
+    with pytest.raises(CalibrationError, match=r"found uint64\. Save the array as int64\.$"):
+        next(iter(open_calibration_set(np.zeros((2, 4), np.uint64), {"x": TensorType((1, 4), DType.I64)})))
 
 
 def test_lines_of_a_table_are_samples_of_one_input_or_of_those_that_name_columns(tmp_path: Path) -> None:
