@@ -4,6 +4,7 @@ Examples:
   tilewright run digits.twa --random 1
   tilewright run mobilenet.twa photo.jpg --labels imagenet.txt --top 5
   tilewright run resnet50.twa image.npy -o scores.npz
+  tilewright run segmenter.twa photo.jpg -o classes.png
   tilewright run resnet50.twa image.npy --profile
   tilewright run resnet50.twa image.npy --trace run.json --requests 8 --workers 2
   tilewright run resnet50.twa five_images.npy --pad batch
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 _REQUESTS, _MOST = 3, 1000
 """Requests of a trace: by default, and at most."""
 
+_PICTURE = ".png"
+"""What the name of a picture ends in."""
+
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -41,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="*", default=[], metavar="INPUT", help=inputs)
     random = "Run on random inputs made from this seed, 0 or more, instead."
     parser.add_argument("--random", type=whole_number(0), metavar="SEED", help=random)
-    add_output(parser, "FILE.npz", "Save the outputs.")
+    add_output(parser, "FILE.npz", "Save the outputs; as FILE.png the first that is a picture or a map of classes.")
     pictures = parser.add_argument_group("Images and classes")
     preprocess = (
         "How images become inputs, as for `tilewright compile`, of an artifact that does not say. Another one "
@@ -115,11 +119,12 @@ def _size(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[str, list[list[BestClass]]] | Records:
-    from ..files.output_file import check_ending, check_outputs, is_standard_output
+    from ..files.output_file import check_ending, check_outputs, is_standard_output, output_file
     from ..report.classes import best_classes, classes_text, image_size, read_names
     from ..report.details import details_of
     from ..report.execution import Images, gather_inputs, output_arrays, profile_table, results_text, save_outputs
     from ..report.input_doubts import doubts
+    from ..report.picture import write_picture
     from ..report.table import show_number
     from ..session import load
 
@@ -135,8 +140,9 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
         what = "--profile and --trace are different runs" if arguments.profile else "a trace is of too many requests"
         raise UsageError(what, expected=f"--trace alone, of at most {_MOST} requests")
     check_outputs((output, arguments.trace), source=arguments.artifact)
-    if output is not None:
-        check_ending(output, ".npz", "--json prints them; arrays in a .npz become images and sounds elsewhere.")
+    is_picture = output is not None and output.suffix.lower() == _PICTURE
+    if output is not None and not is_picture:
+        check_ending(output, ".npz", "--json prints them, FILE.png is a picture; others are made elsewhere of a .npz.")
     with load(
         arguments.artifact,
         engine=arguments.engine,
@@ -166,13 +172,17 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
             traced = traced_requests(session, arrays, requests, workers)
             write_run_trace(arguments.trace, session, traced)
             results = traced[-1].outputs
-    if output is not None:
-        save_outputs(output, results)
-        if is_standard_output(output):
-            return ""
     kept = {each.name for each in details.kept if not each.is_output}
     own = {name: array for name, array in results.items() if name not in kept}
     image = image_size(array.shape for array in arrays.values())
+    if output is not None:
+        if is_picture:
+            with output_file(output) as file:
+                tell("note", f"{output} {write_picture(file, own, image)}", quiet=arguments.quiet)
+        else:
+            save_outputs(output, results)
+        if is_standard_output(output):
+            return ""
     found = best_classes(own, top, names, details.truths, details.shares, image) if top is not None else None
     if arguments.json:
         return output_arrays(results) if found is None else found

@@ -30,6 +30,10 @@ def test_of_a_map_an_image_has_the_classes_of_most_pixels(tmp_path: Path, capsys
     capsys.readouterr()
     assert main(["run", str(tmp_path / "n.twa"), str(tmp_path / "sky.png"), "--top", "3"]) == 0
     assert capsys.readouterr().out == "y, share of the pixels:\n      0.9375  [2]\n      0.0625  [0]\n"
+    assert main(["run", str(tmp_path / "n.twa"), str(tmp_path / "sky.png"), "-o", str(tmp_path / "y.png")]) == 0
+    # Of the outputs the first: blue of 1, taken away from 0, in one pixel red.
+    assert "y.png shows output 'boxes', taken to be in units -1-1\n" in capsys.readouterr().err
+    assert Image.open(tmp_path / "y.png").getpixel((1, 2)) == (0, 128, 128)
     for words in ([], ["--input-shape", "h=8"]):
         command = ["classify", str(tmp_path / "n.twa"), "--img_path", str(tmp_path / "sky.png"), "--json"]
         assert main([*command, *words]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tilewright.errors import InputError, UsageError
 from tilewright.runtime.artifact.manifest import TensorSpec
 from tilewright.runtime.report.classes import best_classes, classes_text, with_no
 from tilewright.runtime.report.execution import Images, gather_inputs, random_inputs, results_text
+from tilewright.runtime.report.picture import write_picture
 
 LAST = "  largest: [2] inf, [1] 1, [0] nan\n"
 """Of infinity, 1 and no number."""
@@ -128,3 +130,27 @@ def test_a_table_is_one_batch(tmp_path: Path) -> None:
     assert gather_inputs(two, [str(file)], None)["b"].tolist() == [[2], [4]]
     with pytest.raises(InputError, match=r"is not one batch; expected 1 line, found 2\. `tilewright batch infer`"):
         gather_inputs([TensorSpec("x", "f32", (1, 2))], [str(file)], None)
+
+
+@pytest.mark.parametrize(
+    ("array", "pixels", "words"),
+    [
+        (np.linspace(0, 1, 12).reshape(1, 3, 2, 2), ("RGB", (70, 162, 255)), "output 'y', taken to be in units 0-1"),
+        (np.full((1, 2, 2, 1), 260.0), ("L", 255), "output 'y', taken to be in units 0-255"),
+        (np.array([[[1e3, 2e3], [3e3, 6e3]]]), ("L", 255), "output 'y', black at 1000 and white at 6000"),
+        (np.arange(4).reshape(1, 2, 2), ("P", 3), "the best class of each pixel, a colour for each, of output 'y'"),
+        (np.eye(5)[[[0, 1], [2, 4]]][None], ("P", 4), "the best class of each pixel, a colour for each, of output 'y'"),
+        (np.full((1, 2, 2, 3), 7, np.uint8), ("RGB", (7, 7, 7)), "output 'y' as it is"),
+    ],
+)
+def test_outputs_become_pictures(array: np.ndarray, pixels: tuple[str, object], words: str) -> None:
+    file = io.BytesIO()
+    assert write_picture(file, {"boxes": np.zeros((1, 4)), "y": array}, (2, 2)) == f"shows {words}"
+    picture = Image.open(file)
+    assert (picture.mode, picture.getpixel((1, 1))) == pixels
+
+
+def test_what_is_no_picture_is_none() -> None:
+    for array in (np.zeros((2, 3, 4, 4)), np.zeros((1, 4)), np.zeros((1, 5, 1, 1))):
+        with pytest.raises(InputError, match=r"no output is a picture; expected \[1, 1, H, W\], .* found y\["):
+            write_picture(io.BytesIO(), {"y": array}, (1, 1))

@@ -1,0 +1,107 @@
+"""Outputs of networks as pictures: colours and greys as they are, of maps of classes a colour for each."""
+
+from collections.abc import Mapping
+from typing import BinaryIO
+
+import numpy as np
+
+from tilewright.errors import InputError
+
+from ..compiler import NotInstalledError
+from .classes import rows_of
+
+_UNITS = (("0-1", -0.5, 2.0, 0.0, 255.0), ("-1-1", -2.0, 2.0, 127.5, 127.5), ("0-255", -128.0, 512.0, 0.0, 1.0))
+"""Of each units what numbers in them hardly exceed, the pixel that 0 is, and how many pixels one step has."""
+
+_FEW = 32.0
+"""What some pixel exceeds where they are numbers up to 255, rather than distances and the like."""
+
+
+def write_picture(file: BinaryIO, results: Mapping[str, np.ndarray], image: tuple[int, int]) -> str:
+    """Write the first output that is a picture as PNG: one or three channels, of numbers whose units their range tells;
+    or the best class of each pixel, in a palette, as masks for `tilewright quantize` are.
+
+    Args:
+        image: height and width of the image that the network takes.
+
+    Returns:
+        What the picture shows, in words.
+
+    Raises:
+        InputError: no output is a picture.
+        NotInstalledError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        raise NotInstalledError("writing pictures", "PIL") from None
+    for name, array in results.items():
+        classes = _classes(array, image)
+        if classes is not None:
+            picture = Image.fromarray(classes, "P")
+            picture.putpalette(_palette())
+            shown = "the best class of each pixel, a colour for each, of output {!r}"
+        elif (pixels := _pixels(array)) is not None:
+            eight_bits, shown = _eight_bits(pixels)
+            picture = Image.fromarray(eight_bits.squeeze(2) if eight_bits.shape[2] == 1 else eight_bits)
+        else:
+            continue
+        picture.save(file, "PNG")
+        return f"shows {shown.format(name)}"
+    found = ", ".join(f"{name}[{','.join(map(str, array.shape))}]" for name, array in results.items())
+    expected = "[1, 1, H, W], [1, 3, H, W], channels last, [1, H, W] or [1, CLASSES, H, W]"
+    raise InputError("no output is a picture", expected=expected, found=found, hint="Save it as .npz.")
+
+
+def _classes(array: np.ndarray, image: tuple[int, int]) -> np.ndarray | None:
+    """The class of each pixel, uint8[H, W], where that is what a map tells."""
+    shape = array.shape
+    if len(shape) not in (3, 4) or shape[0] != 1 or min(shape[-2:]) < 1 or not array.size:
+        return None
+    is_number = array.dtype.kind in "iu" and array.dtype.itemsize > 1 and (len(shape) == 3 or 1 in shape[1::2])
+    if is_number:
+        found = array.reshape(shape[1:] if len(shape) == 3 else shape[2:] if shape[1] == 1 else shape[1:3])
+    elif len(shape) == 4 and not {1, 3} & {*shape[1::2]} and array.dtype.kind == "f":
+        before, *_ = rows_of(shape, image)
+        found = array[0].argmax(0) if before == 1 else array[0].argmax(2)
+    else:
+        return None
+    return found.astype(np.uint8) if min(found.shape) > 1 and found.min() >= 0 and found.max() < 256 else None
+
+
+def _pixels(array: np.ndarray) -> np.ndarray | None:
+    """A picture [H, W, channels]."""
+    shape = array.shape
+    if array.dtype.kind not in "fiub" or len(shape) not in (3, 4) or shape[0] != 1 or not array.size:
+        return None
+    if len(shape) == 3:
+        found = array[0, :, :, None]
+    elif shape[1] in (1, 3):
+        found = array[0].transpose(1, 2, 0)
+    else:
+        found = array[0]
+    return found if found.shape[2] in (1, 3) and min(found.shape[:2]) > 1 else None
+
+
+def _eight_bits(pixels: np.ndarray) -> tuple[np.ndarray, str]:
+    if pixels.dtype == np.uint8:
+        return pixels, "output {!r} as it is"
+    numbers = np.nan_to_num(pixels.astype(np.float64))
+    low, high = float(numbers.min()), float(numbers.max())
+    units = [each for each in _UNITS if each[1] <= low and high <= each[2]]
+    if units and (units[0][0] != "0-255" or high > _FEW):
+        what, _, _, zero, step = units[0]
+        shown = f"output {{!r}}, taken to be in units {what}"
+    else:
+        shown, step = f"output {{!r}}, black at {low:.6g} and white at {high:.6g}", 255 / (high - low or 1)
+        zero = -low * step
+    return np.clip(np.rint(numbers * step + zero), 0, 255).astype(np.uint8), shown
+
+
+def _palette() -> list[int]:
+    """256 colours as PASCAL VOC has them: the lowest bits of a class are the upper ones of its channels."""
+    return [
+        sum((number >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3))
+        for number in range(256)
+        for channel in range(3)
+    ]
