@@ -6,6 +6,7 @@ from tilewright.errors import TilewrightError
 from ...ir.clone import clone_op
 from ...ir.core import Constant, Function, Module, Op, is_op
 from ...ir.ops.control_flow import ControlFlow
+from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
 from ...ir.ops.quantization import DequantizeLinear
@@ -61,12 +62,14 @@ class FoldConstants(Pass):
 
 
 def _is_factor(op: Op) -> bool:
-    """Whether products alone read the result of an op, transposed or reshaped or not, as their right factor."""
+    """Whether products alone read the result of an op, transposed, reshaped or some of it or not, as their right
+    factor.
+    """
     pending = [op.result]
     while pending:
         value = pending.pop()
         for user, index in value.uses:
-            if isinstance(user, Op) and is_op(user, Transpose, Reshape):
+            if isinstance(user, Op) and (is_op(user, Transpose, Reshape) or (is_op(user, Gather) and index == 0)):
                 pending.append(user.result)
             elif not isinstance(user, Op) or not is_op(user, MatMul) or index != 1:
                 return False

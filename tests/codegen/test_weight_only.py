@@ -20,6 +20,7 @@ from tilewright.ir.ops.weight_only import WeightOnlyMatMul
         (1, 32, 24, 24, False),
         (1, 70, 48, 16, True),
         (3, 20, 16, 8, True),
+        (2, 40, 128, 128, False),
         (9, 33, 40, 8, True),
         (14, 48, 13, 13, False),
     ],
@@ -48,5 +49,5 @@ def test_product(
         residual,
     ]
     (y,) = run(spec, described(target), arrays, [((rows, columns), np.float32)])
-    expected = WeightOnlyMatMul(block, "swish").reference(x, w, scale, zeros, bias, residual)
+    expected = WeightOnlyMatMul(block, "swish").reference(x, w, scale, zeros, bias, residual, None)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5 * float(np.abs(expected).max()))

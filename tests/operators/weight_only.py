@@ -34,6 +34,12 @@ def weight_only_matmul(cls: type[WeightOnlyMatMul], rng: np.random.Generator) ->
         yield Sample(cls(8), (array(rows, 40), *weights(40, 33, 8, zero=True, limit=8), array(33)), known)
     yield Sample(cls(16, "gelu"), (array(2, 3, 48), *weights(48, 70, 16), array(70), array(2, 3, 70)), known)
     yield Sample(cls(4, "relu"), (array(3, 12), *weights(12, 24, 4, zero=True, limit=8), None, array(3, 24)), known)
+    # Several matrices, of which each matrix of x meets one.
+    for bits, rows in ((4, 1), (8, 2)):
+        w = weights(5 * 24, 20, 8, zero=bits == 8, limit=1 << (bits - 1))
+        which = np.array([[3, 0, -1], [2, 2, 4]])
+        operands = (array(2, 3, rows, 24), *w, None, array(2, 3, rows, 20) if rows == 2 else None, which)
+        yield Sample(cls(8), operands, known)
     # Rows that end within a word.
     yield Sample(cls(7), (array(6, 7), *weights(7, 20, 7)), known)
     yield Sample(cls(7), (array(1, 7), *weights(7, 20, 7, zero=True)), known)

@@ -7,8 +7,10 @@ import pytest
 from before_after import assert_same_meaning, clone
 
 from tilewright.compiler.pipeline import float_pipeline
+from tilewright.ir import interp
 from tilewright.ir.core import Function, Module, Op, Value
 from tilewright.ir.layout import HALVES
+from tilewright.ir.ops.indexing import Gather
 from tilewright.ir.ops.matmul import MatMul, NarrowMatMul
 from tilewright.ir.ops.movement import Transpose
 from tilewright.ir.ops.quantization import DequantizeLinear
@@ -70,6 +72,24 @@ def test_blocks_of_transposed_weights(rng: np.random.Generator) -> None:
     net = Network(rng)
     w = net.main.append(Transpose((1, 0)), [net.integers((32, 24), -8, 8, np.int8, 0, zero=False)]).result
     assert net.optimized(w, 7, 24).operator == WeightOnlyMatMul(24)
+
+
+def test_matrices_that_are_picked(rng: np.random.Generator) -> None:
+    """As the experts of few rows are imported."""
+    net = Network(rng)
+    flat = net.integers((3 * 24 * 2, 8), -8, 8, np.int8, 0, zero=True)
+    which = net.main.add_parameter("which", TensorType((2,), DType.I64))
+    w = net.main.append(Gather(0), [net.main.append(Reshape((3, 24, 16)), [flat]).result, which]).result
+    x = net.main.add_parameter("x", TensorType((2, 1, 16), DType.F32))
+    net.main.set_results([net.main.append(MatMul(transpose_b=True), [x, w]).result], ["y"])
+    before = clone(net.module)
+    float_pipeline().run(net.module)
+    product = net.main.results[0].producer
+    assert product is not None and product.operator == WeightOnlyMatMul(8)
+    assert (product.inputs[1].type.shape, product.inputs[1].type.layout) == ((48, 24), HALVES)
+    operands = {"x": rng.standard_normal((2, 1, 16)).astype(np.float32), "which": np.array([2, -3])}
+    expected, y = (interp.run(module, operands)["y"] for module in (before, net.module))
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("rows", "expected"), [(4, WeightOnlyMatMul(64)), (5, NarrowMatMul())])

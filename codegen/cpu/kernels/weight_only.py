@@ -1,8 +1,8 @@
 """Products with weights that are kept as integers of 8 or 4 bits.
 
 For many rows a strip of columns at a time becomes numbers in the work memory, where the product of floats reads it.
-For a few rows, where reading the weights is all that takes time, integers become numbers in registers; scales are then
-multiplied with the sums of their blocks.
+For a few rows, where reading the weights is all that takes time, the rows become integers; scales are then multiplied
+with the sums of their blocks.
 """
 
 import math
@@ -13,15 +13,29 @@ from ....ir.layout import CHANNEL_BLOCK, HALVES
 from ....ir.ops.weight_only import WeightOnlyMatMul
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
+from ..llvm.byte_dot_product import add_pairs, dot, has_byte_product, multiplies_signed, saturates
 from ..llvm.row_vectors import first_lanes
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I32, Register, Registers, constant, zero
+from ..llvm.types import F32, I8, I32, I64, Register, Registers, constant, zero
 from .activation import ProductSpec, what_follows
 from .products.float_product import FloatProduct
 from .products.matrix_product import MatrixShape
 
-FEW_ROWS = 4
-"""Up to so many rows integers become numbers in registers."""
+_DIGITS, _BASE_BITS = 3, 7
+_BASE, _BITS = 1 << _BASE_BITS, _DIGITS * _BASE_BITS - 1
+"""Of integers that elements of x become: digits, the bits of one, what they count in, bits beside the sign."""
+
+_SEGMENT = 64
+"""The most elements of x with one scale: sums of as many products of bytes fit single precision well enough."""
+
+_LEAST = 1e-30
+"""No scale is made for less than this, so that none is infinite."""
+
+_UNROLLED = 8
+"""Up to so many words of a segment are multiplied without a loop."""
+
+_BYTES = 0x01010101
+"""One in each byte of a word."""
 
 _WORD = 32
 """Bits that hold neighbouring rows of a column."""
@@ -124,71 +138,234 @@ class WeightOnlyProduct(WeightOnlySpec, FloatProduct):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightOnlyRows(WeightOnlySpec):
-    """For a few rows; blocks are whole words."""
+    """For a few rows; blocks are whole words.
+
+    Integers are multiplied as integers. Each segment of a row of x becomes integers of 21 bits with a scale in common,
+    which lose no more than single precision does; they are written as three digits, whose products with bytes
+    neither saturate nor overflow on any processor.
+
+    Attributes:
+        groups: of rows; each meets a matrix of its own of those below each other in w, by the argument ``which``.
+        experts: matrices in w; 0 for one and no such argument.
+    """
 
     rows: int
     columns: int
     inner: int
+    groups: int = 1
+    experts: int = 0
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        *others, y = super().arguments
+        return (*others, *["which"] * (self.experts > 0), y)
+
+    @property
+    def segment(self) -> int:
+        """Rows of w that meet integers of one scale."""
+        return max(size for size in range(self.in_word, _SEGMENT + 1, self.in_word) if self.block % size == 0)
+
+    @property
+    def digit_bytes(self) -> int:
+        """Of one digit of the elements of x that meet a word: those of the upper halves of bytes behind the others."""
+        return self.in_word
+
+    @property
+    def row_bytes(self) -> int:
+        """Of the digits of a row of x, and of scale and sum of each segment, which follow."""
+        return self.inner * _DIGITS + self.inner // self.segment * 8
 
     def generate(self, target: TargetDescription) -> Kernel:
         b, arguments = self.entry(target, writes=("residual", "y"))
         lanes, panels = target.lanes, -(-self.columns // CHANNEL_BLOCK)
         together = CHANNEL_BLOCK * (2 if panels % 2 == 0 and self.rows == 1 else 1)
-        # Chains of dependent sums, as many as registers hold.
-        chains = 2 if self.rows < 3 else 1
+        strips = -(-self.columns // together)
+        # As many vectors at once as registers hold sums of.
+        at_once = max(1, (target.registers - 4) // (_DIGITS * self.rows + 2))
         firsts = range(0, together, lanes)
         type = F32.of(lanes)
+        begin, end, scratch = arguments["begin"], arguments["end"], arguments["scratch"]
+        first = b.multiply(b.divide(begin, strips), self.rows)
+        last = b.multiply(b.divide(b.add(end, strips - 1), strips), self.rows)
+        b.each(first, last, lambda row: self._prepare(b, arguments["x"], scratch, row))
+        all_rows = self.inner * max(1, self.experts)
 
         def strip(index: Register) -> None:
-            column = b.multiply(index, together)
+            group, column = b.divide(index, strips), b.multiply(b.remainder(index, strips), together)
+            expert = b.integer(0)
+            if self.experts:
+                which = b.load(I64, b.at(arguments["which"], b.multiply(group, 8)))
+                which = b.select(b.compare("slt", which, 0), b.add(which, self.experts), which)
+                b.return_if(b.compare("uge", which, self.experts), constant(I32, 1))
+                expert = which
             masks = [first_lanes(b, b.subtract(b.subtract(self.columns, column), first), lanes) for first in firsts]
+            row = b.multiply(group, self.rows)
+            numbers = b.at(scratch, b.multiply(row, self.row_bytes))
 
-            def of_columns(name: str, row: Register | int, vector: int) -> Register:
+            def loaded(name: str, row: Register | int, vector: int) -> Register:
                 offset = b.add(b.add(b.multiply(row, self.columns), column), firsts[vector])
-                return b.at(arguments[name], b.multiply(offset, 4))
+                return b.load_masked(type, b.at(arguments[name], b.multiply(offset, 4)), masks[vector])
 
-            w = b.at(arguments["w"], b.multiply(column, self.panel_bytes(self.inner) // CHANNEL_BLOCK))
+            w = b.at(
+                arguments["w"],
+                b.multiply(column, self.panel_bytes(all_rows) // CHANNEL_BLOCK),
+                b.multiply(expert, self.inner // self.in_word * _WORDS),
+            )
             sources = [
-                b.at(w, first // CHANNEL_BLOCK * self.panel_bytes(self.inner) + first % CHANNEL_BLOCK * 4)
+                b.at(w, first // CHANNEL_BLOCK * self.panel_bytes(all_rows) + first % CHANNEL_BLOCK * 4)
                 for first in firsts
             ]
 
-            def loaded(name: str, row: Register | int, vector: int) -> Register:
-                return b.load_masked(type, of_columns(name, row, vector), masks[vector])
-
             def block(number: Register, totals: Registers) -> list[Register]:
-                zeros = [loaded("zero", number, v) if self.has_zero else None for v in range(len(firsts))]
-                begin = b.multiply(number, self.block // self.in_word)
+                of_w = b.add(b.multiply(expert, self.inner // self.block), number)
+                offset = constant(type, -self._offset(target))
+                offsets = [
+                    b.binary("fsub", offset, loaded("zero", of_w, v)) if self.has_zero else offset
+                    for v in range(len(firsts))
+                ]
+                count = self.block // self.segment
 
-                def word(step: Register, sums: Registers) -> list[Register]:
-                    sums_now, x = list(sums), b.at(arguments["x"], b.multiply(step, 4 * self.in_word))
-                    for v, source in enumerate(sources):
-                        words = b.load(I32.of(lanes), b.at(source, b.multiply(step, _WORDS)))
-                        for k, weights in enumerate(self.numbers(b, words, zeros[v])):
-                            for m in range(self.rows):
-                                factor = b.splat(b.load(F32, x, 4 * (m * self.inner + k)), lanes)
-                                place = (m * len(firsts) + v) * chains + k % chains
-                                sums_now[place] = b.fma(factor, weights, sums_now[place])
-                    return sums_now
+                def segment(step: Register, parts: Registers) -> list[Register]:
+                    place = b.add(b.multiply(number, count), step)
+                    found = list(parts)
+                    for first in range(0, len(firsts), at_once):
+                        vectors = range(first, min(first + at_once, len(firsts)))
+                        sums = self._sums(b, [sources[v] for v in vectors], numbers, place)
+                        for m in range(self.rows):
+                            about = b.at(numbers, self.inner * _DIGITS + m * self.row_bytes, b.multiply(place, 8))
+                            scale, sum = (b.splat(b.load(F32, about, at), lanes) for at in (0, 4))
+                            for v in vectors:
+                                whole = self._whole(b, sums[(v - first) * self.rows + m])
+                                whole = b.fma(offsets[v], sum, whole)
+                                found[m * len(firsts) + v] = b.fma(whole, scale, found[m * len(firsts) + v])
+                    return found
 
-                count = b.add(begin, self.block // self.in_word)
-                sums = b.loop(begin, count, word, [zero(type)] * (len(totals) * chains))
-                found: list[Register] = []
-                for place, total in enumerate(totals):
-                    parts = sums[place * chains : (place + 1) * chains]
-                    whole = b.binary("fadd", *parts) if chains == 2 else parts[0]
-                    found.append(b.fma(whole, loaded("scale", number, place % len(firsts)), total))
-                return found
+                parts = b.loop(0, count, segment, [zero(type)] * len(totals))
+                scales = [loaded("scale", of_w, v) for v in range(len(firsts))]
+                return [b.fma(part, scales[i % len(firsts)], totals[i]) for i, part in enumerate(parts)]
 
             totals = b.loop(0, self.inner // self.block, block, [zero(type)] * (self.rows * len(firsts)))
             for place, value in enumerate(totals):
-                row, v = divmod(place, len(firsts))
-                for name, rows in (("bias", 0), ("residual", row)):
+                m, v = divmod(place, len(firsts))
+                for name, rows in (("bias", 0), ("residual", b.add(row, m))):
                     if name in arguments:
                         value = b.binary("fadd", value, loaded(name, rows, v))
-                b.store_masked(self.activation.apply(b, value), of_columns("y", row, v), masks[v])
+                offset = b.add(b.add(b.multiply(b.add(row, m), self.columns), column), firsts[v])
+                y = b.at(arguments["y"], b.multiply(offset, 4))
+                b.store_masked(self.activation.apply(b, value), y, masks[v])
 
-        return self.each_unit(b, strip, units=-(-panels // (together // CHANNEL_BLOCK)))
+        units = self.groups * strips
+        b.each(begin, end, strip)
+        return self.finish(b, units=units, scratch_bytes=self.groups * self.rows * self.row_bytes, common=units)
+
+    def _offset(self, target: TargetDescription) -> int:
+        """What is added to integers of w where they are multiplied."""
+        return 0 if self.bits == 8 and multiplies_signed(target, True) else 1 << (self.bits - 1)
+
+    def _prepare(self, b: FunctionBuilder, x: Register, scratch: Register, row: Register) -> None:
+        """Write the digits of a row, scales and sums."""
+        lanes, most = self.in_word, 1 << _BITS
+        type, words = F32.of(lanes), self.segment // lanes
+        x = b.at(x, b.multiply(row, 4 * self.inner))
+        digits = b.at(scratch, b.multiply(row, self.row_bytes))
+
+        def loaded(word: Register) -> Register:
+            return b.load(type, b.at(x, b.multiply(word, 4 * lanes)))
+
+        def segment(index: Register) -> None:
+            begin = b.multiply(index, words)
+            end = b.add(begin, words)
+
+            def seen(word: Register, found: Registers) -> list[Register]:
+                value = loaded(word)
+                # What is no number makes the scale none, and all that comes of it.
+                is_number = b.fma(value, zero(type), found[1])
+                return [b.larger(b.unary_intrinsic("fabs", value), found[0]), is_number]
+
+            largest, is_number = b.loop(begin, end, seen, [constant(type, _LEAST), zero(type)])
+            largest = b.largest_of_lanes(largest)
+            factor = b.splat(b.binary("fdiv", constant(F32, most), largest), lanes)
+
+            def written(word: Register, sums: Registers) -> list[Register]:
+                value = b.unary_intrinsic("rint", b.binary("fmul", loaded(word), factor))
+                value = b.smaller(b.larger(value, constant(type, -most)), constant(type, most))
+                rest = b.convert("fptosi", value, I32.of(lanes))
+                target = b.at(digits, b.multiply(word, _DIGITS * self.digit_bytes))
+                for place in reversed(range(_DIGITS)):
+                    digit, rest = (rest, rest) if not place else self._last_digit(b, rest)
+                    if self.bits == 4:
+                        digit = b.shuffle(digit, digit, [*range(0, lanes, 2), *range(1, lanes, 2)])
+                    b.store(b.convert("trunc", digit, I8.of(lanes)), target, place * self.digit_bytes)
+                return [b.binary("fadd", sums[0], value)]
+
+            (sums,) = b.loop(begin, end, written, [zero(type)])
+            scale = b.binary("fmul", largest, constant(F32, 1 / most))
+            about = b.at(digits, self.inner * _DIGITS, b.multiply(index, 8))
+            b.store(b.binary("fadd", scale, b.sum_of_lanes(is_number)), about)
+            b.store(b.sum_of_lanes(sums), about, 4)
+
+        b.each(0, self.inner // self.segment, segment)
+
+    def _last_digit(self, b: FunctionBuilder, number: Register) -> tuple[Register, Register]:
+        """The last digit of an integer, from -64 to 63, and what is before it."""
+        half, digit = constant(number.type, _BASE // 2), constant(number.type, _BASE - 1)
+        last = b.binary("sub", b.binary("and", b.binary("add", number, half), digit), half)
+        return last, b.binary("ashr", b.binary("sub", number, last), constant(number.type, _BASE_BITS))
+
+    def _sums(
+        self, b: FunctionBuilder, sources: list[Register], numbers: Register, segment: Register
+    ) -> list[list[Register]]:
+        """Of each vector of columns and each row the sums of the products with each digit, of one segment."""
+        words, type, rows = self.segment // self.in_word, I32.of(b.target.lanes), range(self.rows)
+        begin = b.multiply(segment, words)
+
+        def word(step: Register, sums: Registers) -> list[Register]:
+            found, at = list(sums), b.add(begin, step)
+            digits = b.at(numbers, b.multiply(at, _DIGITS * self.digit_bytes))
+            for v, source in enumerate(sources):
+                parts = self._bytes(b, b.load(type, b.at(source, b.multiply(at, _WORDS))))
+                for m in rows:
+                    for place in range(_DIGITS):
+                        first = m * self.row_bytes + place * self.digit_bytes
+                        factors = [
+                            b.splat(b.load(I32, digits, first + 4 * half), b.target.lanes) for half in range(len(parts))
+                        ]
+                        index = (v * self.rows + m) * _DIGITS + place
+                        found[index] = self._added(b, found[index], parts, factors)
+            return found
+
+        start = [zero(type)] * (len(sources) * self.rows * _DIGITS)
+        if words <= _UNROLLED:
+            sums: Registers = tuple(start)
+            for step in range(words):
+                sums = tuple(word(b.integer(step), sums))
+        else:
+            sums = b.loop(0, words, word, start)
+        return [list(sums[first : first + _DIGITS]) for first in range(0, len(sums), _DIGITS)]
+
+    def _bytes(self, b: FunctionBuilder, words: Register) -> list[Register]:
+        """The integers of words as bytes: of lower halves of bytes and of upper ones where there are halves."""
+        if self.bits == 8:
+            return [words if not self._offset(b.target) else b.binary("xor", words, constant(words.type, _BYTES * 128))]
+        positive = b.binary("xor", words, constant(words.type, _BYTES * 0x88))
+        halves = (positive, b.binary("lshr", positive, constant(words.type, 4)))
+        return [b.binary("and", half, constant(words.type, _BYTES * 15)) for half in halves]
+
+    def _added(self, b: FunctionBuilder, total: Register, w: list[Register], x: list[Register]) -> Register:
+        if saturates(b.target):
+            bytes = I8.of(4 * b.target.lanes)
+            return add_pairs(b, total, [b.convert("bitcast", each, bytes) for each in w], x)
+        for of_w, of_x in zip(w, x, strict=True):
+            total = dot(b, total, of_w, of_x, is_signed=multiplies_signed(b.target, True))
+        return total
+
+    def _whole(self, b: FunctionBuilder, sums: list[Register]) -> Register:
+        """What sums of all digits stand for."""
+        type = F32.of(b.target.lanes)
+        first, second, last = sums
+        upper = b.binary("add", b.binary("shl", first, constant(first.type, _BASE_BITS)), second)
+        upper, lower = (b.convert("sitofp", each, type) for each in (upper, last))
+        return b.fma(upper, constant(type, _BASE), lower)
 
 
 @lowers(WeightOnlyMatMul)
@@ -198,12 +375,22 @@ def weight_only_product(op: Op[WeightOnlyMatMul], target: TargetDescription) -> 
     x, w = operands.x.type, operands.w.type
     if w.layout not in ("i4o16", HALVES) or not w.elements:
         return None
-    rows, (inner, columns) = math.prod(x.shape[:-1]), w.shape
-    block, bits = op.operator.block, 4 if w.layout == HALVES else 8
+    rows, inner, columns = math.prod(x.shape[:-1]), x.shape[-1], w.shape[1]
+    block, bits, experts = op.operator.block, 4 if w.layout == HALVES else 8, 0
     follows = {**what_follows(op), "bits": bits, "block": block, "has_zero": operands.zero is not None}
-    in_word = 32 // bits
-    if rows <= FEW_ROWS and block % in_word == 0:
-        return WeightOnlyRows(rows=rows, columns=columns, inner=inner, **follows).kernel(target)
+    in_word, has_product = 32 // bits, has_byte_product(target)
+    groups, at_once = 1, target.registers // (4 if has_product else 8)
+    if operands.which is not None:
+        groups, experts = math.prod(x.shape[:-2]), w.shape[0] // inner
+    elif rows <= 2 * at_once and (has_product or saturates(target)):
+        groups = min(count for count in range(1, rows + 1) if rows % count == 0 and rows // count <= at_once)
+    if block % in_word == 0 and (experts or (rows // groups <= at_once and (has_product or saturates(target)))):
+        spec = WeightOnlyRows(
+            rows=rows // groups, groups=groups, experts=experts, columns=columns, inner=inner, **follows
+        )
+        return spec.kernel(target)
+    if experts:
+        return None
     if block % in_word and block != inner:
         return None
     return WeightOnlyProduct(rows, columns, inner, **follows).kernel(target)

@@ -76,12 +76,15 @@ def import_conv_integer(node: Node, importer: Importer) -> Value:
 
 @exports(WeightOnlyMatMul)
 def export_weight_only(op: Op[WeightOnlyMatMul], exporter: Exporter) -> None:
-    operator, (x, w, scale, zero, b, residual) = op.operator, op.operands
+    operator, (x, w, scale, zero, b, residual, which) = op.operator, op.operands
     blocks = exporter.integers(np.arange(w.type.shape[0]) // operator.block, "blocks")
     real = exporter.node("Cast", [w], to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(np.float32)))
     for op_type, numbers in (("Sub", zero), ("Mul", scale)):
         if numbers is not None:
             real = exporter.node(op_type, [real, exporter.node("Gather", [numbers, blocks], axis=0)])
+    if which is not None:
+        shape = exporter.integers(np.array([-1, x.type.shape[-1], w.type.shape[1]]), "matrices")
+        real = exporter.node("Gather", [exporter.node("Reshape", [real, shape]), which], axis=0)
     y = exporter.node("MatMul", [x, real])
     for addend in (b, residual):
         y = exporter.node("Add", [y, addend]) if addend is not None else y

@@ -27,6 +27,9 @@ Layer = tuple[Value, Value | None]
 def import_experts(node: Node, importer: Importer) -> Value:
     """The sum of the k experts of each row, by their shares. Few rows take the weights of their experts alone; of many,
     each goes through all experts, as those of the others have no share.
+
+    Shares sum to one where the node says so, as onnxruntime has it on GPUs and for MoE; of QMoE without
+    ``router_weights`` its CPU kernel makes them do so whatever the node says.
     """
     refuse(node, {}, ("use_sparse_mixer",))
     if node.word("quant_type", "int") != "int" or node.int("weights_prepacked", 0) > 0:
