@@ -50,7 +50,6 @@ def c_library(
 
     Args:
         engine: one of the artifact that runs on the CPU alone.
-        target: the processor.
         name: an identifier; the files and all names in the header begin with it.
         report: called as ``report(done, total)`` while kernels are compiled.
         seconds: of processor time that this may take; by default as long as the size of the artifact allows.

@@ -213,13 +213,8 @@ def add_engine(
 
 def add_device_programs(package: Package, module: Module, assembled: Mapping[str, Assembled]) -> None:
     """Encode the device programs of a module's functions for the accelerator, and add them.
-
-    Args:
-        assembled: the same functions as instructions, by name.
-
-    Raises:
-        MachineError: the DRAM of a card does not hold what a program works on.
-    """
+    ``assembled``: the same functions as instructions, by name.
+    Raises MachineError: the DRAM of a card does not hold what a program works on."""
     for name, functions in device_programs(module).items():
         built = [assembled[each.name].finish() for each in functions]
         for each in built:

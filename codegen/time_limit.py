@@ -23,7 +23,6 @@ class TimeLimit:
     Args:
         seconds: how much there is; no limit where it is ``None``.
         what: what takes the time, for the message.
-        stage: the stage to name.
         hint: how to give it more, a sentence.
     """
 

@@ -34,9 +34,6 @@ _LATER = ("Source", "Declaration", "GivenShapes")
 def check_type(name: str, value: object, hints: str) -> Any:
     """An argument, refused if it has the wrong type, which type checkers know but programs may not.
 
-    Args:
-        hints: the type hint as text.
-
     Returns:
         It as it is, but what stands for a number, such as NumPy's, as ``int`` or ``float``.
 
@@ -86,7 +83,6 @@ def option(
         group: under which heading the help of the command lists it; without one the command does not take it.
         metavar: what stands for the value there.
         flag: how the command spells the option, if not as its name with dashes.
-        choices: what it may be.
         repeatable: whether the command takes it several times.
         in_python: what ``help`` leaves out because it concerns programs alone.
         needs: ``int8`` for an option of that precision alone, ``calibration`` for one that goes with such data.

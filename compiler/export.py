@@ -198,7 +198,6 @@ def export_c(
     """Write a network of an artifact for programs in C, C++ and Rust.
 
     Args:
-        artifact: the artifact, or its path.
         folder: where the files go; it is made if it is not there.
         engine: ``software`` or ``float``; by default the first of these that the artifact holds.
         target: the processor that code is generated for, as for ``tilewright.compile``.

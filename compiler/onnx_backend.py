@@ -50,14 +50,9 @@ class TilewrightRep(BackendRep):
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """The outputs in the order of the model, also by their names.
-
-        Args:
-            inputs: an array for each input, in the order of the model or by name; one array where there is one input.
-
-        Raises:
-            InputError: they are not the inputs of the model.
-            TilewrightError: the model cannot be compiled for them, or an operator refuses their values.
-        """
+        ``inputs``: an array for each input, in the order of the model or by name; one array where there is one input.
+        Raises InputError: they are not the inputs of the model; TilewrightError: the model cannot be compiled for them,
+        or an operator refuses their values."""
         if kwargs:
             raise UsageError("run takes inputs alone", found=", ".join(kwargs))
         given = {name: stored(array) for name, array in self._named(inputs).items()}
@@ -165,13 +160,8 @@ class TilewrightBackend(Backend):
     @classmethod
     def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> TilewrightRep:
         """A model to be run.
-
-        Args:
-            kwargs: options of ``tilewright.compile``, such as ``precision="int8"`` and ``calibration``.
-
-        Raises:
-            UsageError: another device, or an unknown option.
-        """
+        ``kwargs``: options of ``tilewright.compile``, such as ``precision="int8"`` and ``calibration``.
+        Raises UsageError: another device, or an unknown option."""
         if not cls.supports_device(device):
             raise UsageError("no such device", expected="CPU", found=device)
         try:

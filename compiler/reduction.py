@@ -27,7 +27,6 @@ class Reduction:
         limit: how many models are tried at most.
         keep: called with each smaller model that still fails.
         report: called with how many models were tried, and the limit.
-        tries: how many were tried.
     """
 
     test: Test

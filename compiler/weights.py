@@ -169,9 +169,6 @@ def with_parameters(artifact: Artifact, engine: str, parameters: Mapping[str, Pa
 
     Everything that was folded from them is derived anew, and everything else is as it was: with a layer's own weights
     no byte of any result differs.
-
-    Args:
-        parameters: by the name of the layer.
     """
     pool = ConstantPool()
     first, *others = (_changed(each, engine, parameters, pool) for each in artifact.in_shapes())

@@ -24,7 +24,6 @@ class Annotation(Generic[T]):
 
     Attributes:
         key: its name in the textual form.
-        type: of its value.
         owners: what it may stand at.
     """
 
@@ -136,7 +135,6 @@ class OpenExtent(NamedTuple):
 
     Attributes:
         result: position of the result.
-        axis: the dimension.
         said_by: position of the result that says it, i64[].
     """
 

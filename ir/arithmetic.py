@@ -110,7 +110,6 @@ def requantize_sum(
     Args:
         accumulator, factor, zero_point, low, high: see ``requantize``.
         residual: broadcasts to the shape of ``accumulator``.
-        residual_zero: its zero point.
         residual_factor: its scale over that of the output, at most ``RESIDUAL_FACTOR_LIMIT``.
         slope: above 0, at most 1.
     """
@@ -146,10 +145,8 @@ def add(
     by one, only where the sum lies within 2^-14 of a tie.
 
     Args:
-        a, b: quantised values.
         multipliers: from ``add_multipliers``.
         zeros: zero points of a, b and the output.
-        low, high: clamp.
     """
     first, second, shift = multipliers
     total = (np.asarray(a, np.int64) - zeros[0]) * first + (np.asarray(b, np.int64) - zeros[1]) * second
@@ -162,11 +159,9 @@ def multiply(
     """Multiply two quantised tensors, as onnxruntime's QLinearMul: in binary32, zero point added before rounding.
 
     Args:
-        a, b: quantised values.
         factor: ``multiplier`` of the three scales.
         zeros: zero points of a, b and the output, the output's in the type that the model states: 128 + z of uint8 is
             not interchangeable with z of int8 here, because the sum is rounded.
-        low, high: clamp.
     """
     product = (np.asarray(a, np.int64) - zeros[0]) * (np.asarray(b, np.int64) - zeros[1])
     scaled = product.astype(np.float32) * np.float32(factor) + np.float32(zeros[2])
@@ -192,7 +187,6 @@ def average(
             padding counts.
         scales: of input and output.
         zeros: zero points of input and output, the output's in the type that the model states, as in ``multiply``.
-        low, high: clamp.
     """
     total = np.zeros(shape, np.float32)
     for region, element in window:
@@ -228,7 +222,6 @@ def interpolate(
     Zero points take no part, because the weights of each result add up to one.
 
     Args:
-        x: quantised values.
         axes: dimensions, at most four, with the ``neighbours`` of the results along each.
     """
     total, shift = np.asarray(x, np.int64), 0

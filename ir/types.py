@@ -151,7 +151,6 @@ class TensorType:
 
     Attributes:
         shape: logical extents, every one known; ``()`` is a scalar.
-        dtype: element type of what is stored.
         quant: how stored integers map to real values; ``None`` where they mean themselves.
         layout: name of the physical order in memory (see :mod:`tilewright.ir.layout`); ``""`` is row-major.
             It never changes what a value means, so references ignore it.

@@ -28,8 +28,6 @@ class WindowAxis:
 
     Attributes:
         input: extent of the tensor.
-        output: number of windows.
-        kernel: taps of a window.
         stride, dilation: positions from window to window, and from tap to tap.
         before: padding at the beginning; what the end needs follows from the extents.
     """

@@ -116,11 +116,9 @@ class Record:
     """What one run of a pass did.
 
     Attributes:
-        name: the pass.
         counts: how often each rule or kind of change happened.
         declined: why a rule that matched could not be applied, by the name of the result.
         applied: the rule that made a value, by its name; the last one where it was made several times.
-        modified: whether the module changed.
         seconds: wall-clock time of the pass itself, without checks.
         price: in cycles, of what a pass chose by prices; 0 where it did not.
     """

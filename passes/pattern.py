@@ -102,7 +102,6 @@ class Match(Generic[OperatorT_co]):
     """Where a pattern matched: its values and ops by name, and how to build what replaces them.
 
     Attributes:
-        root: the last op of the match.
         ops: every op of the match, the root first.
         created: the ops that the rewrite inserted.
         constants: those that it added.
@@ -223,7 +222,6 @@ class Rule(Generic[OperatorT_co]):
     Attributes:
         name: in counts and messages.
         pattern: of the last op concerned.
-        rewrite: builds the replacement.
         on_quantized: it holds for quantised types, too. Other rules are of real numbers: stored integers do not have
             the values that their patterns name, and a result on the way that is rounded is not one that is not.
     """

@@ -78,13 +78,8 @@ class Pipeline:
     @staticmethod
     def parse(text: str, known: Mapping[str, type[Pass]] = PASSES) -> "Pipeline":
         """The pipeline that ``text`` spells.
-
-        Args:
-            known: the passes to know.
-
-        Raises:
-            ParseError: unknown pass or option, or a value of the wrong type, with a caret under it.
-        """
+        ``known``: the passes to know.
+        Raises ParseError: unknown pass or option, or a value of the wrong type, with a caret under it."""
         return Pipeline(tuple(_Parser(text, known).parse()))
 
 

@@ -183,7 +183,6 @@ class Session:
     All methods may be called from several threads at once.
 
     Attributes:
-        artifact: what it was loaded from.
         engine: ``device``, ``software`` or ``float``.
     """
 
@@ -307,14 +306,9 @@ class Session:
     @resources("profile")
     def profile(self, inputs: Mapping[str, np.ndarray] | None = None, *, rounds: int = 10) -> Profile:
         """Times of the whole network and of each step, medians over `rounds` runs after one that does not count.
-
-        Args:
-            inputs: as for `run`; by default zeros for integers and the same normal random numbers for floats each time.
-
-        Raises:
-            InputError, ResourceError: as for `run`.
-            UsageError: the session is closed, or `rounds` is less than 1.
-        """
+        ``inputs``: as for `run`; by default zeros for integers and the same normal random numbers for floats each time.
+        Raises InputError, ResourceError: as for `run`; UsageError: the session is closed, or `rounds` is less than
+        1."""
         from .profile import Profile, combine
 
         runner, arrays = self._measured_inputs(inputs, rounds)

@@ -16,7 +16,6 @@ class ConstantPool:
     """Constants one after the other, equal bytes once. Programs for several shapes of a network share one.
 
     Args:
-        held: what lies there already.
         stretches: first byte and length of each constant in it.
 
     Attributes:

@@ -35,7 +35,6 @@ class Kernel:
         units: work items that the range of a call counts.
         scratch_bytes: memory that one call needs at its own disposal, 64-byte aligned.
         common: work items in a row for which a call makes something once that it keeps in this memory.
-        calls: other kernels that it runs.
         data: constants that follow the operands, if any: made of them for this kernel, 64-byte aligned. Its code does
             not depend on them.
     """

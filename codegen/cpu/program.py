@@ -42,9 +42,7 @@ class LoweredProgram:
         scratch: where the scratch memory of kernels begins in the work memory.
         arena_bytes: size of the work memory, scratch of the kernels included.
         target: the processor, with the extensions that the kernels need.
-        steps: in order of execution.
         inner: the ops that bodies of branches and loops run, in the order of their numbers, which follow the steps'.
-        locations: where every value lies.
     """
 
     calls: list[KernelCall | None]

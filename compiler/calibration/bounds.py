@@ -79,13 +79,8 @@ def pixel_bounds(function: Function, declaration: Declaration | None) -> dict[st
 
 def ranges_by_bounds(function: Function, values: Mapping[str, Value], inputs: Mapping[str, Range]) -> dict[str, Range]:
     """The range of each of the values of these names.
-
-    Args:
-        inputs: of each input, by name.
-
-    Raises:
-        CalibrationError: an op has no bounds, or a value such wide ones that they say nothing.
-    """
+    ``inputs``: of each input, by name.
+    Raises CalibrationError: an op has no bounds, or a value such wide ones that they say nothing."""
     known: dict[Value, Interval] = {}
     for parameter in function.parameters:
         low, high = inputs[parameter.name]

@@ -157,8 +157,6 @@ class Seeing:
     What is seen of samples one after the other, in pieces of any size, is exactly what is seen of all of them.
 
     Attributes:
-        run: computes the values.
-        samples: all of them.
         statistics: makers of those of each value, by name.
         watch: makes what looks at samples, if they are to be looked at.
     """

@@ -40,7 +40,6 @@ class Watched:
     """Samples that are looked at as they pass.
 
     Args:
-        samples: the samples.
         inputs: types by name.
         expected: ranges that inputs are expected to have, where something tells them.
     """

@@ -24,7 +24,6 @@ class Watch:
     Args:
         inputs: types of the network, one of floating point, by name.
         results: how many outputs it has.
-        samples: what it is calibrated with.
         preprocessing: how images become inputs.
         first, last: numbers of the samples that are looked at here.
 

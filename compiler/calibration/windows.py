@@ -28,7 +28,6 @@ def windows(op: Product, x: np.ndarray, index: int, places: int = PLACES) -> np.
     """Elements of x that results are made of: [places, groups, inner], in the order of :func:`rows_of_weights`.
 
     Args:
-        x: the first operand.
         index: of the sample; places are drawn anew for each, the same ones every time.
         places: at most so many, all if there are fewer.
     """

@@ -181,13 +181,8 @@ def with_symmetric_outputs(
 
 def integer_interface(module: Module, radix: int, observe: Callable[[int], Range | None]) -> IntegerInterface:
     """The pass that gives a network on quantised types its interface.
-
-    Args:
-        observe: the range of an output by its index, where samples tell it.
-
-    Raises:
-        NoCalibrationError: nothing tells the range of an output.
-    """
+    ``observe``: the range of an output by its index, where samples tell it.
+    Raises NoCalibrationError: nothing tells the range of an output."""
     main = module.main
     scales: list[float] = []
     for index, (name, value) in enumerate(zip(main.result_names, main.results, strict=True)):

@@ -41,7 +41,6 @@ class PlacedLayers:
 
     Attributes:
         layers: those that it comes from, the first one first.
-        macs: multiply-accumulates.
         on_device: whether the device can run it.
     """
 
@@ -105,13 +104,8 @@ def computable_layers(document: Document) -> set[str]:
 @resources("place layers")
 def device_layers(model: Model, machine: str | os.PathLike[str] | None = None) -> DeviceLayers:
     """What the accelerator can run of a network once it is quantised.
-
-    Args:
-        machine: the name or path of its description, by default that of the compiler.
-
-    Raises:
-        TilewrightError: the network cannot be imported, or the description is wrong.
-    """
+    ``machine``: the name or path of its description, by default that of the compiler.
+    Raises TilewrightError: the network cannot be imported, or the description is wrong."""
     name = os.fspath(machine or DEFAULT_MACHINE)
     described = load_machine(name)
     module = import_model(model)

@@ -186,7 +186,6 @@ class _Lowered:
     """A tile program that orders are made of.
 
     Attributes:
-        price, scheduled: of its draft.
         module: has nothing but the program; its ops change places.
         written: the ops in the order in which they were lowered.
         orders: that they can have.

@@ -26,13 +26,8 @@ def check_units(options: CompileOptions, machine: Machine) -> None:
 
 def check_batch(options: CompileOptions, machine: Machine, batch: int) -> None:
     """Refuse a batch that cards and clusters cannot share out evenly.
-
-    Args:
-        batch: how many images the network takes at once.
-
-    Raises:
-        UsageError: names the option.
-    """
+    ``batch``: how many images the network takes at once.
+    Raises UsageError: names the option."""
     cards, each = options.cards, options.images_per_cluster
     # More cards than images share out the layers.
     cards = 1 if cards > batch else cards

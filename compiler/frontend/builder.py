@@ -37,7 +37,6 @@ class SourceNode:
 
     Attributes:
         op_type: what the format calls the operator.
-        name: of the node.
         inputs: ``None`` where an optional input is absent.
         FORMAT: what defines the operators, for messages.
         CHECK: how a user finds out whether a file keeps to that.
@@ -320,14 +319,8 @@ class ModuleBuilder:
         self, node: AnyNode, handler: Callable[[AnyNode, Any], Results], names: Sequence[str]
     ) -> list[Value | None]:
         """What an importer makes of a node.
-
-        Args:
-            handler: the importer, which is given the node and this.
-            names: to call the values by.
-
-        Raises:
-            TilewrightError: of the importer, with the node; ModelError also for whatever else it runs into.
-        """
+        ``handler``: the importer, which is given the node and this.
+        Raises TilewrightError: of the importer, with the node; ModelError also for whatever else it runs into."""
         self._loc, self._names = (node.name,), list(names)
         try:
             results = handler(node, self)

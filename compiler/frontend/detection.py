@@ -95,7 +95,6 @@ def detection_output(
 
     Args:
         operands: the three or five inputs; whatever their ranks, they count as those that the operator takes.
-        keep_top_k: of the node.
         normalized, threshold: defaults of the format, the latter of the confidence.
         is_cut: boxes are cut at the borders of the image before they compete, whatever the attribute says.
 

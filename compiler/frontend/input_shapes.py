@@ -154,15 +154,10 @@ _TRUTHS = {"true": True, "false": False}
 
 def frozen_array(name: str, given: object, dtype: DType, declared: Sequence[int | str | None] | None) -> np.ndarray:
     """The elements of a frozen input.
-
-    Args:
-        declared: extents of the input, where they are not open; ``None`` where not even their number is known. One
-            number stands for all shapes of one element.
-
-    Raises:
-        UsageError: the value is no array of the input's type.
-        InputError: it is a file that cannot be read, or is none.
-    """
+    ``declared``: extents of the input, where they are not open; ``None`` where not even their number is known. One
+    number stands for all shapes of one element.
+    Raises UsageError: the value is no array of the input's type; InputError: it is a file that cannot be read, or is
+    none."""
     if isinstance(given, os.PathLike) or (isinstance(given, str) and given.endswith(".npy")):
         given = open_array(given).read()
     given = _numbers(name, given, dtype) if isinstance(given, str) else given

@@ -118,15 +118,8 @@ def padded(
     value: np.ndarray | None,
 ) -> Value:
     """``x`` with further elements around it, or without some where pads are negative: these go first.
-
-    Args:
-        mode: as `Pad` has it.
-        value: what ``constant`` fills in, of one element; 0 for ``None``.
-
-    Raises:
-        ModelError: the pads remove more than there is.
-        UnsupportedError: double precision cannot hold the value.
-    """
+    ``value``: what ``constant`` fills in, of one element; 0 for ``None``.
+    Raises ModelError: the pads remove more than there is; UnsupportedError: double precision cannot hold the value."""
     filler = filler_of(node, value)
     begin = [max(0, -p) for p in before]
     extent = [e - b - max(0, -a) for e, b, a in zip(x.type.shape, begin, after, strict=True)]

@@ -113,11 +113,7 @@ def roofline(label: str, points: Sequence[Point], peak: float, bandwidth: float)
 
 def timeline(label: str, tracks: Iterable[Track], numbers: Mapping[str, int], seconds: float) -> str:
     """What every track does when, in the colours of the layers; slices too thin to be seen join the one before.
-
-    Args:
-        tracks: the process of each, its name and its slices, as of a trace.
-        numbers: of layers by name.
-    """
+    ``tracks``: the process of each, its name and its slices, as of a trace."""
     x = Scale([0, seconds], _LEFT, _WIDTH - _RIGHT, _unit(seconds))
     drawn, y, process = "", float(_TOP), ""
     for own, name, slices in tracks:

@@ -38,12 +38,7 @@ class Drawing(NamedTuple):
 
 
 def drawing(edges: Sequence[tuple[int, int]], count: int) -> Drawing:
-    """Coordinates of a graph.
-
-    Args:
-        edges: from a layer to a later one, by their numbers.
-        count: of layers.
-    """
+    """Coordinates of a graph. ``edges``: from a layer to a later one, by their numbers."""
     rank = [0] * count
     for source, target in sorted(edges, key=lambda edge: edge[1]):
         rank[target] = max(rank[target], rank[source] + 1)

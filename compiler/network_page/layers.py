@@ -46,8 +46,6 @@ class Layer(Immutable):
         name, op, output: of its result, the operator, the shape.
         operands: names of the tensors that it reads.
         place: of `PLACES`; ``why`` says why not on the accelerator.
-        nodes: of the source model.
-        macs: multiply-accumulates.
         seconds: modelled on the accelerator; ``simulated`` has the rest of the model.
         cpu_seconds, cpu_bytes, kernel: measured on this CPU, in the engine that was measured; what it moves there.
         sqnr: dB of its result in a comparison.

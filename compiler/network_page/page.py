@@ -151,11 +151,7 @@ def measure(artifact: Artifact, threads: int | None) -> Measured:
 
 def page(artifact: Artifact, measured: Measured | None = None, sqnr: Mapping[str, float] | None = None) -> str:
     """The whole page, of the preferred engine of an artifact.
-
-    Args:
-        measured: on this CPU.
-        sqnr: what a comparison found, as `read_comparison` gives it.
-    """
+    ``sqnr``: what a comparison found, as `read_comparison` gives it."""
     engine = next(name for name in ENGINES if name in artifact.manifest.engines)
     programs: list[SimulatedProgram] = []
     simulation = None

@@ -109,14 +109,8 @@ def read_encodings(path: str | os.PathLike[str]) -> Encodings:
 @resources("read encodings")
 def parse_encodings(text: bytes | str, origin: str = "encodings") -> Encodings:
     """As :func:`read_encodings`, from the contents of the file.
-
-    Args:
-        origin: what to call them in messages.
-
-    Raises:
-        InputError: as for `read_encodings`.
-        ResourceError: this machine has not enough memory for what they say.
-    """
+    ``origin``: what to call them in messages.
+    Raises InputError: as for `read_encodings`; ResourceError: this machine has not enough memory for what they say."""
     source = Source(origin, InputError)
     if not text.strip():
         return Encodings(origin)

@@ -61,11 +61,7 @@ def learn_weights(
 ) -> dict[Op, Rounded]:
     """Weights of ``bits`` bits for all layers of constant weights but the first, the last and those of short sums,
     which keep 8.
-
-    Args:
-        plan: of the module, in floating point.
-        types: of the plan's values, as they are quantised.
-    """
+    ``types``: of the plan's values, as they are quantised."""
     inner = [op for op in plan.anchors if is_product(op)][1:-1]
     layers: dict[Op, Product] = {op: op for op in inner if rows_of_weights(op, real_weights(op)).shape[2] >= FEWEST}
     found: dict[Op, Rounded] = {}

@@ -66,7 +66,6 @@ class LayerSums:
             where the weights are rounded to the nearest.
         integers: sums of the inputs, as such integers, [groups, inner].
         reals: of the inputs before they were rounded.
-        count: of the windows.
     """
 
     op: Product

@@ -47,13 +47,8 @@ class Grid(NamedTuple):
 
 def grid_of(encoding: Encoding, shape: tuple[int, ...], channels: Channels | None) -> Grid | None:
     """The grid of an encoding for a tensor of this shape; ``None`` if it stays in floating point.
-
-    Args:
-        channels: the dimensions of weights, as the operator that reads them has them.
-
-    Raises:
-        InputError: the encoding does not fit the tensor.
-    """
+    ``channels``: the dimensions of weights, as the operator that reads them has them.
+    Raises InputError: the encoding does not fit the tensor."""
     if encoding.scale is None or encoding.offset is None:
         return None
     grid = Grid(encoding.scale, encoding.offset)

@@ -148,14 +148,8 @@ class Outcome(Immutable):
 
 
 def evaluate(model: Model, options: CompileOptions, machine: str) -> Outcome:
-    """Compile a network for a machine and model it.
-
-    Args:
-        machine: the text of its file.
-
-    Raises:
-        TilewrightError: of `OF_ALL`.
-    """
+    """Compile a network for a machine, the text of whose file this is, and model it.
+    Raises TilewrightError: of `OF_ALL`."""
     with TemporaryDirectory(prefix="tilewright") as folder, warnings.catch_warnings():
         # They concern the network, and `tilewright compile` tells them once.
         warnings.simplefilter("ignore", TilewrightWarning)

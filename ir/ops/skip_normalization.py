@@ -123,13 +123,8 @@ class SkipLayerNorm(Operator[tuple[Value, Value, Value, Value, Value | None, Val
 
     def standardization(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> "Standardization":
         """What the integers are multiplied with.
-
-        Args:
-            arrays: of the operands; those of x and skip are not looked at.
-
-        Raises:
-            IRError: there are no such numbers.
-        """
+        ``arrays``: of the operands; those of x and skip are not looked at.
+        Raises IRError: there are no such numbers."""
         steps = [
             arrays[at].astype(np.float64) * float(parameters(type)[0])  # pyright: ignore[reportOptionalMemberAccess]
             for at, type in ((1, operand_types[0]), (5, operand_types[4]))

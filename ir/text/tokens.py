@@ -38,7 +38,6 @@ class TokenReader:
     """Base of recursive-descent parsers: one method for each part of the language, each reading its tokens.
 
     Args:
-        text: what to parse.
         grammar: matches one token; its named groups are the kinds, among them ``string``, ``int``, ``float``, ``word``
             and ``space``, which is skipped.
         read_float: the value of a token of kind ``float``.

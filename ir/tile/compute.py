@@ -265,12 +265,8 @@ class CombineOperands(NamedTuple):
 @operator("tile_combine", TILE_OPERATORS)
 class Combine(Operator[CombineOperands]):
     """Two maps element by element. Where one of them has one row or column, that is repeated.
-
-    Attributes:
-        kind: ``add``, ``arithmetic.add`` | ``multiply``, ``arithmetic.multiply`` | ``maximum`` | ``minimum`` |
-            ``wide_multiply``, of maps of 16 bits.
-        low, high: clamp.
-    """
+    ``kind``: ``add``, ``arithmetic.add`` | ``multiply``, ``arithmetic.multiply`` | ``maximum`` | ``minimum`` |
+    ``wide_multiply``, of maps of 16 bits."""
 
     kind: CombinationKind
     low: int

@@ -22,7 +22,6 @@ class Located(NamedTuple):
 
     Attributes:
         root: makes the place.
-        type: of the place.
         shape: images, rows, columns and channels in which the box is counted.
         box: with the padding of the last channels; around the rows and columns, if there are others between them.
         address: of a place in DRAM.

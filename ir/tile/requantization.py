@@ -31,7 +31,6 @@ class Requantize(Operator[RequantizeOperands]):
 
     Attributes:
         zero_point: added after rounding.
-        low, high: clamp.
         residual_zero, residual_factor: what is taken off the map that is added, and what is multiplied with then.
         slope: what negative numbers are multiplied with before they are rounded, above 0 and at most 1.
         doubled: whether what half a block of accumulators becomes is also the other half.

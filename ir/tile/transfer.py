@@ -21,11 +21,7 @@ FLIP = np.uint8(0x80)
 @operator("tile_load", TILE_OPERATORS)
 class Load(Operator[MapOperands]):
     """Part of a map from DRAM into the maps scratchpad.
-
-    Attributes:
-        cluster: into whose.
-        packed: see :class:`tilewright.ir.tile.types.TileType`; in a place of its own only.
-    """
+    ``packed``: see :class:`tilewright.ir.tile.types.TileType`; in a place of its own only."""
 
     cluster: int
     packed: bool
@@ -203,7 +199,6 @@ class Send(Crossing):
     """A map in DRAM as a tensor of the network, as ``tile_leave``; another card takes it, with ``tile_receive``.
 
     Attributes:
-        shape: of the tensor.
         card: the other one, counted from 0 among those that run together.
         tag: of the messages from this card to that one, which it is.
     """

@@ -33,7 +33,6 @@ class SplitCards(Pass):
 
     Attributes:
         machine: name of a sample machine, or path of a machine file.
-        cards: how many there are.
         clusters: of each card, that work on an image.
     """
 
@@ -175,7 +174,6 @@ class _Part:
     """The function of a card.
 
     Attributes:
-        made: the function.
         entering, received: what its parameters are, those from the host first, then those from other cards.
         leaving, sent: what its results are, those for the host first, then those for other cards, with these.
     """

@@ -86,13 +86,8 @@ def parse(
     text: bytes | memoryview | str, source: Source, parse_constant: Callable[[str], object] | None = None
 ) -> object:
     """Parse JSON text, UTF-8 if it is bytes. Repeated names count as errors.
-
-    Args:
-        parse_constant: what to make of NaN and infinities, which are errors otherwise.
-
-    Raises:
-        TilewrightError: of the source's type, when the text is not such JSON.
-    """
+    ``parse_constant``: what to make of NaN and infinities, which are errors otherwise.
+    Raises TilewrightError: of the source's type, when the text is not such JSON."""
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         values = dict(pairs)

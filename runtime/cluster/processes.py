@@ -71,13 +71,8 @@ def pickle_of(function: Function) -> bytes:
 
 def in_processes(function: Function, queue: Queue, jobs: int) -> Answers:
     """What the function makes of the items of the queue.
-
-    Args:
-        jobs: processes that compute one item each; with 1 it is this one.
-
-    Raises:
-        UsageError: the function is what no other process can be told.
-    """
+    ``jobs``: processes that compute one item each; with 1 it is this one.
+    Raises UsageError: the function is what no other process can be told."""
     if jobs < 2:
         while queue:
             number, item = queue.popleft()

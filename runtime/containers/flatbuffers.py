@@ -52,7 +52,6 @@ class Table:
     """A table in a buffer of a stranger. What it says is checked when it is asked for.
 
     Args:
-        buffer: the whole.
         position: where in the buffer the table begins.
         name: what errors call it.
 

@@ -54,10 +54,7 @@ class Buffers:
     """Memory that one run at a time uses.
 
     Args:
-        arena_bytes: size of the arena.
         constants: u8[…], shared by all runs and never written.
-        outputs: what the graph returns.
-        inputs: number of graph inputs.
 
     Attributes:
         context: address of the `Context` for native code.

@@ -67,7 +67,6 @@ class Runner:
         threads: how many compute one run, at most.
 
     Attributes:
-        outputs: what a run returns.
         may_be_long: whether the next run may hold up Ctrl-C, for Python runs no signal handlers during native code: the
             first may, others if the one before took long.
         endless: whether the inputs may make a run take any time.
@@ -221,11 +220,7 @@ class Runner:
 
 class Runners:
     """A runner for each shape of an artifact. That of the first is there at once, others when they are asked for.
-
-    Attributes:
-        first: the runner of the first shape.
-        table: the shapes.
-    """
+    ``first``: the runner of the first shape."""
 
     def __init__(
         self, artifact: Artifact, engine: str, policy: CodePolicy, limit: int | None, threads: int, pad: Sequence[str]

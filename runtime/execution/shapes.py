@@ -158,13 +158,7 @@ class ShapeTable:
 
     def fit(self, shapes: Mapping[str, Extents]) -> Fit:
         """The shape that inputs have, or are to be padded to.
-
-        Args:
-            shapes: by the name of the input.
-
-        Raises:
-            InputError: a name is unknown or missing, or no shape fits; lists those that there are.
-        """
+        Raises InputError: a name is unknown or missing, or no shape fits; lists those that there are."""
         check_names(shapes, self._specs[0])
         found = tuple(shapes[spec.name] for spec in self._specs[0])
         number = self._numbers.get(found)
@@ -195,13 +189,8 @@ def _listed(texts: Sequence[str]) -> str:
 
 def shape_named(artifact: Artifact, given: Mapping[str, Extents]) -> Artifact:
     """The artifact in the first of its shapes that has what is given.
-
-    Args:
-        given: by the name of an input its shape, by the name of an open extent what it is.
-
-    Raises:
-        UsageError: there is no such name or no such shape; says which there are.
-    """
+    ``given``: by the name of an input its shape, by the name of an open extent what it is.
+    Raises UsageError: there is no such name or no such shape; says which there are."""
     views = artifact.in_shapes()
     for view in views:
         inputs = {spec.name: spec.shape for spec in view.manifest.inputs}

@@ -187,7 +187,6 @@ class _Work:
 
     Attributes:
         memory: see `TeamLayout`.
-        address: of the memory.
         join, recall: functions of the program, see `HELP` and `RECALL`; they take an address and a helper's number.
         scratch: memory of each helper that was called, by number.
     """
@@ -208,7 +207,6 @@ class Team:
     """The threads of one run at a time: the caller of a program and its helpers.
 
     Args:
-        native: the program's code.
         threads: how many there may be, at least 2.
 
     Attributes:

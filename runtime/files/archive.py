@@ -18,13 +18,8 @@ _DAMAGED = (zipfile.BadZipFile, NotImplementedError, EOFError, OverflowError, Va
 
 class Archive:
     """An archive of arrays.
-
-    Attributes:
-        arrays: what describes each member, by the name of its array.
-
-    Raises:
-        InputError: it is damaged, or holds what numpy does not write: other members, two of one name, secrets.
-    """
+    ``arrays``: what describes each member, by the name of its array.
+    Raises InputError: it is damaged, or holds what numpy does not write: other members, two of one name, secrets."""
 
     def __init__(self, file: InputFile, path: str) -> None:
         self._path = path

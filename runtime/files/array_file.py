@@ -40,7 +40,6 @@ class StoredArray:
     """An array in a file, of which the header has been read.
 
     Attributes:
-        path: the file.
         member: its name inside an archive (``.npz``); None for a file of its own (``.npy``).
         is_fortran: whether the first dimension lies innermost.
     """
@@ -113,14 +112,10 @@ class StoredArray:
 
 def open_arrays(path: str | os.PathLike[str], wanted: Collection[str] = ()) -> StoredArray | dict[str, StoredArray]:
     """The array of a ``.npy`` file, or those of a ``.npz`` file by name; what the file holds counts and not its name.
-
-    Args:
-        wanted: names. A ``.npz`` file that has all of these may hold others, such as answers, or values of inputs that
-            are constants now, which are left out.
-
-    Raises:
-        InputError: the file cannot be read, is neither of the two, damaged or encrypted, or holds more than numbers.
-    """
+    ``wanted``: names. A ``.npz`` file that has all of these may hold others, such as answers, or values of inputs that
+    are constants now, which are left out.
+    Raises InputError: the file cannot be read, is neither of the two, damaged or encrypted, or holds more than
+    numbers."""
     path = os.fspath(path)
     with input_file(path) as file:
         start = file.read(len(_MAGIC))

@@ -62,14 +62,8 @@ def _reason(error: Exception) -> str:
 
 def fetched(url: str, at_most: int) -> int:
     """A descriptor of a copy without a name, from its beginning.
-
-    Args:
-        at_most: bytes; of a longer file there are a few more, which tell it.
-
-    Raises:
-        NotInstalledError: fsspec is not installed.
-        RemoteError: it cannot be read.
-    """
+    ``at_most``: bytes; of a longer file there are a few more, which tell it.
+    Raises NotInstalledError: fsspec is not installed; RemoteError: it cannot be read."""
     # Not above: it brings what few programs need, and every program imports this module.
     from tempfile import TemporaryFile
 
@@ -131,13 +125,8 @@ _File = TypeVar("_File", bound=io.FileIO)
 
 def open_regular(path: str, kind: type[_File], at_most: limits.Limit = limits.FETCHED) -> _File:
     """Open a file for reading, as a FileIO or a class derived from it.
-
-    Args:
-        at_most: how much of a file that a URL names is fetched, which tells a longer one.
-
-    Raises:
-        OSError: it cannot be opened, or is a folder, a FIFO or a device.
-    """
+    ``at_most``: how much of a file that a URL names is fetched, which tells a longer one.
+    Raises OSError: it cannot be opened, or is a folder, a FIFO or a device."""
     if is_url(path):
         file = kind(fetched(path, at_most), "rb")
         file.name = path
@@ -186,13 +175,8 @@ def contents(
     hint: str | None = None,
 ) -> bytes:
     """The bytes of a file.
-
-    Args:
-        what: the file in the message about its size, by default its path in quotes.
-
-    Raises:
-        TilewrightError: of type ``refusal``: as for `input_file`, or it is longer than the limit.
-    """
+    ``what``: the file in the message about its size, by default its path in quotes.
+    Raises TilewrightError: of type ``refusal``: as for `input_file`, or it is longer than the limit."""
     with input_file(path, refusal, stage, limit) as file:
         length = file.length
         if length > limit:

@@ -52,15 +52,10 @@ class StoredSound(StoredArray):
 
 def open_sound(path: str | os.PathLike[str], name: str, shape: tuple[int, ...], dtype: np.dtype) -> StoredSound:
     """The sound of a file as samples of an input.
-
-    Args:
-        name, shape, dtype: of the input. It takes a waveform if all extents are 1 but that of the samples, and one of
-            channels, which is 2, before or behind it; the first of several dimensions is that of the batch.
-
-    Raises:
-        InputError: the file cannot be read, is no sound, or the input takes none.
-        ResourceError: the file is too large.
-    """
+    ``name``, ``shape``, ``dtype``: of the input. It takes a waveform if all extents are 1 but that of the samples, and
+    one of channels, which is 2, before or behind it; the first of several dimensions is that of the batch.
+    Raises InputError: the file cannot be read, is no sound, or the input takes none; ResourceError: the file is too
+    large."""
     path, sample = os.fspath(path), shape[1:] or shape
     solid = [extent for extent in sample if extent != 1]
     if not 0 < len(solid) - (len(solid) == 2 and _CHANNELS in solid) < 2 or 0 in solid or dtype.kind != "f":

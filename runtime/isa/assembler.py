@@ -39,7 +39,6 @@ class Assembler:
     """Collects instructions and makes a ``Program`` of them.
 
     Args:
-        machine: the machine to build for.
         regions: DRAM regions by index; at most 16.
         clusters: how many clusters of a card the program uses.
         reduced: fields of the machine of which the schedule uses less than there is, and how much.
@@ -81,10 +80,8 @@ class Assembler:
         """Append an instruction; its own waits and signal must be empty.
 
         Args:
-            item: the instruction.
             layer: name of the layer it belongs to, for reports and for the order in which the DRAM serves.
             queue: needed only for instructions that several queues accept.
-            cluster: which cluster runs it.
 
         Returns:
             Its position in its stream, counted from 1.

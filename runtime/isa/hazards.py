@@ -191,8 +191,6 @@ class LastTouch:
         """For each stream, the last position whose instruction must precede one with these accesses.
 
         Args:
-            stream: the one of the instruction.
-            accesses: what it touches.
             known: for each stream, the position up to which that is settled.
 
         Returns:

@@ -89,13 +89,8 @@ def lay_out(elf: ElfObject, page: int) -> ImageLayout:
 
 def link(elf: ElfObject, layout: ImageLayout, base: int, resolve: Callable[[str], int]) -> bytearray:
     """The bytes of the image when it lies at address `base`.
-
-    Args:
-        resolve: the address of a function outside the object; raises ArtifactError for one that it does not offer.
-
-    Raises:
-        ArtifactError: a symbol is not to be had, or a distance or address does not fit its field.
-    """
+    ``resolve``: the address of a function outside the object; raises ArtifactError for one that it does not offer.
+    Raises ArtifactError: a symbol is not to be had, or a distance or address does not fit its field."""
     image = bytearray(layout.size)
     for index, section in elf.sections.items():
         image[layout.sections[index] : layout.sections[index] + len(section.data)] = section.data

@@ -42,14 +42,9 @@ def supported() -> bool:
 
 class NativeObject:
     """An ELF relocatable object, mapped and ready to be called; unmapped when the last reference goes.
-
-    Args:
-        content: the object. It will run with the rights of this process: the caller has decided to trust it.
-
-    Raises:
-        ArtifactError: the object is damaged, is for another architecture, needs a function that is not offered, or the
-            system refuses executable memory.
-    """
+    ``content``: the object. It will run with the rights of this process: the caller has decided to trust it.
+    Raises ArtifactError: the object is damaged, is for another architecture, needs a function that is not offered, or
+    the system refuses executable memory."""
 
     def __init__(self, content: bytes) -> None:
         elf = parse(content)

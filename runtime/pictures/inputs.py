@@ -100,14 +100,9 @@ def stored_inputs(
 ) -> dict[str, dict[str, object]]:
     """What an artifact is to have of its inputs: of those that ranges came from images for, and of those that
     preprocessing is declared for.
-
-    Args:
-        calibrated: names of the former.
-
-    Raises:
-        UsageError: preprocessing is for an input that there is none of.
-        InputError: images do not fit an input that preprocessing is declared for, or no input at all.
-    """
+    ``calibrated``: names of the former.
+    Raises UsageError: preprocessing is for an input that there is none of; InputError: images do not fit an input that
+    preprocessing is declared for, or no input at all."""
     found = declared(source, inputs)
     if isinstance(found, dict):
         chosen = {name: found.get(name, Declared(Preprocessing())) for name in (*found, *calibrated)}

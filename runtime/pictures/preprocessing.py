@@ -255,13 +255,8 @@ class Preprocessing:
 
     def classes(self, file: str | os.PathLike[str], size: Sequence[int]) -> np.ndarray:
         """The mask in a file, whose pixels are classes, made to fit as images are: uint8[height, width].
-
-        Args:
-            size: height and width of the result; the proportions are to be those of the network's input.
-
-        Raises:
-            InputError, NotInstalledError: as `load`, and where pixels are colours.
-        """
+        ``size``: height and width of the result; the proportions are to be those of the network's input.
+        Raises InputError, NotInstalledError: as `load`, and where pixels are colours."""
         kept = Preprocessing(
             self.resize, self.fraction, UNCLASSED, "nearest", "grey", (0,), (1,), "nchw", self.orientation
         )

@@ -30,7 +30,6 @@ class Batching:
     """How many items can be computed together, which the network has to compute each by itself.
 
     Args:
-        name: of the network.
         shapes: its inputs and outputs in each shape.
 
     Attributes:

@@ -117,13 +117,8 @@ def answer(
     description: Mapping[str, object], arrays: Mapping[str, np.ndarray], types: Sequence[TensorSpec], request: Inference
 ) -> tuple[bytes, dict[str, str]]:
     """The body of an answer, and its headers.
-
-    Args:
-        description: what stands in the answer beside identifier and outputs.
-
-    Raises:
-        InputError: a number has no form in JSON.
-    """
+    ``description``: what stands in the answer beside identifier and outputs.
+    Raises InputError: a number has no form in JSON."""
     tensors: list[dict[str, object]] = []
     behind: list[bytes] = []
     names = {spec.name: DATATYPES[spec.dtype] for spec in types}

@@ -80,12 +80,7 @@ def pool_average(total: NDArray[np.float32], count: NDArray[np.float32], record:
 
 def elementwise_table(kind: int, record: VectorRecord, low: int, high: int) -> NDArray[np.int8]:
     """All results of ELT for one record: int8 [256, 256], by the two inputs as unsigned bytes.
-
-    Args:
-        kind: 0 add, 1 multiply, 2 maximum, 3 minimum.
-        record: the vector record.
-        low, high: clamp.
-    """
+    ``kind``: 0 add, 1 multiply, 2 maximum, 3 minimum."""
     values = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)
     a, b = (values - int(record["zero_a"]))[:, None], (values - int(record["zero_b"]))[None, :]
     if kind == 1:

@@ -35,7 +35,6 @@ class Timeline:
         events: all instructions, in a legal order of execution.
         cycles: when the last one is complete.
         seconds: the same at the clock of the machine.
-        macs: total.
         dram_bytes: total, that of instructions included.
         mac_bound, dram_bound: least cycles that multiplications and DRAM traffic alone would take.
         instruction_bytes: fetched for each instruction of each stream; 0 where fetches are left out.

@@ -61,13 +61,8 @@ def check_name(name: str) -> str:
 
 def parse(text: str, where: str) -> PublicKey:
     """Read a key in text form, with or without a name.
-
-    Args:
-        where: what the text is, for messages.
-
-    Raises:
-        TrustError: it is no key, or one that cannot be relied on.
-    """
+    ``where``: what the text is, for messages.
+    Raises TrustError: it is no key, or one that cannot be relied on."""
     found = _LINE.fullmatch(text.strip())
     if found is None:
         raise TrustError(

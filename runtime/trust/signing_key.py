@@ -68,14 +68,9 @@ def _private_key_class() -> type[Ed25519PrivateKey]:
 
 def create(name: str) -> PublicKey:
     """Make a signing key.
-
-    Args:
-        name: how others will call it, such as ``alice@example``.
-
-    Raises:
-        UsageError: there is one, which stays, or the name does not fit on a line.
-        TrustError: it cannot be made or kept.
-    """
+    ``name``: how others will call it, such as ``alice@example``.
+    Raises UsageError: there is one, which stays, or the name does not fit on a line; TrustError: it cannot be made or
+    kept."""
     place = path()
     if place is None:
         raise TrustError("there is no home folder to keep a key in")

@@ -38,11 +38,7 @@ _MOST_SCALES = 64
 @dataclass(frozen=True)
 class TableLookup(KernelSpec):
     """Bytes of x replaced by the entries of a table; the result may lie where x lies.
-
-    Attributes:
-        bytes: number of them.
-        entries: by byte of x as an unsigned number; from -128 to 127, whatever they mean.
-    """
+    ``entries``: by byte of x as an unsigned number; from -128 to 127, whatever they mean."""
 
     bytes: int
     entries: tuple[int, ...]

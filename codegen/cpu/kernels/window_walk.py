@@ -50,7 +50,6 @@ class WindowSpec(KernelSpec):
         """What a work item looks up for its output channels.
 
         Args:
-            arguments: of the kernel.
             block: the first vector of channels, of ``vectors``.
             active: channels in the last of them.
         """
@@ -90,7 +89,6 @@ class WindowWalk:
     """The kernel's function, and those of its tiles.
 
     Args:
-        spec: of the kernel.
         rows, columns: geometry of the image as it is walked over.
         tiles: what a row is cut into.
         x_pixel, w_row: bytes of a pixel of x, and of a kernel row of w.
@@ -149,11 +147,7 @@ class WindowWalk:
 
     def row(self, y: Register, x: Register, w: Register | None, output: Register) -> tuple[Values, Reach]:
         """Arguments of tiles at the beginning of an output row, and the kernel rows in reach.
-
-        Args:
-            x, w: the image and the weights.
-            output: where its result begins, in bytes.
-        """
+        ``output``: where its result begins, in bytes."""
         b = self.b
         tap, taps = self.rows.valid_taps(b, y)
         source = self.rows.coordinate(b, y, tap)

@@ -32,7 +32,6 @@ class WindowTile:
     """The body of the function of a tile.
 
     Attributes:
-        b, arguments: of the function.
         reach: its pixels, and what the kernel reaches from them.
         divisors: see :meth:`Windowed.divisors`.
         active: channels that exist; the other lanes of the result are to be zero.

@@ -50,7 +50,6 @@ class NamedTarget(NamedTuple):
         tune: LLVM's name of the processor that code is scheduled for.
         features: LLVM names of the extensions that code may use.
         cache_kilobytes: capacity of the first and second level data caches, for blocking.
-        others: further names.
     """
 
     name: str
@@ -102,7 +101,6 @@ class TargetDescription:
         features: LLVM names of the instruction-set extensions that the code may use beside those that all processors of
             the architecture have, sorted, without signs.
         vector_bits: width of the vector registers that kernels are built for.
-        registers: number of vector registers.
         has_fma: multiply-add with one rounding is an instruction.
         cache_bytes: capacity of the first and second level data caches, for blocking.
         level: its name among `NAMED_TARGETS`, if it is one of these.

@@ -26,8 +26,6 @@ class ValueBuilder:
     """Builds one function, without its memory; see :class:`.builder.FunctionBuilder`.
 
     Args:
-        name: its symbol.
-        parameters: name and type of each.
         result: what it returns, ``None`` for nothing.
         internal: not seen outside of the module, and never inlined: a unit of register allocation of its own.
         read_only: names of pointers to memory that nothing writes while the function runs.

@@ -34,11 +34,7 @@ def _stored(value: Scalar, dtype: DType) -> str:
 
 def _statements(operator: Elementwise, names: Sequence[str], dtypes: Sequence[DType]) -> list[str] | None:
     """Statements that compute one element of the result; ``None`` if there is no formula for it.
-
-    Args:
-        names: of the tensors, operands then result, whose elements ``p0``, ``p1`` … are meant.
-        dtypes: their element types.
-    """
+    ``names``: of the tensors, operands then result, whose elements ``p0``, ``p1`` … are meant."""
     arithmetic = ScalarArithmetic()
     operands = zip(names, dtypes[:-1], strict=False)
     values = [arithmetic.variable(load(name, f"p{i}", dtype), dtype) for i, (name, dtype) in enumerate(operands)]

@@ -70,7 +70,6 @@ def _weighted(rank: int, taps: int, number: str, weight: str, result: str) -> Ke
     What the last dimension is sampled from is one row, the sum of others, which is made first where it is read.
 
     Args:
-        number: type of weights and sums.
         weight: that of a place ``t`` in the tables.
         result: what a ``total`` becomes, ``absent`` or not.
     """

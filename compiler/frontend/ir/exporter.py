@@ -54,7 +54,6 @@ def exports_as(
     """Register the exporter of an operator that is one layer.
 
     Args:
-        type: of the layer.
         attributes: what IR calls the fields of ``cls``, in order; by default what they are called here.
         inputs: what IR calls those fields that the layer takes as inputs after the operands.
         constants: attributes that the layer has beside the fields.
@@ -137,7 +136,6 @@ class IrExporter:
         """A layer of one output.
 
         Args:
-            result: type of the output.
             opset: the operator set whose version of the layer it is.
             attributes: those of ``None`` are left out.
         """

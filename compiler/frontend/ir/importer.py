@@ -59,7 +59,6 @@ class IrImporter(ModuleBuilder):
     """State of one import.
 
     Attributes:
-        document: what is imported.
         values: by (layer id, port id) of the output.
         inputs: the names of the network's inputs.
     """

@@ -19,15 +19,8 @@ def pre_processed(
     node: SourceNode, importer: ModuleBuilder, x: Value, given: Sequence[PreProcess], inputs: Collection[str]
 ) -> Value:
     """What the layers read of an input.
-
-    Args:
-        node: the layer of the input.
-        x: [N, C, H, W] where there is anything to do to it.
-        inputs: the names of all inputs.
-
-    Raises:
-        ModelError: the channels or the images are not those of the input.
-    """
+    ``x``: [N, C, H, W] where there is anything to do to it.
+    Raises ModelError: the channels or the images are not those of the input."""
     if x.type.dtype in _NARROW:
         x = cast(importer, x, DType.F32)
     for each in given:

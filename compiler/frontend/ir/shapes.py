@@ -166,9 +166,6 @@ assert _families.OPSET
 class OnnxSource:
     """An ONNX model that documents are made of.
 
-    Args:
-        source: its path or its contents.
-
     Attributes:
         name: of the networks: that of the file without its ending, or that of the graph.
         inputs: the shapes that the model says, by name; `OPEN` where it leaves an extent open.

@@ -26,7 +26,6 @@ def write_document(
     their place. Outputs that were added become results of versions 10 and later; versions 2 to 7 have no form for them.
 
     Args:
-        xml: the path of the .xml file.
         weights: the path of the .bin file; by default beside the other one under its name.
     """
     place = weights_path(xml) if weights is None else weights

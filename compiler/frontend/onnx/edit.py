@@ -119,7 +119,6 @@ class ComputedTensor:
     """A tensor that a node of the main graph computes.
 
     Attributes:
-        name: of the tensor.
         op_type, node: of the node; "" where it has no name.
         inputs: the tensors that it reads which are no constants.
         scale, zero_point: of the integers that it holds or stands for, one or one for each index along ``axis``;

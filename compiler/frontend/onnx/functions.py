@@ -64,13 +64,7 @@ def _versions(known: Sequence[int], opset: int) -> list[int]:
 
 class Functions:
     """The functions that one import may call, and how much of them it has taken.
-
-    Args:
-        functions: those of the model.
-
-    Attributes:
-        calls: which functions are being imported, one inside the other.
-    """
+    ``calls``: which functions are being imported, one inside the other."""
 
     def __init__(self, functions: Sequence[onnx.FunctionProto] = ()) -> None:
         self._own: dict[Key, onnx.FunctionProto] = {}

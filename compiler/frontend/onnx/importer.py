@@ -57,7 +57,6 @@ class Node(SourceNode):
     """One ONNX node, its inputs already values.
 
     Attributes:
-        op_type, domain: the ONNX operator.
         name: of the node, or of its first output where it has none.
         opset: version of the operator set of its domain.
         inputs: ``None`` where an optional input is absent.

@@ -152,14 +152,9 @@ def load_model(
     source: str | os.PathLike[str] | bytes | ModelProto, reader: TensorReader | None = None
 ) -> tuple[ModelProto, str]:
     """An ONNX model as its file has it, but for sparse initialisers, which are dense; and the SHA-256 of its file.
-
-    Args:
-        reader: of its tensors; by default from files beside its own.
-
-    Raises:
-        ModelError: not an ONNX file, or truncated.
-        UnsupportedError: a sparse initialiser has an element type that is not supported.
-    """
+    ``reader``: of its tensors; by default from files beside its own.
+    Raises ModelError: not an ONNX file, or truncated; UnsupportedError: a sparse initialiser has an element type that
+    is not supported."""
     reader = reader or _tensor_reader(source, None)
     if isinstance(source, ModelProto):
         return reader.without_sparse(source), hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()

@@ -41,9 +41,7 @@ class Chosen:
     """Maps to keep, and how each op is tiled beside them.
 
     Attributes:
-        kept: the maps.
         taken: bytes that they take of the scratchpad of a cluster while each op runs.
-        tiles: of each op.
         cost: cycles; what ranks choices.
     """
 

@@ -124,7 +124,6 @@ def explain_kept(
 
     Args:
         ops: of a function, tiled and split.
-        kept: the maps that stay on chip.
         taken: bytes that these take of the maps scratchpad of a cluster while each op runs.
     """
     held = holdings(ops, clusters, kept)

@@ -37,7 +37,6 @@ class ChipMap:
 
     Attributes:
         storage: in which it lies.
-        shape: of the map.
         read: rows of the storage that each cluster reads of it, none of what is written over it later.
         row, column, channel: of the storage, at which it begins; rows are counted through the images.
     """

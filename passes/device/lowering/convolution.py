@@ -44,7 +44,6 @@ class Weights:
         zero: their zero point.
         bias: int64 [outputs], without what the zero point of the input adds.
         factors: requantisation multipliers, for each output or one for all.
-        low, high: clamp of the result.
         slope: what negative sums are multiplied with.
         doubled: whether results are written a second time behind these.
     """

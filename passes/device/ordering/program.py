@@ -33,7 +33,6 @@ class OpCost(NamedTuple):
 
     Attributes:
         queue: that it is an instruction of.
-        cluster: whose.
         setup: cycles that it is set up, while the one before it works.
         unit: cycles that the unit is busy from then on, without waiting for DRAM.
         dram: cycles that the DRAM is busy.
@@ -91,7 +90,6 @@ class Place:
 
     Attributes:
         memory, cluster: where; see :class:`tilewright.ir.tile.types.TileType`.
-        size: bytes.
         first, last: steps of the program as it is written, from the first that touches it to the last.
         steps: how many touch it.
     """

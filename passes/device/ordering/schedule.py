@@ -115,12 +115,7 @@ _SLOT = 128
 
 @dataclass
 class Order:
-    """An order of the steps of a program.
-
-    Attributes:
-        steps: their numbers.
-        cycles: that they take in modelled time.
-    """
+    """An order of the steps of a program. ``steps``: their numbers."""
 
     steps: list[int]
     cycles: float

@@ -52,9 +52,7 @@ class Place:
     """A range of bytes of a scratchpad over a range of steps.
 
     Attributes:
-        op: makes it.
         cluster: whose scratchpad, or ``EVERY_CLUSTER``.
-        size: bytes.
         first, last: steps from its making to its last use, both included.
         address: in bytes.
     """

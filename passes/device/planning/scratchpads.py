@@ -25,12 +25,7 @@ from ....runtime.machines.machine import ACCUMULATOR_UNIT, Machine
 
 
 class Scratchpad(NamedTuple):
-    """A memory of a cluster.
-
-    Attributes:
-        size: bytes.
-        unit: bytes; addresses are multiples of it.
-    """
+    """A memory of a cluster. ``unit``: bytes; addresses are multiples of it."""
 
     memory: Memory
     size: int

@@ -53,7 +53,6 @@ class ConvolutionTile:
     """The body of the innermost function: some output pixels by some vectors of output channels.
 
     Attributes:
-        b, arguments: of the function.
         pixels, vectors: extents.
         active: channels in the last vector; the other lanes are to be set to zero.
     """

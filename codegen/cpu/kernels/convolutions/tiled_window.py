@@ -146,7 +146,6 @@ class Source(NamedTuple):
 
     Attributes:
         planes: of x, each with a part of every pixel.
-        part: its type.
         copied_bytes: of a pixel in the copy, all parts together.
     """
 

@@ -34,8 +34,6 @@ class MatrixShape:
         tile_rows: rows of the largest tile.
         x_row, x_step: from row to row and from step to step of the left factor.
         w_step: from step to step of the right factor.
-        steps: along the inner dimension.
-        scratch: work memory.
     """
 
     cut: ChannelTiles

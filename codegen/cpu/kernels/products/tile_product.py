@@ -93,7 +93,6 @@ class TileBlocks:
     """The functions of a kernel that compute blocks, and the loops that call them.
 
     Args:
-        b: the kernel's function.
         product: the instruction; see :mod:`...llvm.tiles`.
         rows: of tiles, or half of the rows whose sums vectors hold.
         x_stride: bytes from row to row of x.

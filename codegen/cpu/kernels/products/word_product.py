@@ -53,10 +53,8 @@ class WordProduct(MatrixProduct):
     windows.
 
     Attributes:
-        names: of the arguments.
         batch: extents of the batch dimensions of the result.
         left_strides, right_strides: along each of them, in matrices; 0 where a factor is the same for all.
-        left, right: the factors.
         window: geometry of the image, by rows and columns; a matrix is one row without neighbours.
         requantization: of the sums, if any.
     """

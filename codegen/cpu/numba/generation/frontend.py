@@ -94,13 +94,7 @@ def llvm_text(
     function: Callable[..., int], scope: dict[str, Any], pointers: Sequence[DType], indices: int, fastmath: bool
 ) -> tuple[str, str]:
     """LLVM IR of a function, not optimised, and its symbol; see :func:`.function.numba_text`.
-
-    Args:
-        scope: what its names mean.
-
-    Raises:
-        NumbaError, TypeError: numba finds no types for what the function does, or cannot compile it.
-    """
+    Raises NumbaError, TypeError: numba finds no types for what the function does, or cannot compile it."""
     from numba import types
     from numba.core.compiler import Flags, compile_extra
     from numba.core.compiler_lock import global_compiler_lock

@@ -157,12 +157,7 @@ def origin(function: KernelFunction) -> tuple[str, str, str]:
 
 
 class NumbaEntry:
-    """The function of a kernel that calls what numba made.
-
-    Attributes:
-        b: builds it.
-        tensors: its pointers to operands and results.
-    """
+    """The function of a kernel that calls what numba made. ``tensors``: its pointers to operands and results."""
 
     def __init__(self, target: TargetDescription, name: str, tensors: int) -> None:
         pointers = [*(f"t{i}" for i in range(tensors)), "scratch"]

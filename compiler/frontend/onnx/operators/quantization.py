@@ -25,14 +25,9 @@ one_to_one("DynamicQuantizeLinear", quantization.DynamicQuantizeLinear)
 
 def scale_and_zero_point(node: Node, index: int, dtype: DType | None = None) -> tuple[Value, Value | None]:
     """Inputs ``index`` and ``index + 1``; what of them is known is such that it means something.
-
-    Args:
-        dtype: of the integers, ``None`` where it is the zero point that says so.
-
-    Raises:
-        ModelError: a scale is no number, not positive or not finite.
-        UnsupportedError: the zero point is none of the integers.
-    """
+    ``dtype``: of the integers, ``None`` where it is the zero point that says so.
+    Raises ModelError: a scale is no number, not positive or not finite; UnsupportedError: the zero point is none of the
+    integers."""
     scale, zero = node.input(index), node.optional(index + 1)
     if isinstance(scale, Constant) and scale.type.dtype.is_float:
         # Engines compute in float32, where a tiny scale is 0 and a huge one infinite.

@@ -115,11 +115,7 @@ def export_global_max_pool(op: Op[GlobalMaxPool], exporter: Exporter) -> None:
 
 def _quantization(node: Node, index: int, dtype: DType, axis: int | None = None) -> Quantization:
     """Of which inputs ``index`` and ``index + 1``, which must be known, are scale and zero point.
-
-    Args:
-        dtype: of the integers.
-        axis: the dimension that several scales run along, ``None`` where there must be one.
-    """
+    ``axis``: the dimension that several scales run along, ``None`` where there must be one."""
     quant = quantization_of(*scale_and_zero_point(node, index, dtype), axis)
     if quant is None:
         scale, zero = node.constant(index, "the scale"), node.optional_constant(index + 1, "the zero point")

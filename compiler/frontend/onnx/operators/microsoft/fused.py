@@ -198,11 +198,7 @@ def import_integer_matmul(node: Node, importer: Importer) -> Value:
 
 def integer_product(node: Node, importer: Importer, scales: int, x_zero: Value | None, w_zero: Value | None) -> Value:
     """The product in real numbers of inputs 0 and 1, integers.
-
-    Args:
-        scales: the input that is the scale of the first; that of the second follows.
-        x_zero, w_zero: their zero points.
-    """
+    ``scales``: the input that is the scale of the first; that of the second follows."""
     x_scale, w_scale = node.input(scales), node.input(scales + 1)
     total = importer.emit_one(MatMulInteger(), node.input(0), node.input(1), x_zero, w_zero)
     scale = importer.emit_one(Mul(), reshape(importer, x_scale, ()), w_scale)
