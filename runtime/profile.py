@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tilewright.errors import printable
+
 from .artifact.manifest import CpuStage, DeviceStage, Engine, StepInfo
 
 
@@ -88,7 +90,7 @@ class Profile(NamedTuple):
     def _repr_html_(self) -> str:
         from html import escape
 
-        columns = ((escape(each.name), escape(each.op), f"{each.milliseconds:.3f}") for each in self.steps)
+        columns = ((escape(printable(each.name)), escape(each.op), f"{each.milliseconds:.3f}") for each in self.steps)
         body = "".join(f"<tr><td>{'</td><td>'.join(each)}</td></tr>" for each in columns)
         return f"<table><caption>Engine {self.engine}: {self.milliseconds:.3f} ms</caption>{body}</table>"
 

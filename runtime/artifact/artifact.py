@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from tilewright.blocks import cached_property
-from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
+from tilewright.errors import ArtifactError, ResourceError, UsageError, printable, resources
 from tilewright.immutable import Immutable
 from tilewright.limits import ELEMENTS, MANIFEST, RANK
 
@@ -203,7 +203,7 @@ class Artifact(Container):
         from html import escape
 
         rows = [("input", each) for each in self.manifest.inputs] + [("output", each) for each in self.manifest.outputs]
-        body = "".join(f"<tr><td>{kind}</td><td>{escape(str(each))}</td></tr>" for kind, each in rows)
+        body = "".join(f"<tr><td>{kind}</td><td>{escape(printable(str(each)))}</td></tr>" for kind, each in rows)
         return f"<table><caption>{escape(heading)}</caption>{body}</table>"
 
     def _repr_html_(self) -> str:

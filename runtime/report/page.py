@@ -22,10 +22,10 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var
 svg { max-width: 100%; min-width: 30em; height: auto; }
 svg text { fill: var(--text); font: 13px system-ui, sans-serif; }
 .good { fill: var(--good); } .bad { fill: var(--bad); } svg line { stroke: var(--line); stroke-dasharray: 4 3; }
-.wide { overflow-x: auto; } h1 { overflow-wrap: anywhere; }
+.wide { overflow-x: auto; } h1, p, td { overflow-wrap: anywhere; }
 table { border-collapse: collapse; margin: 1.5em 0; }
 th, td { border-bottom: 1px solid var(--line); padding: 0.2em 0.8em; text-align: left; }
-.right { text-align: right; }
+.right { text-align: right; white-space: nowrap; } td:not(.right) { max-width: 40em; }
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid; }
 [aria-sort] button { text-decoration: underline; }
 @media print { .wide { overflow: visible; } * { print-color-adjust: exact; } }
@@ -92,10 +92,11 @@ def picture(label: str, bars: Sequence[Bar], line: float) -> str:
     for number, bar in enumerate(bars):
         top, length = _GAP + number * (_BAR + _GAP), bar.value * unit
         middle, kind = top + _BAR - 4, "good" if bar.value >= line else "bad"
+        name = on_one_line(bar.name)
         drawn += (
-            f'<text x="{names - 8}" y="{middle}" text-anchor="end">{escape(shortened(bar.name, _LETTERS))}</text>'
+            f'<text x="{names - 8}" y="{middle}" text-anchor="end">{escape(shortened(name, _LETTERS))}</text>'
             f'<rect class="{kind}" x="{names}" y="{top}" width="{length:.1f}" height="{_BAR}">'
-            f"<title>{escape(bar.name)}</title></rect>"
+            f"<title>{escape(name)}</title></rect>"
             f'<text x="{names + length + 6:.1f}" y="{middle}">{escape(bar.shown)}</text>\n'
         )
     return (

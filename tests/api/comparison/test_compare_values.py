@@ -27,6 +27,7 @@ from tilewright.runtime.api.comparison.comparison import read_samples
 from tilewright.runtime.api.comparison.every_layer import first_difference
 from tilewright.runtime.api.comparison.measures import Result, Row, compare_values
 from tilewright.runtime.api.comparison.party import Value, open_party
+from tilewright.runtime.api.comparison.tables import page
 from tilewright.runtime.api.simulator.input_data import NodeArg
 
 Capture = pytest.CaptureFixture[str]
@@ -192,22 +193,23 @@ def test_json_has_every_figure(folder: Path, capsys: Capture) -> None:
 
 
 def test_the_page_has_a_bar_for_each_value(folder: Path, tmp_path: Path, capsys: Capture) -> None:
-    page = tmp_path / "page.html"
-    words = ("compare", folder / "float.onnx", folder / "qdq.onnx", "--data", folder / "data.npz", "--html", page)
+    file = tmp_path / "page.html"
+    words = ("compare", folder / "float.onnx", folder / "qdq.onnx", "--data", folder / "data.npz", "--html", file)
     assert main([*map(str, words), "--limit", "1", "--all"]) == 0
-    shown, text = capsys.readouterr().out, page.read_text()
+    shown, text = capsys.readouterr().out, file.read_text()
     assert "1 value of float.onnx alone: c1." in shown
     assert text.count("<rect") == text.count("<tr>") - 1 > 3
     assert "qdq.onnx compared with float.onnx" in text
 
 
 def test_notebooks_show_a_comparison_worst_first(folder: Path, tmp_path: Path) -> None:
-    hostile = network(tmp_path / "a&b.onnx", noise=0.05, prefix="<b>")
+    hostile = network(tmp_path / "a&b.onnx", noise=0.05, prefix="<b>\u202e")
     found = tilewright.compare(hostile, hostile, folder / "data.npz", limit=2)
     assert found.samples == 2
     shown = found._repr_html_()
-    assert "&lt;b&gt;c1" in shown
-    assert "<b>" not in shown
+    assert "<td>&lt;b&gt;\\u202ec1</td>" in shown
+    assert "&lt;b&gt;\\u202ec1</text>" in page(found)
+    assert not [each for each in ("<b>", "\u202e") if each in page(found)]
     found = tilewright.compare(folder / "float.onnx", folder / "qdq.onnx", folder / "data.npz")
     shown = found._repr_html_()
     places = [shown.index(f"<td>{row.name}{' *' if row.is_output else ''}</td>") for row in found.worst_first]
