@@ -291,7 +291,7 @@ class Importer(ModuleBuilder):
             return self._results_of_bodies(proto, node, titles)
         given = [self.narrow.get(value) if value is not None else None for value in node.inputs]
         code = next((code for code in given if code is not None), None)
-        if code is None or (not node.domain and node.op_type in TYPED) or self._functions.brings(proto):
+        if code is None or node.op_type in TYPED or self._functions.brings(proto):
             return self._numeric_results(proto, node, titles)
         if not node.domain and node.op_type in MOVING:
             moved = self._numeric_results(proto, node, titles)

@@ -65,6 +65,7 @@ TYPED = frozenset(
         "Cast",
         "CastLike",
         "DequantizeLinear",
+        "GatherBlockQuantized",
         "Optional",
         "OptionalGetElement",
         "OptionalHasElement",

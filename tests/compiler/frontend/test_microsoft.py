@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -167,8 +168,26 @@ def test_rows_of_blocks(bits: int, has_zeros: bool, rng: np.random.Generator) ->
     with pytest.raises(ModelError, match="scales and zero points do not fit the table"):
         import_checked(node_model("GatherBlockQuantized", wrong, constants=(0, 2, 3), **attributes))
     attributes["block_size"] = 0
-    with pytest.raises(UnsupportedError, match=r"only rows of bytes in blocks along them are .* blocks of 0"):
+    with pytest.raises(ModelError, match=r"the table; expected .* blocks of 0"):
         import_checked(node_model("GatherBlockQuantized", inputs, constants=(0, 2, 3), **attributes))
+    inputs[0] = table.astype(np.float32)
+    with pytest.raises(UnsupportedError, match=r"only bytes are packed; found f32\[9,.*\] of . bits"):
+        import_checked(node_model("GatherBlockQuantized", inputs, constants=(0, 2, 3), **attributes))
+
+
+@pytest.mark.parametrize(("type", "axes", "has_zeros"), [("int4", (1, 2), True), ("uint4", (0, 1), False)])
+def test_blocks_of_integers_of_four_bits(
+    type: str, axes: tuple[int, int], has_zeros: bool, rng: np.random.Generator
+) -> None:
+    dtype = np.dtype(getattr(ml_dtypes, type))
+    table, zeros = (rng.integers(0, 8, shape).astype(dtype) for shape in ((3, 32, 32), (3, 32, 2)))
+    if axes[1] == 1:
+        zeros = zeros.swapaxes(1, 2)
+    inputs = [table, rng.integers(0, 3, 2), rng.uniform(0.01, 0.02, zeros.shape).astype(np.float32)]
+    inputs += [zeros] if has_zeros else []
+    attributes: dict[str, Any] = {"block_size": 16, "gather_axis": axes[0], "quantize_axis": axes[1]}
+    model = node_model("GatherBlockQuantized", inputs, constants=(0, 2, 3), opset=21, **attributes)
+    assert_imports_like_onnxruntime(model, inputs)
 
 
 def test_operators_that_the_standard_has_too(rng: np.random.Generator) -> None:

@@ -306,26 +306,35 @@ def import_matmul_of_levels(node: Node, importer: Importer) -> Value:
 
 @imports("GatherBlockQuantized", domain=MICROSOFT)
 def import_gather_of_blocks(node: Node, importer: Importer) -> Value:
-    """Rows of a table of 4 or 8 bits, with a scale for each block, which become real numbers when compiling."""
-    packed, scales = node.constant(0, "the table"), node.constant(2, "the scales")
-    zeros, bits, size = node.optional_constant(3, "the zero points"), node.int("bits", 4), node.int("block_size", 128)
-    axes = node.int("gather_axis", 0), node.int("quantize_axis", 1)
-    if packed.dtype != np.uint8 or packed.ndim != 2 or axes not in ((0, 1), (0, -1)) or bits not in (4, 8) or size < 1:
-        found = f"{packed.dtype}{list(packed.shape)} of {bits} bits, blocks of {size}, axes {axes}"
-        raise node.unsupported("only rows of bytes in blocks along them are supported", found=found)
-    rows, columns = packed.shape[0], packed.shape[1] * 8 // bits
-    blocks = -(-columns // size)
-    if scales.shape != (rows, blocks) or (zeros is not None and zeros.shape != (rows, -(-blocks * bits // 8))):
-        raise node.model_error("scales and zero points do not fit the table", found=f"{list(scales.shape)} scales")
+    """Slices of a table of 4 or 8 bits, with a scale for each block, which become real numbers when compiling.
+
+    Tables of bytes hold several integers in each along the last dimension, and the middle of their range stands for 0;
+    others are of integers of 4 bits themselves, without zero points.
+    """
+    data, bits, size = node.input(0), node.int("bits", 4), node.int("block_size", 128)
+    integers, scales = node.constant(0, "the table"), node.constant(2, "the scales")
+    zeros, rank, middle = node.optional_constant(3, "the zero points"), integers.ndim, 0
+    if data not in importer.narrow:
+        if integers.dtype != np.uint8 or not rank or bits not in (4, 8):
+            raise node.unsupported("only bytes are packed", found=f"{data.type} of {bits} bits")
+        # What is larger by the last block alone is found out by the scales.
+        integers, middle = unpacked(integers, bits), 1 << (bits - 1)
+        zeros = unpacked(zeros, bits)[..., : scales.shape[-1]] if zeros is not None and scales.ndim else zeros
+    axis, along = (node.from_front(node.int(f"{use}_axis", i), rank) for i, use in enumerate(("gather", "quantize")))
+    extent = integers.shape[along]
+    expected = (*integers.shape[:along], -(-extent // max(size, 1)), *integers.shape[along + 1 :])
+    if size < 1 or scales.shape != expected or (zeros is not None and zeros.shape != expected):
+        found = f"{list(scales.shape)} scales, blocks of {size}"
+        raise node.model_error("scales and zero points do not fit the table", expected=list(expected), found=found)
 
     def table() -> np.ndarray:
-        block = np.arange(columns) // size
-        zero = 1 << (bits - 1) if zeros is None else unpacked(zeros, bits)[:, block]
-        return ((unpacked(packed, bits).astype(np.float32) - zero) * scales[:, block]).astype(scales.dtype)
+        block = np.arange(extent) // size
+        zero = middle if zeros is None else np.take(zeros, block, along).astype(np.float32)
+        return ((integers.astype(np.float32) - zero) * np.take(scales, block, along)).astype(scales.dtype)
 
     dtype = DType.of(scales.dtype)
     return importer.emit_one(
-        Gather(0), importer.described(node, (rows, columns), dtype, table, "_table"), node.input(1)
+        Gather(axis), importer.described(node, integers.shape, dtype, table, "_table"), node.input(1)
     )
 
 
