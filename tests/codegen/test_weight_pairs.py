@@ -22,13 +22,16 @@ def random_weights(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) 
     return rng.integers(-255, 256, shape)
 
 
-@pytest.mark.parametrize("kind_of_weights", ["absent", "tiny", "small", "trained", "extreme", "uniform"])
-def test_sums_and_pairs(kind_of_weights: str, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(
+    ("kind_of_weights", "beside"),
+    [("absent", 1), ("tiny", 2), ("small", 1), ("trained", 2), ("extreme", 4), ("uniform", 1)],
+)
+def test_sums_and_pairs(kind_of_weights: str, beside: int, rng: np.random.Generator) -> None:
     lists, windows = 3, 5
     weights = random_weights(kind_of_weights, rng, (lists, windows, 16, 16))
     weights[1] = 0
     offsets = rng.permutation(lists * windows).reshape(lists, windows) * 16 - 64
-    data = packed_pairs(weights, offsets)
+    data = packed_pairs(weights, offsets, beside)
     *tables, first_window, start = np.frombuffer(data, np.int32, table_bytes(lists) // 4)
     *positions, firsts = np.reshape(tables, (len(KINDS) + 1, -1))
     np.testing.assert_array_equal([each[0] for each in positions], [0, *(each[-1] for each in positions[:-1])])
@@ -36,7 +39,9 @@ def test_sums_and_pairs(kind_of_weights: str, rng: np.random.Generator) -> None:
     of_weights = np.frombuffer(data[start:], np.uint8).reshape(-1, 64)
     of_windows = np.frombuffer(data[first_window:start], np.uint8)
     of_windows = of_windows[: 36 * firsts[-1]].reshape(-1, 36)
-    window, quad = np.divmod(np.frombuffer(data[table_bytes(lists) : first_window], np.int32) // 4, 8)
+    window, inside = np.divmod(np.frombuffer(data[table_bytes(lists) : first_window], np.int32), 32 * beside)
+    half, quad = np.divmod(inside, 16 * beside)
+    quad = 4 * half + quad // 4
     of_quads = np.hstack([of_windows[window, :4], of_windows[:, 4:].reshape(-1, 8, 4)[window, quad]])
     assert len(np.unique(np.stack([window, quad]), axis=1).T) == len(of_quads), "each quad has a place of its own"
     twos = positions[0][-1] // 4

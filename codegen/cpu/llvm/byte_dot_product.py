@@ -76,14 +76,6 @@ def saturates(target: TargetDescription) -> bool:
     return "ssse3" in target.features and not has_byte_product(target)
 
 
-def arranged(b: FunctionBuilder, window: Register, order: Register) -> Register:
-    """Of 16 bytes those whose numbers ``order`` holds, 16 or 32; 0 where the highest bit of a number is set."""
-    size = min(order.type.lanes, 4 * b.target.lanes)
-    whole = b.shuffle(window, window, [*range(16)] * (size // 16))
-    orders = [b.shuffle(order, order, range(first, first + size)) for first in range(0, order.type.lanes, size)]
-    return joined(b, [b.intrinsic(_SATURATING[size // 4][1], I8.of(size), [whole, each]) for each in orders])
-
-
 def in_order(b: FunctionBuilder, value: Register, order: Register) -> Register:
     """The bytes of each 16 of a register whose numbers ``order`` holds."""
     bytes = I8.of(4 * b.target.lanes)

@@ -206,7 +206,7 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         if tiled is None and saturates(target) and not is_plain:
             spec = PairedConvolution(*image, outputs, group, **known(constants))
             exact = word_winograd(op, target) if is_blocked else None
-            return exact or spec.kernel(target).reading(spec.records(op))
+            return exact or spec.kernel(target).reading(spec.records(op, target))
         return tiled or spec.kernel(target).reading(b"" if joined is None else joined_weights(op))
     if is_depthwise:
         return Depthwise(*image, **what_follows(op)).kernel(target)

@@ -1,9 +1,9 @@
 """Direct convolution of bytes by weights in pairs that do not saturate, for processors without a dot product of bytes.
 
 For each tap of the window there are lists of records (:mod:`.weight_pairs`). The bytes of x that taps and pixels see
-are put into the order of these records, in scratch memory and for as many tiles as half a cache holds; then four of
-them at a time are multiplied with the weights of 16 outputs. The lists of all taps follow each other, so that a tile
-which sees the whole window walks over those of a kind in one loop.
+are put into the order of these records, of as many pixels at once as a register holds windows, in scratch memory and
+for as many tiles as half a cache holds; then four of them at a time are multiplied with the weights of 16 outputs. The
+lists of all taps follow each other, so that a tile which sees the whole window walks over those of a kind in one loop.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,19 +16,19 @@ from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK, QUAD
 from ...kernel import Kernel
 from ...llvm.builder import FunctionBuilder, Integer
-from ...llvm.byte_dot_product import FLIP, add_pairs, arranged, joined
+from ...llvm.byte_dot_product import FLIP, add_pairs, in_order, joined
 from ...llvm.quantized_math import signed_byte
 from ...llvm.target import TargetDescription
 from ...llvm.types import I8, I32, I64, Register, Registers, constant
 from ..channel_tiles import WorkItem
 from ..output_channels import without_zero_points
 from ..products.blocking import Blocking, Work
-from ..products.weight_pairs import KINDS, ORDER, PLACE, WEIGHTS, RecordKind, packed_pairs, table_bytes
+from ..products.weight_pairs import ABSENT, KINDS, ORDER, PLACE, WEIGHTS, RecordKind, packed_pairs, table_bytes
 from ..window import PixelTile, cut
 from ..window_walk import Values, WindowWalk
 from .quantized_convolution import QuantizedConvolution
 
-_WINDOW, _ORDER = I8.of(CHANNEL_BLOCK), I8.of(ORDER)
+_WINDOW = I8.of(CHANNEL_BLOCK)
 
 _ORDERED = 16384
 """Bytes of x that are put into order at once, if a tile does not see more."""
@@ -50,7 +50,7 @@ class PairedConvolution(QuantizedConvolution):
     def generate(self, target: TargetDescription) -> Kernel:
         return _Walker(self, self.blocking or self.choose_blocking(target), target).generate()
 
-    def records(self, op: Op) -> bytes:
+    def records(self, op: Op, target: TargetDescription) -> bytes:
         """What the kernel reads in place of the weights of an op: a list for each tap and 16 outputs."""
         inputs = self.channels // self.groups
         weights = without_zero_points(op).reshape(self.outputs, inputs, self.rows.kernel, self.columns.kernel)
@@ -63,7 +63,12 @@ class PairedConvolution(QuantizedConvolution):
         y, x, window = np.ix_(range(height), range(width), range(windows))
         offsets = y * self.rows.dilation * row + x * self.columns.dilation * self.x_pixel + window * plane
         offsets = np.broadcast_to(offsets, (blocks, *offsets.shape)).reshape(-1, windows)
-        return packed_pairs(cut.reshape(-1, windows, places, CHANNEL_BLOCK), offsets)
+        return packed_pairs(cut.reshape(-1, windows, places, CHANNEL_BLOCK), offsets, _beside(target))
+
+
+def _beside(target: TargetDescription) -> int:
+    """Pixels whose windows a register holds."""
+    return 4 * target.lanes // CHANNEL_BLOCK
 
 
 class _Walker(WindowWalk):
@@ -76,10 +81,11 @@ class _Walker(WindowWalk):
         super().__init__(spec, target, rows, columns, tiles, spec.x_pixel, self.w_row)
         self.spec, self.blocking = spec, blocking
         self.lists = spec.groups * spec.output_blocks * self.rows.kernel * spec.columns.kernel
-        windows = self.rows.kernel * spec.columns.kernel * spec.input_blocks * _ORDER.bytes
+        self.beside = _beside(target)
+        windows = self.rows.kernel * spec.columns.kernel * spec.input_blocks * ORDER * self.beside
         # Those of all pixels are not to compete for the same places of a cache.
-        self.pixel = windows + 64 * (windows % 1024 == 0)
-        self.tile = blocking.pixels * self.pixel
+        self.group = windows + 64 * (windows % 1024 == 0)
+        self.tile = -(-blocking.pixels // self.beside) * self.group
         self.together = max(1, _ORDERED // self.tile)
 
     def generate(self) -> Kernel:
@@ -173,7 +179,7 @@ class _Walker(WindowWalk):
     def _ordered(self, b: FunctionBuilder, call: Values) -> Register:
         """Where the first of all windows would lie in order."""
         first = b.convert("zext", b.load(I32, call["w"], len(KINDS) * 4 * (self.lists + 1)), I64)
-        return b.at(call["scratch"], b.subtract(0, b.multiply(first, _ORDER.bytes)))
+        return b.at(call["scratch"], b.subtract(0, b.multiply(first, ORDER * self.beside)))
 
     def _arrange(self, b: FunctionBuilder, call: Values, reach: PixelTile) -> None:
         """Put what some neighbouring tiles see into the order of the records."""
@@ -181,19 +187,32 @@ class _Walker(WindowWalk):
 
         def some(bounds: Callable[[int], list[Register]], masks: tuple[int, ...], _: Registers) -> Registers:
             def window(number: Register) -> None:
-                window = b.at(call["windows"], b.multiply(number, 4 + _ORDER.bytes))
-                x, order = b.at(call["x"], b.convert("sext", b.load(I32, window), I64)), b.load(_ORDER, window, 4)
-                place = b.at(ordered, b.multiply(number, _ORDER.bytes))
+                window = b.at(call["windows"], b.multiply(number, 4 + ORDER))
+                x = b.at(call["x"], b.convert("sext", b.load(I32, window), I64))
+                orders = [b.load(_WINDOW, window, 4 + half) for half in (0, CHANNEL_BLOCK)]
+                orders = [b.shuffle(each, each, [*range(CHANNEL_BLOCK)] * self.beside) for each in orders]
+                is_long = b.compare("ne", b.load(I8, window, 4 + CHANNEL_BLOCK), signed_byte(ABSENT))
+                place = b.at(ordered, b.multiply(number, ORDER * self.beside))
 
-                def tile(index: Register) -> None:
+                def tile(index: Register, halves: int) -> None:
                     source = b.at(x, b.multiply(index, reach.pixels * step))
                     result = b.at(place, b.multiply(index, self.tile))
-                    for p, mask in enumerate(masks):
-                        if mask or self.spec.fill:
-                            bytes = self._window(b, mask, b.at(source, p * step))
-                            b.store(arranged(b, bytes, order), b.at(result, p * self.pixel))
+                    for first in range(0, len(masks), self.beside):
+                        seen = {p: masks[p] for p in range(first, min(first + self.beside, len(masks)))}
+                        seen = {p: mask for p, mask in seen.items() if mask or self.spec.fill}
+                        if seen:
+                            # Others hold anything.
+                            found = {p: self._window(b, mask, b.at(source, p * step)) for p, mask in seen.items()}
+                            any_one = next(iter(found.values()))
+                            those = [found.get(p, any_one) for p in range(first, first + self.beside)]
+                            bytes, group = self._multiplied(b, those), b.at(result, first // self.beside * self.group)
+                            for half, order in enumerate(orders[:halves]):
+                                b.store(in_order(b, bytes, order), b.at(group, half * bytes.type.bytes))
 
-                b.each(0, call["tiles"], tile)
+                def tiles(halves: int) -> None:
+                    b.each(0, call["tiles"], lambda index: tile(index, halves))
+
+                b.if_(is_long, lambda: tiles(2), lambda: tiles(1))
 
             first, last = bounds(len(KINDS))
             b.each(first, last, window)
@@ -225,11 +244,13 @@ class _Walker(WindowWalk):
         spec.requantize(b, call, 0, whole, (), call.__getitem__)
 
     def _window(self, b: FunctionBuilder, mask: int, address: Register) -> Register:
-        """16 channels of x, as they are multiplied."""
-        if not mask:
-            return constant(_WINDOW, signed_byte(self.spec.fill))
-        value = b.load(_WINDOW, address)
-        return b.binary("xor", value, constant(_WINDOW, FLIP)) if self.spec.constants.flips_x else value
+        """16 channels of x."""
+        return b.load(_WINDOW, address) if mask else constant(_WINDOW, signed_byte(self.spec.constants.stored_fill))
+
+    def _multiplied(self, b: FunctionBuilder, windows: Sequence[Register]) -> Register:
+        """Windows side by side, as they are multiplied."""
+        value = joined(b, windows)
+        return b.binary("xor", value, constant(value.type, FLIP)) if self.spec.constants.flips_x else value
 
     def _record(
         self,
@@ -255,7 +276,8 @@ class _Walker(WindowWalk):
                     b.fence()
                     offsets = [[WEIGHTS * quad + part * bytes.bytes for quad in quads] for part in parts]
                     factors = [[b.load(bytes, weights, offset) for offset in each] for each in offsets]
-                words = (b.load(I32, x, p * self.pixel + QUAD * quad) for quad in quads)
+                at = p // self.beside * self.group + p % self.beside * CHANNEL_BLOCK
+                words = (b.load(I32, x, at + QUAD * quad) for quad in quads)
                 values = [b.convert("bitcast", b.splat(word, lanes), bytes) for word in words]
                 for index, factor in enumerate(factors, p * len(parts)):
                     found[index] = add_pairs(b, found[index], values, factor, are_words=kind.are_words)

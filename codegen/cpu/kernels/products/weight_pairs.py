@@ -48,12 +48,13 @@ _MOST = 128
 """Largest sum of weights of one sign whose products with 255 fit in 16 bits."""
 
 
-def packed_pairs(weights: np.ndarray, offsets: np.ndarray) -> bytes:
+def packed_pairs(weights: np.ndarray, offsets: np.ndarray, beside: int = 1) -> bytes:
     """Records for weights, in the order of their kinds, of lists and of windows, behind the position of each list.
 
     Args:
         weights: integers [lists, windows, 16 places of a window, 16], from -255 to 255.
         offsets: in bytes, of each window of x from where a kernel stands: [lists, windows].
+        beside: pixels whose first 16 bytes in order stand side by side, then the others.
 
     Returns:
         i32[kinds][lists + 1], where the places of each list begin and the last ones end, in bytes from the first place;
@@ -76,7 +77,8 @@ def packed_pairs(weights: np.ndarray, offsets: np.ndarray) -> bytes:
     rank, by_window = np.zeros(len(window), np.int64), np.argsort(window, kind="stable")
     rank[by_window] = np.arange(len(window)) - np.repeat(np.cumsum(held) - held, held)
     present, number = np.flatnonzero(held), np.cumsum(held > 0) - 1
-    of_quads = number[window] * ORDER + QUAD * rank
+    half, rest = np.divmod(rank, CHANNEL_BLOCK // QUAD)
+    of_quads = (number[window] * ORDER + half * CHANNEL_BLOCK) * beside + QUAD * rest
     order = np.full((len(present), ORDER // QUAD, QUAD), ABSENT, np.uint8)
     order[number[window], rank] = members
     distances = offsets.reshape(-1, 1)[present].astype("<i4").view(np.uint8)
