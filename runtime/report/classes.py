@@ -82,10 +82,7 @@ def best_classes(
 def class_rows(array: np.ndarray, image: tuple[int, int], known: int = 0) -> np.ndarray | None:
     """What classes get, [rows, classes]: in each item or each of its rows, or of a map their shares of its pixels; none
     of what has no classes.
-
-    Args:
-        known: how many classes have names.
-    """
+    ``known``: how many classes have names."""
     is_map = _has_rows(array)
     if array.ndim < 2 or not array.size or (is_map and array.ndim > 4):
         return None

@@ -107,10 +107,7 @@ def picture(label: str, bars: Sequence[Bar], line: float) -> str:
 
 def table(found: Table, *, numbered: bool = False) -> str:
     """A table, which scrolls where the window is too narrow for it, and sorts by the column whose heading is chosen.
-
-    Args:
-        numbered: whether rows say which layer they are of, from 0.
-    """
+    ``numbered``: whether rows say which layer they are of, from 0."""
     kinds = [" class=right" if each.right else "" for each in found.columns]
     heads = (
         f'<th{kind}><button type="button">{escape(each.title)}</button></th>'

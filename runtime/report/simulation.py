@@ -148,14 +148,8 @@ def _percent(share: float) -> str:
 
 def device_programs(artifact: Artifact, stage: str) -> dict[str, tuple[Program, ...]]:
     """The device programs of an artifact by name, for each card that runs one together, decoded from their sections.
-
-    Args:
-        stage: the name of the command for messages.
-
-    Raises:
-        ArtifactError: the artifact holds none, or one is damaged.
-        InstructionError: an instruction is malformed.
-    """
+    ``stage``: the name of the command for messages.
+    Raises ArtifactError: the artifact holds none, or one is damaged; InstructionError: an instruction is malformed."""
     found = artifact.manifest.device_programs
     if not found:
         precision = artifact.manifest.precision

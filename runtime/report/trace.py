@@ -119,11 +119,7 @@ class Trace:
         return [(named[key[0], 0]["name"], named[key]["name"], slices) for key, slices in own.items()]
 
     def write(self, path: Path, about: Mapping[str, object]) -> int:
-        """Write the file, one event a line; the bytes that it has.
-
-        Args:
-            about: what is said of the whole.
-        """
+        """Write the file, one event a line; the bytes that it has. ``about``: what is said of the whole."""
         events = [*self._metadata, *_in_order(self._slices), *_in_order(self._arrows)]
         head = f'{{"displayTimeUnit":"ns","otherData":{_json(about)},"traceEvents":[\n'
         text = (head + ",\n".join(map(_json, events)) + "\n]}\n").encode()
@@ -267,11 +263,7 @@ def _facts(part: Sequence[Event]) -> dict[str, object]:
 
 
 def write_trace(path: Path, model: str, programs: Sequence[SimulatedProgram], detail: str) -> int:
-    """Write the trace of all device programs of a network; the bytes of the file.
-
-    Args:
-        detail: of `DETAILS`.
-    """
+    """Write the trace of all device programs of a network; the bytes of the file. ``detail``: of `DETAILS`."""
     machine = programs[0].ordered.machine
     drawn = DeviceTrace(machine, detail)
     for program in programs:

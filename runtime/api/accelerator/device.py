@@ -136,10 +136,7 @@ class Accelerator:
 
     def _load(self, networks: Sequence[tuple[Artifact, Batch]], beside: object = None) -> Loaded:
         """Make networks ready to run, in place of those that are loaded.
-
-        Args:
-            beside: the object, or what it holds, whose cards these networks are to share.
-        """
+        ``beside``: the object, or what it holds, whose cards these networks are to share."""
         start = perf_counter()
         beside = beside.handle if isinstance(beside, Accelerator) else beside
         if beside is not None and not isinstance(beside, Claim):

@@ -216,13 +216,8 @@ class Flags(FlagValues):
         self, name: str | bytes | Mapping[str, object], value: object = "", check: Callable[[str], None] | None = None
     ) -> None:
         """``SetFlag``: set one flag, or each of a mapping in its order; values are texts, numbers or truth values.
-
-        Args:
-            check: is given another ``bitfile`` than before, and raises where there is none such.
-
-        Raises:
-            AcceleratorError: there is no such flag or letter, or it cannot have this value. Nothing is set then.
-        """
+        ``check``: is given another ``bitfile`` than before, and raises where there is none such.
+        Raises AcceleratorError: there is no such flag or letter, or it cannot have this value. Nothing is set then."""
         given: list[tuple[object, object]] = [*name.items()] if isinstance(name, Mapping) else [(name, value)]
         wanted = [(flag, flag.parse(its)) for flag, its in ((_find(each), its) for each, its in given)]
         bitfile = self.bitfile

@@ -139,10 +139,7 @@ class Classifier:
 
     def best(self, results: Sequence[dict[str, np.ndarray]], images: int) -> np.ndarray:
         """The best classes of each image, of equal ones the lower first: uint32[images, 5], or as many as there are.
-
-        Args:
-            results: of the `runs` of so many images.
-        """
+        ``results``: of the `runs` of so many images."""
         found = [self._rows(outputs[self._output.name]) for outputs in results]
         # Of several boxes an image has the classes of each.
         scores = np.concatenate([e.reshape(self._images, -1, e.shape[1]).max(1) for e in found if e is not None])

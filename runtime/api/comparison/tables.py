@@ -94,11 +94,7 @@ def _spoken(sqnr: float) -> str:
 
 
 def text(result: Result, *, every: bool) -> str:
-    """The whole result for people.
-
-    Args:
-        every: show all values, and the names of those that only one has.
-    """
+    """The whole result for people. ``every``: show all values, and the names of those that only one has."""
     rows = result.worst_first
     shown = rows if every else [row for row in rows if row.is_output or row in rows[:_SHOWN]]
     lines = [on_lines(f"{result.network} compared with {result.reference} on {show_number(result.samples, 'sample')}")]

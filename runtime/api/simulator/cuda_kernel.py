@@ -33,14 +33,8 @@ def _gather(reference: Any, test: Any, parts: Any) -> None:
 
 def gather(reference: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Returns float64[7, threads]: the fields of `Sums` after the count, of each thread's elements.
-
-    Args:
-        reference, test: float32 or float64, of one dimension and as many elements.
-
-    Raises:
-        RuntimeError: there is no GPU.
-        Exception: what numba needs to compile for it is missing.
-    """
+    ``reference``, ``test``: float32 or float64, of one dimension and as many elements.
+    Raises RuntimeError: there is no GPU; Exception: what numba needs to compile for it is missing."""
     if not cuda.is_available():
         raise RuntimeError("no CUDA device")
     parts = cuda.device_array((7, _GRID[0] * _GRID[1]), np.float64)

@@ -178,11 +178,7 @@ def _declared(value: Declaration) -> NodeArg:
 
 
 def _fitting(array: np.ndarray, expected: NodeArg, bound: dict[str, int]) -> np.ndarray:
-    """An array that fits an input.
-
-    Args:
-        bound: what the names of open dimensions stand for so far.
-    """
+    """An array that fits an input. ``bound``: what the names of open dimensions stand for so far."""
     if not isinstance(array, (np.ndarray, np.generic)):
         wanted, found = f"an array of {expected.type}", type(array).__name__
         raise InvalidArgument(f"input {expected.name} is no NumPy array", expected=wanted, found=found)

@@ -56,13 +56,8 @@ class LoadedNetwork(Network):
 
     def run(self, images: Sequence[Image], engine: str | None = None) -> list[Outputs]:
         """The outputs for each image.
-
-        Args:
-            engine: see :meth:`tilewright.runtime.api.network.Sessions.of`.
-
-        Raises:
-            TilewrightError: as for `Session.run`.
-        """
+        ``engine``: see :meth:`tilewright.runtime.api.network.Sessions.of`.
+        Raises TilewrightError: as for `Session.run`."""
         sessions = [self.sessions.of(image, engine) for image in images]
         if len(images) == 1:
             return [sessions[0].run(images[0])]

@@ -241,13 +241,8 @@ def default_policy(graph: LayerGraph, fallback: Sequence[str], supported: Suppor
 
 def divide(graph: LayerGraph, affinities: Mapping[str, str], fallback: Sequence[str], supported: Supported) -> Division:
     """Divide a network for loading.
-
-    Args:
-        affinities: of the layers that users see, by name; where all are empty, the default policy chooses.
-
-    Raises:
-        InferenceEngineError: a layer has no device, or one that cannot run it.
-    """
+    ``affinities``: of the layers that users see, by name; where all are empty, the default policy chooses.
+    Raises InferenceEngineError: a layer has no device, or one that cannot run it."""
     given = {name: affinities[name] for name in graph.types if affinities.get(name)}
     is_default = not given
     if is_default:

@@ -95,13 +95,8 @@ def parse_device(text: object) -> Device:
 
 def parse_list(text: str, owner: str) -> tuple[str, ...]:
     """The devices of a list, in order of priority. Blanks, and ``HETERO:`` and the like before them, mean nothing.
-
-    Args:
-        owner: the device that stands for them.
-
-    Raises:
-        InferenceEngineError: a name is none of a device, or there are none.
-    """
+    ``owner``: the device that stands for them.
+    Raises InferenceEngineError: a name is none of a device, or there are none."""
     names = [_REQUESTS.sub("", name.strip()) for name in text.strip().removeprefix(f"{owner}:").split(",")]
     known = (*PRESENT, *ABSENT)
     for name in names:

@@ -323,10 +323,7 @@ class LoadedNetwork:
 
     def compute(self, arrays: Mapping[str, np.ndarray], items: int) -> tuple[dict[str, np.ndarray], list[StepTime]]:
         """The outputs by the names that programs know, and the times of the steps.
-
-        Args:
-            items: how many of the batch; outputs of the others are zeros.
-        """
+        ``items``: how many of the batch; outputs of the others are zeros."""
         if not self.facts.is_dynamic:
             outputs, times = self._run(arrays)
             return {

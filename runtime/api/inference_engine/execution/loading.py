@@ -50,14 +50,8 @@ def snapshot_of(network: object) -> Snapshot:
 
 def check_requests(num_requests: object, *, least: int, streams: int) -> int:
     """How many requests a network gets.
-
-    Args:
-        least: 1, or 0 where that stands for as many as there are streams.
-
-    Raises:
-        WrongValueError: it is no number that a network can have.
-        WrongTypeError: it is no whole number.
-    """
+    ``least``: 1, or 0 where that stands for as many as there are streams.
+    Raises WrongValueError: it is no number that a network can have; WrongTypeError: it is no whole number."""
     if not is_whole(num_requests):
         found = type(num_requests).__name__
         raise WrongTypeError("num_requests is no whole number", expected="an int", found=found)
@@ -213,10 +207,7 @@ def _input(name: str, facts: DataFacts, spec: TensorSpec) -> BlobFacts:
 
 def _output(name: str, facts: DataFacts, spec: TensorSpec, items: int) -> BlobFacts:
     """What there is to know of an output.
-
-    Args:
-        items: of the batch, where they are computed one by one; 0 where they are not.
-    """
+    ``items``: of the batch, where they are computed one by one; 0 where they are not."""
     shape = spec.shape
     if items:
         whole = (items * shape[0], *shape[1:]) if shape else shape

@@ -81,13 +81,8 @@ class Pixels(NamedTuple):
 
 def pixels_of(image: object, image_format: object, width: int, height: int) -> Pixels:
     """An image that a program sends.
-
-    Args:
-        width, height: of an image in bytes; an array has its own.
-
-    Raises:
-        Refusal: `KP_ERROR_INVALID_PARAM_12`, there is no such format, or an array does not fit it.
-    """
+    ``width``, ``height``: of an image in bytes; an array has its own.
+    Raises Refusal: `KP_ERROR_INVALID_PARAM_12`, there is no such format, or an array does not fit it."""
     format = argument("image_format", image_format, enumeration(ImageFormat))
     bytes_of_image(format, 1, 1)
     if isinstance(image, np.ndarray):
