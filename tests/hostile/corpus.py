@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from device_clusters import twice_convolved
 from device_programs import pointwise
-from network_files import digits_model, graph_model, partly_quantized_model
+from network_files import digits_model, graph_model
 from onnx import TensorProto, helper
 from open_networks import convolutional, open_model
 
@@ -149,8 +149,3 @@ def device_programs() -> list[tuple[isa.Program, bytes]]:
             program = isa.Program.from_bytes(artifact.copy(info.instructions))
             found.append((program, bytes(artifact.section(info.weights))))
     return found
-
-
-def onnx_models() -> list[bytes]:
-    """Networks as models: those above, the demo's, and one that brings its quantisation along."""
-    return [*models().values(), digits_model().SerializeToString(), partly_quantized_model().SerializeToString()]
