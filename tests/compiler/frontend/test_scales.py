@@ -13,6 +13,7 @@ from onnx import NodeProto, TensorProto, helper
 import tilewright
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.errors import ModelError, UnsupportedError
+from tilewright.ir import interp
 
 MICROSOFT = "com.microsoft"
 STANDARD = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul")
@@ -74,6 +75,23 @@ def test_one_scale_among_many() -> None:
     assert str(caught.value) == (
         "import: DequantizeLinear: node 'd': scale 'bad' is not positive and finite; found 0.0 for channel 2"
     )
+
+
+def test_scales_of_weights_may_have_signs() -> None:
+    """As NNCF writes them, where the integers have no counterpart of -128."""
+    weights, scales = np.array([[-128, 5, 7], [3, -128, 127]], np.int8), np.array([-0.5, 0.25, -2], np.float32)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "s"], ["real"], axis=-1),
+        helper.make_node("MatMul", ["x", "real"], ["y"]),
+    ]
+    x = np.array([[1, 2]], np.float32)
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 2])], initializers={"w": weights, "s": scales})
+    (found,) = interp.run(import_onnx(model), {"x": x}).values()
+    np.testing.assert_array_equal(found, x @ (weights * scales))
+    scales[1] = np.inf
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 2])], initializers={"w": weights, "s": scales})
+    with pytest.raises(ModelError, match=r"scale 's' is not positive and finite; found -0\.5 for channel 0"):
+        import_onnx(model)
 
 
 def test_a_scale_that_float32_does_not_hold() -> None:

@@ -112,7 +112,10 @@ def import_dequantize_linear(node: Node, importer: Importer) -> Value:
     to = node.int("output_dtype", 0) or importer.code_of(node.input(1))
     code = importer.narrow.get(x)
     is_float = code is not None and not is_integer(code)
-    if is_float or node.int("block_size", 0):
+    # Quantisers of weights alone keep the sign of what is largest in its scale.
+    factors = scale.array if isinstance(x, Constant) and isinstance(scale, Constant) else np.ones(1)
+    is_signed = (factors < 0).any() and np.isfinite(factors).all() and factors.all()
+    if is_float or is_signed or node.int("block_size", 0):
         real = cast(importer, importer.numbers(x), DType.F32)
         zero = node.optional(2)
         # Floats have no other zero point than 0.
