@@ -65,7 +65,10 @@ class Request(Future[Result]):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the final status for at most `timeout` seconds; whether it has been reached.
-        Raises UsageError: the timeout is no number."""
+
+        Raises:
+            UsageError: the timeout is no number.
+        """
         check_timeout(timeout)
         return self._finished.wait(timeout)
 
@@ -84,7 +87,10 @@ class Request(Future[Result]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait as `result` does; what went wrong, None if nothing did.
-        Raises RequestTimeoutError: it has not finished within `timeout` seconds."""
+
+        Raises:
+            RequestTimeoutError: it has not finished within `timeout` seconds.
+        """
         if not self.wait(timeout):
             raise RequestTimeoutError("the request has not finished", expected=f"within {timeout} s", found=self.status)
         return self._error

@@ -240,7 +240,10 @@ class Session:
     @resources("run")
     def run_timed(self, inputs: Mapping[str, np.ndarray]) -> tuple[Outputs, list[StepTime]]:
         """As `run`, with the time of each step of this run, in order of execution.
-        Raises InputError, ResourceError, UsageError: as for `run`."""
+
+        Raises:
+            InputError, ResourceError, UsageError: as for `run`.
+        """
         self._check_open()
         runner, arrays, cut = self._bound(inputs, copy=False)
         outputs, times = self._compute(runner, partial(runner.timed, arrays))
@@ -306,9 +309,14 @@ class Session:
     @resources("profile")
     def profile(self, inputs: Mapping[str, np.ndarray] | None = None, *, rounds: int = 10) -> Profile:
         """Times of the whole network and of each step, medians over `rounds` runs after one that does not count.
-        ``inputs``: as for `run`; by default zeros for integers and the same normal random numbers for floats each time.
-        Raises InputError, ResourceError: as for `run`; UsageError: the session is closed, or `rounds` is less than
-        1."""
+
+        Args:
+            inputs: as for `run`; by default zeros for integers and the same normal random numbers for floats each time.
+
+        Raises:
+            InputError, ResourceError: as for `run`.
+            UsageError: the session is closed, or `rounds` is less than 1.
+        """
         from .profile import Profile, combine
 
         runner, arrays = self._measured_inputs(inputs, rounds)

@@ -237,7 +237,11 @@ class Artifact(Container):
         return verdict
 
     def text(self, name: str) -> str:
-        """The content of a text section. Raises ArtifactError: there is no such section, or it is not UTF-8."""
+        """The content of a text section.
+
+        Raises:
+            ArtifactError: there is no such section, or it is not UTF-8.
+        """
         try:
             return str(self.copy(name), "utf-8")
         except UnicodeDecodeError:

@@ -278,7 +278,10 @@ def warn(message: str, category: type[TilewrightWarning]) -> None:
 
 def resources(stage: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator: the door of a stage for what may run out anywhere behind it.
-    Raises ResourceError: memory ran out, or nesting was too deep."""
+
+    Raises:
+        ResourceError: memory ran out, or nesting was too deep.
+    """
 
     def guarded(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
