@@ -151,7 +151,7 @@ class ShapeTable:
     """
 
     def __init__(self, views: Sequence[Artifact], pad: Sequence[str]) -> None:
-        self.padding = Padding(views, pad)
+        self.padding, self._pads = Padding(views, pad), bool(pad)
         self._specs = [view.manifest.inputs for view in views]
         self.shapes = tuple({spec.name: spec.shape for spec in specs} for specs in self._specs)
         self._numbers = {tuple(shapes.values()): number for number, shapes in enumerate(self.shapes)}
@@ -164,7 +164,7 @@ class ShapeTable:
         number = self._numbers.get(found)
         fit = self.padding.fit(found) if number is None else Fit(number, {})
         if fit is None:
-            raise _unfit(self.shapes, shapes)
+            raise _unfit(self.shapes, shapes, pads=self._pads)
         return fit
 
     def specs(self, number: int) -> Sequence[TensorSpec]:
@@ -172,12 +172,15 @@ class ShapeTable:
         return self._specs[number]
 
 
-def _unfit(known: Sequence[Mapping[str, Extents]], found: Mapping[str, Extents]) -> InputError:
-    """The error for inputs that have none of the shapes."""
+def _unfit(known: Sequence[Mapping[str, Extents]], found: Mapping[str, Extents], *, pads: bool) -> InputError:
+    """The error for inputs that have none of the shapes; of one input alone, where that has a shape of none of them and
+    nothing is padded."""
+    wrong = [name for name in known[0] if not pads and all(found[name] != shapes[name] for shapes in known)][:1]
+    wrong = wrong or [*known[0]]
     return InputError(
         "the artifact has no shape that fits the inputs",
-        expected=_listed([shape_text(shapes) for shapes in known]),
-        found=shape_text({name: found[name] for name in known[0]}),
+        expected=_listed([*dict.fromkeys(shape_text({name: shapes[name] for name in wrong}) for shapes in known)]),
+        found=shape_text({name: found[name] for name in wrong}),
         hint="Compile the model with --input-shape for this shape as well, or see --pad of tilewright run.",
     )
 

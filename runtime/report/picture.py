@@ -13,7 +13,7 @@ from .classes import rows_of
 _UNITS = (("0-1", -0.5, 2.0, 0.0, 255.0), ("-1-1", -2.0, 2.0, 127.5, 127.5), ("0-255", -128.0, 512.0, 0.0, 1.0))
 """Of each units what numbers in them hardly exceed, the pixel that 0 is, and how many pixels one step has."""
 
-_FEW = 32.0
+_FEW = 100.0
 """What some pixel exceeds where they are numbers up to 255, rather than distances and the like."""
 
 

@@ -30,6 +30,7 @@ from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.artifact.manifest import Manifest, OtherShape
 from tilewright.runtime.commands.shapes import parse_input_shapes
+from tilewright.runtime.execution.shapes import _unfit
 from tilewright.runtime.report.summary import summarize
 
 
@@ -118,6 +119,14 @@ def test_inputs_that_fit_no_shape_are_told_which_there_are() -> None:
             session.run({"x": images(4).astype(np.float64)})
         with pytest.raises(InputError, match="input 'x' is not an array"):
             session.run({"x": [[1.0]]})  # pyright: ignore[reportArgumentType]
+
+
+def test_of_several_inputs_the_one_that_fits_no_shape_is_told() -> None:
+    known = [{"ids": (1, 1), "key": (1, past), "value": (1, past)} for past in range(2)]
+    alone = _unfit(known, {"ids": (1, 1), "key": (1, 5), "value": (1, 5)}, pads=False)
+    assert (alone.expected, alone.found) == ("key [1, 0], or key [1, 1]", "key [1, 5]")
+    together = _unfit(known, {"ids": (1, 1), "key": (1, 0), "value": (1, 1)}, pads=False)
+    assert together.found == "ids [1, 1] and key [1, 0] and value [1, 1]"
 
 
 def test_many_shapes_are_cut_short_in_messages() -> None:

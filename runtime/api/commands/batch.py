@@ -79,7 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fields = "Values of a field of the machine, as for `tilewright sweep`."
     swept.add_argument("--set", action="append", default=[], metavar="FIELD=N,…", help=fields)
     swept.add_argument("--svg", type=output_path, metavar="FILE.svg", help="Draw a picture of it.")
-    add_options(parser.add_argument_group("For calibrate and sweep, as for `compile`"), _compiled())
+    words = "For calibrate and sweep, as for `compile`; --preprocess and --input-shape for evaluate and infer, too"
+    add_options(parser.add_argument_group(words), _compiled())
 
 
 def _compiled() -> list[str]:

@@ -137,7 +137,7 @@ def test_a_table_is_one_batch(tmp_path: Path) -> None:
     [
         (np.linspace(0, 1, 12).reshape(1, 3, 2, 2), ("RGB", (70, 162, 255)), "output 'y', taken to be in units 0-1"),
         (np.full((1, 2, 2, 1), 260.0), ("L", 255), "output 'y', taken to be in units 0-255"),
-        (np.array([[[1e3, 2e3], [3e3, 6e3]]]), ("L", 255), "output 'y', black at 1000 and white at 6000"),
+        (np.array([[[10, 20], [30, 60.0]]]), ("L", 255), "output 'y', black at 10 and white at 60"),
         (np.arange(4).reshape(1, 2, 2), ("P", 3), "the best class of each pixel, a colour for each, of output 'y'"),
         (np.eye(5)[[[0, 1], [2, 4]]][None], ("P", 4), "the best class of each pixel, a colour for each, of output 'y'"),
         (np.full((1, 2, 2, 3), 7, np.uint8), ("RGB", (7, 7, 7)), "output 'y' as it is"),
