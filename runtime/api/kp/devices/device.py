@@ -12,7 +12,8 @@ what it has of its own::
 - ``firmware``: what the scan tells; programs can connect only what contains ``KDP2``.
 
 ``TILEWRIGHT_KP_DEVICES=none`` is a computer without devices. No file's name can have commas or semicolons in it.
-Programs for KL630 and KL730 take a KL720 for theirs, with models compiled for it: ``TILEWRIGHT_KP_DEVICES=KL720``.
+Programs for KL630 and KL730 take a KL720 for theirs, with models compiled for it: ``TILEWRIGHT_KP_DEVICES=KL720``;
+those for KL630 end where the link is not of high speed: ``TILEWRIGHT_KP_DEVICES=KL720,speed=high``.
 """
 
 from __future__ import annotations
