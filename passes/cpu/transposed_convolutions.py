@@ -15,7 +15,7 @@ from ...ir.ops.shape import Expand
 from ...ir.types import DType
 from ..base import UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node
-from ..quantization.transposed_rules import Phase, phases, read, turned
+from ..quantization.transposed_rules import Phase, aligned_phases, phases, read, turned
 
 _MOST_ZEROS = 1.3
 """Taps of a convolution that makes all phases, zeros included, for each tap that there is."""
@@ -61,7 +61,7 @@ def _by_phases(found: Match) -> Value | None:
     pairs = zip(windows, begin, strict=True)
     axes = [replace(axis, before=axis.before - rest, input=axis.input + rest) for axis, rest in pairs]
     every = [phases(axis) for axis in axes]
-    aligned = [_aligned(each) for each in every]
+    aligned = [aligned_phases(each) for each in every]
     taps = math.prod(sum(len(phase.taps) for phase in each) for each in aligned)
     joins = group == 1 and all(aligned) and taps <= _MOST_ZEROS * math.prod(kernel)
     key = _reads if group == 1 else lambda each: _reads(each) and each
@@ -88,22 +88,6 @@ def _by_phases(found: Match) -> Value | None:
     joined = parts[0] if len(parts) == 1 else found.emit(Concat(1), *parts)
     strides, shape = tuple(axis.stride for axis in axes), op.result.type.shape
     return joined if joined.type.shape == shape else found.emit(Interleave(strides, begin, shape[2:]), joined)
-
-
-def _aligned(each: Sequence[Phase]) -> list[Phase]:
-    """The phases along a dimension, with taps of zero (-1) where others read further; none if they read others."""
-    used = [phase for phase in each if phase.taps]
-    before, dilation = max(phase.before for phase in used), each[0].dilation
-    after = max(phase.after for phase in used)
-    if any((before - phase.before) % dilation for phase in used):
-        return []
-    count = max((before - phase.before) // dilation + len(phase.taps) for phase in used)
-    found: list[Phase] = []
-    for phase in each:
-        first = (before - phase.before) // dilation if phase.taps else 0
-        taps = (*(-1,) * first, *phase.taps, *(-1,) * (count - first - len(phase.taps)))
-        found.append(Phase(taps, dilation, before, after))
-    return found
 
 
 def _reads(each: Sequence[Phase]) -> tuple[tuple[int, ...], ...]:

@@ -16,11 +16,12 @@ import numpy as np
 from tilewright import limits
 
 from ...ir.core import Constant, Op, Value, is_op
+from ...ir.layout import CHANNEL_BLOCK
 from ...ir.ops.activation import Activation
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.movement import Concat, DepthToSpace, Slice
 from ...ir.ops.quantization import Dequantize, Quantize
-from ...ir.types import TensorType
+from ...ir.types import Quantization, TensorType
 from ...ir.windows import WindowAxis
 from ..pattern import Match, Rule, node, on_quantized
 from .integer_rules import integers_of, is_fused_activation, only_producer
@@ -31,7 +32,8 @@ class Phase:
     """The convolution along one dimension that makes every s-th element of the result.
 
     Attributes:
-        taps: of the kernel, in the order in which the convolution has them; empty where all is bias.
+        taps: of the kernel, in the order in which the convolution has them, -1 for one of zero; empty where all
+            is bias.
         dilation: of the convolution.
         before, after: padding; where negative, so many elements of x are not read.
     """
@@ -58,10 +60,26 @@ def phases(axis: WindowAxis) -> list[Phase]:
     return found
 
 
+def aligned_phases(each: Sequence[Phase]) -> list[Phase]:
+    """The phases along a dimension, with taps of zero (-1) where others read further; none if they read others."""
+    used = [phase for phase in each if phase.taps]
+    before, dilation = max(phase.before for phase in used), each[0].dilation
+    after = max(phase.after for phase in used)
+    if any((before - phase.before) % dilation for phase in used):
+        return []
+    count = max((before - phase.before) // dilation + len(phase.taps) for phase in used)
+    found: list[Phase] = []
+    for phase in each:
+        first = (before - phase.before) // dilation if phase.taps else 0
+        taps = (*(-1,) * first, *phase.taps, *(-1,) * (count - first - len(phase.taps)))
+        found.append(Phase(taps, dilation, before, after))
+    return found
+
+
 def has_phases(op: Op[ConvTranspose]) -> bool:
     """Whether a transposed convolution can become ordinary ones: of maps, with constant weights and equal strides."""
     _, w, b = op.operands
-    is_constant = isinstance(w, Constant) and isinstance(b, (Constant, type(None)))
+    is_constant = isinstance(w, Constant) and (b is None or isinstance(b, Constant))
     return is_constant and w.type.rank == 4 and _has_few_phases(op.operator)
 
 
@@ -92,19 +110,29 @@ def _quantized_phases(found: Match[Quantize]) -> Value | None:
     stride, extents = operator.strides[0], tuple(-(-axis.input // axis.stride) for axis in axes)
     outputs = weights.type.shape[0]
     parts: list[Value] = []
-    for rows, columns in itertools.product(*map(phases, axes)):
-        kernel = found.add_constant(w.name, *_kernel(weights, (rows.taps, columns.taps)))
+    known_bias = b if b is None or isinstance(b, Constant) else integers_of(b)
+    may_join = operator.group == 1 and (b is None or isinstance(known_bias, Constant))
+    for run in _runs([phases(axis) for axis in axes], outputs, may_join=may_join):
+        rows, columns = run[0]
+        kernel = found.add_constant(w.name, *_kernel(weights, [(rows.taps, columns.taps) for rows, columns in run]))
         cropped, pads = read(found, x, (rows, columns), origin)
         conv = Conv((1, 1), pads, (rows.dilation, columns.dilation), operator.group)
-        real = found.emit(conv, cropped, found.emit(Dequantize(), kernel, origin=origin), b, origin=origin)
+        bias = b
+        if isinstance(known_bias, Constant) and len(run) > 1:
+            array, quant = np.tile(known_bias.array, len(run)), _repeated(known_bias.type.quant, len(run))
+            bias = found.add_constant(known_bias.name, array, TensorType(array.shape, known_bias.type.dtype, quant))
+            bias = bias if quant is None else found.emit(Dequantize(), bias, origin=origin)
+        real = found.emit(conv, cropped, found.emit(Dequantize(), kernel, origin=origin), bias, origin=origin)
         if activation is not None:
             real = found.emit(activation.operator, real, origin=origin)
-        type = y_type.with_shape((x.type.shape[0], outputs, *extents))
+        type = y_type.with_shape((x.type.shape[0], outputs * len(run), *extents))
         parts.append(found.emit(Quantize(), real, result_types=[type], origin=origin))
     if stride == 1:
         return parts[0]
-    joined_type = y_type.with_shape((x.type.shape[0], outputs * stride * stride, *extents))
-    joined = found.emit(Concat(1), *parts, result_types=[joined_type], origin=origin)
+    joined = parts[0]
+    if len(parts) > 1:
+        joined_type = y_type.with_shape((x.type.shape[0], outputs * stride * stride, *extents))
+        joined = found.emit(Concat(1), *parts, result_types=[joined_type], origin=origin)
     spread_type = y_type.with_shape((x.type.shape[0], outputs, *(extent * stride for extent in extents)))
     spread = found.emit(DepthToSpace(stride), joined, result_types=[spread_type], origin=origin)
     if spread_type.shape == y_type.shape:
@@ -137,15 +165,37 @@ def _as_convolution(w: Constant, group: int) -> Turned:
     return Turned(array, TensorType(array.shape, w.type.dtype, quant))
 
 
-def _kernel(weights: Turned, taps: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[np.ndarray, TensorType]:
-    """These rows and columns of a kernel; one tap of zero where there are none."""
+def _runs(every: Sequence[Sequence[Phase]], outputs: int, *, may_join: bool) -> list[list[tuple[Phase, ...]]]:
+    """The phases along both dimensions that a convolution makes together: all, or each alone.
+
+    Channels are multiplied in blocks, so that phases of few outputs had better share one, zeros included.
+    """
+    alone = [*itertools.product(*every)]
+    if may_join and all(any(phase.taps for phase in each) for each in every):
+        joined = [*itertools.product(*map(aligned_phases, every))]
+        blocks = -(-outputs // CHANNEL_BLOCK) * sum(math.prod(max(len(p.taps), 1) for p in each) for each in alone)
+        taps = math.prod(len(phase.taps) for phase in joined[0]) if joined else 0
+        if joined and -(-outputs * len(joined) // CHANNEL_BLOCK) * taps < blocks:
+            return [joined]
+    return [[each] for each in alone]
+
+
+def _kernel(weights: Turned, run: Sequence[tuple[tuple[int, ...], ...]]) -> tuple[np.ndarray, TensorType]:
+    """These rows and columns of a kernel, for each phase; where there are none, or -1, what stands for zero."""
     quant = weights.type.quant
     assert quant is not None
-    array = weights.array[:, :, taps[0], :][:, :, :, taps[1]]
-    if not array.size:
-        shape = (*array.shape[:2], *(max(len(each), 1) for each in taps))
-        array = np.broadcast_to(quant.broadcast(4)[1], shape).astype(weights.array.dtype)
-    return array, weights.type.with_shape(array.shape)
+    zero = np.broadcast_to(quant.broadcast(4)[1], (*weights.array.shape[:2], 1, 1)).astype(weights.array.dtype)
+    padded = np.pad(weights.array, ((0, 0), (0, 0), (0, 1), (0, 1)))
+    padded[:, :, -1:], padded[:, :, :, -1:] = zero, zero
+    array = np.concatenate([padded[:, :, rows or (-1,), :][:, :, :, columns or (-1,)] for rows, columns in run])
+    return array, TensorType(array.shape, weights.type.dtype, _repeated(quant, len(run)))
+
+
+def _repeated(quant: Quantization | None, times: int) -> Quantization | None:
+    """Parameters of so many tensors joined along the first axis, where these have them by channels of it."""
+    if quant is None or quant.axis is None:
+        return quant
+    return replace(quant, scale=quant.scale * times, zero_point=quant.zero_point * times)
 
 
 def read(

@@ -1,4 +1,4 @@
-"""Transposed convolutions in single precision become ordinary ones."""
+"""Transposed convolutions become ordinary ones, in single precision and in integers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from tilewright.ir import interp
 from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.ops.activation import Relu
 from tilewright.ir.ops.convolution import ConvTranspose
-from tilewright.ir.types import DType, TensorType
+from tilewright.ir.ops.quantization import Dequantize, Quantize
+from tilewright.ir.types import DType, Quantization, TensorType
 
 CASES = {
     "kernel as large as the stride": ((6, 5, 7), (2, 2), (2, 2), (1, 1), (0, 0, 0, 0), (0, 0), 1, 1),
@@ -113,3 +114,32 @@ def test_phases_of_a_volume_share_the_planes_that_they_see() -> None:
     function.set_results((function.append(ConvTranspose((2, 2, 2), (1,) * 6, (1,) * 3, (0,) * 3), [x, w]).result,))
     float_pipeline().run(module)
     assert [op.name for op in module.ops].count("gather") == 1
+
+
+@pytest.mark.parametrize(("outputs", "count"), [(3, 1), (16, 4)])
+def test_phases_of_few_outputs_are_one_convolution_of_integers(outputs: int, count: int) -> None:
+    """They would each be multiplied as a whole block of channels; the result is what it is by real numbers, rounded."""
+    rng = np.random.default_rng(0)
+    module = Module("m")
+    function = module.add_function(Function("main"))
+
+    def stored(name: str, shape: tuple[int, ...], dtype: DType, scales: int, zero: int, axis: int | None) -> Value:
+        quant = Quantization(tuple(2.0**-k for k in range(scales)), (zero,) * scales, axis)
+        array = rng.integers(-99, 99, shape).astype(dtype.numpy)
+        constant = module.add_constant(name, array, TensorType(shape, dtype, quant))
+        return function.append(Dequantize(), [constant]).result
+
+    of_x = Quantization((1.0,), (7,))
+    x = function.append(Dequantize(), [function.add_parameter("x", TensorType((1, 4, 5, 6), DType.I8, of_x))]).result
+    w = stored("w", (4, outputs, 3, 3), DType.I8, outputs, 0, 1)
+    b = stored("b", (outputs,), DType.I32, outputs, 0, 0)
+    operator = ConvTranspose((2, 2), (1, 1, 1, 1), (1, 1), (1, 1), 1)
+    y = function.append(operator, [x, w, b]).result
+    y = function.append(Quantize(), [y], [y.type.with_dtype(DType.I8).with_quant(Quantization((64.0,), (3,)))]).result
+    function.set_results((y,))
+    inputs = random_inputs(module, rng)
+    (expected,) = interp.run(module, inputs).values()
+    run_pass("import_quantization", module)
+    assert [op.name for op in module.ops].count("conv") == count
+    (found,) = interp.run(module, inputs).values()
+    np.testing.assert_array_equal(found, expected)
