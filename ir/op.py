@@ -10,7 +10,7 @@ import enum
 import inspect
 import types as python_types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
@@ -266,7 +266,8 @@ def declared(
 _hints = cache(typing.get_type_hints)
 
 
-def attribute_types(cls: type[Operator]) -> dict[str, Any]:
+@cache
+def attribute_types(cls: type[Operator]) -> Mapping[str, Any]:
     """Declared Python type of each attribute, annotations resolved."""
     return {field.name: _hints(cls)[field.name] for field in dataclasses.fields(cls)}
 

@@ -41,7 +41,8 @@ def without_threads_of_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def one_plan_for_each_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Schedules are made once, for all of the machine: no API decides by them, and drafts take half of a compilation.
+    """Schedules are made once, for all of the machine, by the tiles that prices choose: no API decides by them, and
+    drafts take half of a compilation.
 
     Programs, which run outside this process, are compiled as they are everywhere.
     """
@@ -51,6 +52,7 @@ def one_plan_for_each_function(monkeypatch: pytest.MonkeyPatch) -> None:
         return every(machine, clusters, "quick" if effort == "normal" else effort)
 
     monkeypatch.setattr(plans, "plans", one)
+    monkeypatch.setattr(plans._Drafts, "best_with_other_tiles", plans._Drafts.best)
 
 
 def _compile(model: Path, file: Path) -> None:

@@ -12,12 +12,13 @@ import hashlib
 import re
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from operator import is_
 
 from tilewright.errors import TilewrightError
 from tilewright.ir import verify as verify_module
 from tilewright.ir.core import Module, Op, types_of
-from tilewright.ir.op import REGISTRY
+from tilewright.ir.op import REGISTRY, Operator, attribute_types
 from tilewright.ir.text.literals import INLINE_ELEMENTS
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import blobs, is_inline, print_module
@@ -57,15 +58,27 @@ def _type_form(type: TensorType) -> Hashable:
     return type.dtype, type.rank, type.layout, scales
 
 
+def _literal_form(value: object) -> Hashable:
+    if type(value) is int:
+        return int, value < 0
+    return (tuple, *dict.fromkeys(map(_literal_form, value))) if isinstance(value, tuple) else value
+
+
+@cache
+def _operator_form(operator: Operator) -> Hashable:
+    return type(operator), *(_literal_form(getattr(operator, name)) for name in attribute_types(type(operator)))
+
+
 def op_form(op: Op) -> Hashable:
-    """What an op is printed as, but for names, extents, scales and the numbers of annotations: of equal form is what is
-    printed and parsed alike. Attributes are all of it."""
+    """What an op is printed as, but for names, extents, scales, integers among attributes and the numbers of
+    annotations: of equal form is what is printed and parsed alike."""
     present = tuple(value is not None for value in op._operands)
     annotations = tuple(
         (name, value if isinstance(value, str) else type(value)) for name, value in op.annotations.items()
     )
     types = tuple(_type_form(value.type) for value in op.results)
-    return op.operator, present, annotations, types, _plain(op.loc), _plain(value.name for value in op.results)
+    names = _plain(op.loc), _plain(value.name for value in op.results)
+    return _operator_form(op.operator), present, annotations, types, *names
 
 
 def forms(module: Module) -> set[Hashable]:

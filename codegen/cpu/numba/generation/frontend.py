@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 from .....ir.types import DType
 
@@ -77,17 +77,22 @@ def _typing() -> Any:
 
 
 @contextmanager
-def _unoptimized() -> Iterator[None]:
-    # LLVM must meet the body first where the tables are known: loops vectorised for unknown strides stay that way.
+def _text_alone() -> Iterator[None]:
+    """numba optimises nothing, and makes no machine code of the functions that a kernel calls."""
     from numba.core import config
+    from numba.core.registry import cpu_target
 
+    # LLVM must meet the body first where the tables are known: loops vectorised for unknown strides stay that way.
     settings: Any = config
-    level = settings.OPT
+    level, context = settings.OPT, cast("Any", cpu_target.target_context)
     settings.OPT = type(level)(0)
+    # What stands for such a function must be one of C and equal to no other.
+    context.get_executable = lambda *_: [].append
     try:
         yield
     finally:
         settings.OPT = level
+        del context.get_executable
 
 
 def llvm_text(
@@ -116,7 +121,7 @@ def llvm_text(
     cpu_target.options.parse_as_flags(flags, options)
     flags.no_compile = True
     own, context = FunctionType(function.__code__, scope, function.__name__), _context()
-    with global_compiler_lock, _unoptimized():
+    with global_compiler_lock, _text_alone():
         compiled: Any = compile_extra(
             _typing(), context, own, arguments, types.int32, flags, {}, pipeline_class=pipeline()
         )

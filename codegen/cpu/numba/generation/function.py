@@ -139,7 +139,9 @@ def _scope() -> dict[str, Any]:
     if log.level == logging.NOTSET:
         # Programs that log all that others say would read hundreds of lines about each kernel.
         log.setLevel(logging.WARNING)
-    compiled = numba.njit(error_model="numpy", pipeline_class=pipeline())
+    # Kernels alone call them: neither Python nor C does.
+    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    compiled = numba.njit(error_model="numpy", pipeline_class=pipeline(), **options)
     scope: dict[str, Any] = {"np": np, "math": math}
     of_modules: dict[str, dict[str, Any]] = {}
     for name, function in library().items():
