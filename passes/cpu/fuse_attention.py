@@ -26,8 +26,8 @@ from ..pattern import Driver, Match, OpPattern, Rule, node, on_quantized, scalar
 from ..simplify.linear_rules import factored, matrices, scalar_of
 from ..views import LEVELS, View, broadcast, exchanged, regrouped, view_of
 
-FEWEST_ROWS = 8
-"""Of queries on the device, which computes any number: of fewer the CPU's lanes idle, half of 16 at most."""
+FEWEST_ROWS = 1
+"""Of queries on the device, which computes any number, as of the one that sums up an image for its class."""
 
 _HIDDEN = -1e4
 """What masks add, or less: beside any score that is seen its exponential is 0."""

@@ -3,13 +3,20 @@ their own where they have one, else symmetric per channel.
 """
 
 import math
+from typing import TypeGuard, Union
 
 import numpy as np
 
+from ...ir.core import Constant, Op, is_op
+from ...ir.ops.elementwise import Add, Mul
+from ...ir.ops.movement import Concat
 from ...ir.types import DType, Quantization, TensorType
 
 Range = tuple[float, float]
 """Smallest and largest real value of a tensor."""
+
+_CREST = 6.0
+"""So many times their root mean square the largest number of a constant is at most that 8 bits hold."""
 
 SMALLEST_SCALE = 2.0**-100
 """Scales are kept above this, so that products and quotients of two of them stay normal float32 numbers."""
@@ -141,3 +148,15 @@ def per_channel(
     stored = np.rint(weights / scales.reshape(shape))
     quant = Quantization.per_channel(scales, axis)
     return np.clip(stored, -LARGEST, LARGEST).astype(np.int8), TensorType(weights.shape, DType.I8, quant)
+
+
+def has_numbers(op: Op) -> TypeGuard[Op[Union[Mul, Add, Concat]]]:
+    """Whether an op multiplies by or adds a map of numbers, known ones, that 8 bits hold as exactly as what they are
+    for, or joins some with others. One number for each channel is no map: small ones are there for channels that reach
+    far."""
+    numbers = [value.array for value in op.inputs if isinstance(value, Constant)]
+    if is_op(op, Concat):
+        return 0 < len(numbers) < len(op.inputs) and op.result.type.dtype is DType.F32
+    if not is_op(op, Mul, Add) or len(numbers) != 1 or sum(extent > 1 for extent in numbers[0].shape) < 2:
+        return False
+    return bool(0 < np.abs(numbers[0]).max() < _CREST * np.sqrt(np.square(numbers[0]).mean()))

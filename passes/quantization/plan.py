@@ -20,6 +20,7 @@ from ...ir.ops.movement import Pad, Transpose
 from ...ir.ops.normalization import GroupNorm, LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.quantization import Dequantize, Quantize
+from ...ir.ops.reduction import ReduceMean
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
 from ...ir.ops.softmax import Softmax
@@ -30,6 +31,7 @@ from ..named_ops import find_named, still_there
 from ..simplify.linear_rules import factored
 from ..views import LEVELS
 from .integer_rules import is_fused_activation
+from .parameters import has_numbers
 from .sink_dequantize_rules import MOVING, is_interpolation
 from .transposed_rules import has_phases
 
@@ -50,9 +52,6 @@ EVERY = "all"
 
 FURTHEST = 50
 """Ops behind one in floating point that are looked at for a message."""
-
-_CREST = 6.0
-"""So many times their root mean square the largest number of a constant is at most that 8 bits hold."""
 
 BELOW_ZERO = Clip(max=0.0)
 """What makes what a PReLU multiplies."""
@@ -163,13 +162,16 @@ def plan_quantization(
         elif op in started or (is_op(op, *NORMS) and all(map(is_known, op.inputs[1:]))):
             # What is multiplied by numbers for the channels on the way to a product is part of the normalisation.
             read = [op.result, *(user.result for user in op.result.users if is_op(user, Mul))]
-            if (wanted if op in started else scored).isdisjoint(read):
+            is_taken = op in started or (shortcuts and multiplied.issuperset(op.inputs[:1]) and _is_between(op))
+            if (wanted if is_taken else scored).isdisjoint(read):
                 continue
             normalizing.add(op)
             wanted.update(op.inputs[:1])
             continue
-        elif not (op in also or _has_rule(op) or (shortcuts and is_gate(op))) or wanted.isdisjoint(op.results):
+        elif wanted.isdisjoint(op.results) or not (op in also or _has_rule(op) or (shortcuts and has_numbers(op))):
             continue
+        elif has_numbers(op) and not is_op(op, Mul) and multiplied.isdisjoint(op.inputs):
+            continue  # as means of pictures, which would be rounded before they are taken off
         # Before all products integers save nothing where floating point reads on, such as the sine of a position:
         # waves may be shorter than one of 256 steps.
         readers = (user for value in op.results for user in value.users)
@@ -216,13 +218,11 @@ def _makes_scores(op: Op[MatMul]) -> bool:
     return False
 
 
-def is_gate(op: Op) -> TypeGuard[Op[Mul]]:
-    """Whether an op multiplies by a map of numbers, known ones, that 8 bits hold as exactly as what they multiply. One
-    number for each channel is none: small ones are there for channels that reach far."""
-    numbers = [value.array for value in op.inputs if isinstance(value, Constant)] if is_op(op, Mul) else []
-    if len(numbers) != 1 or sum(extent > 1 for extent in numbers[0].shape) < 2:
-        return False
-    return bool(0 < np.abs(numbers[0]).max() < _CREST * np.sqrt(np.square(numbers[0]).mean()))
+def _is_between(op: Op) -> bool:
+    """Whether a normalisation reads what is computed for it alone, and no sum, whose operands are integers already, nor
+    a mean, as heads do, whose few numbers cost nothing on the host."""
+    is_mean = is_op(_moved(op.inputs[0]).producer, GlobalAveragePool, ReduceMean)
+    return not is_mean and not is_op(op.inputs[0].producer, Add)
 
 
 def _shortcuts(function: Function) -> dict[Op, set[Value]]:
@@ -293,15 +293,19 @@ def wide_values(
 
 
 def _into_sums(ops: Iterable[Op], *, everywhere: bool) -> Iterator[tuple[Op, Op]]:
-    """For each sum, or those of a PReLU alone, the convolution that nothing else reads: of two the later one, when the
-    other is there already."""
+    """For each sum, or those of a PReLU and of known maps alone, the convolution that nothing else reads: of two the
+    later one, when the other is there already."""
     position: dict[Op | None, int] = {}
     for op in ops:
         position[op] = len(position)
-        if is_op(op, Add) and not any(isinstance(value, Constant) for value in op.inputs):
+        if is_op(op, Add) and (has_numbers(op) or not any(isinstance(value, Constant) for value in op.inputs)):
             makers = [value.producer for value in op.inputs if len(value.uses) == 1]
             convs = [maker for maker in makers if is_op(maker, Conv) and maker in position]
-            convs = convs if everywhere else [conv for conv in convs if is_below_zero(conv.inputs[0].producer)]
+            convs = (
+                convs
+                if everywhere or has_numbers(op)
+                else [conv for conv in convs if is_below_zero(conv.inputs[0].producer)]
+            )
             if convs and all(value.type == op.result.type for value in op.inputs):
                 yield max(convs, key=position.__getitem__), op
 

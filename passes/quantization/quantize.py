@@ -9,7 +9,7 @@ from tilewright.errors import PassError
 from ...ir.accumulators import channel_axis
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.ops.convolution import ConvTranspose
-from ...ir.ops.elementwise import Mul
+from ...ir.ops.elementwise import Add, Mul
 from ...ir.ops.movement import Concat
 from ...ir.ops.quantization import Dequantize
 from ...ir.ops.quantization import Quantize as QuantizeOperator
@@ -18,8 +18,8 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver
 from . import integer_rules, sink_dequantize_rules, transposed_rules
 from .check_accumulator_overflow import SETTLED
-from .parameters import LARGEST, affine_parameters, on_own_grid, per_channel
-from .plan import Anchor, Plan, factor_of, is_below_zero, is_gate, plan_quantization
+from .parameters import LARGEST, affine_parameters, has_numbers, on_own_grid, per_channel
+from .plan import Anchor, Plan, factor_of, is_below_zero, plan_quantization
 from .sink_dequantize_rules import is_interpolation
 
 ACTIVATIONS = {"i8": DType.I8, "u8": DType.U8}
@@ -74,9 +74,10 @@ class Quantize(Pass):
             if factor is not None:
                 op.operator = Mul()
                 op.set_operand(1, module.add_constant(f"{op.result.name}_factor", factor))
-            elif op in plan.ops and is_gate(op):
-                _insert_integers(op, ACTIVATIONS[self.activations])
         types = quantized_types(plan, self.ranges, ACTIVATIONS[self.activations], self.wide)
+        for op in function.ops:
+            if op in plan.ops and has_numbers(op):
+                _store_numbers(op, types.get(op.result), ACTIVATIONS[self.activations])
         for value, type in types.items():
             _insert_pair(function, value, type, plan)
         for op in plan.anchors:
@@ -102,16 +103,28 @@ class Quantize(Pass):
         op.set_operand(1, real.result)
 
 
-def _insert_integers(gate: Op[Mul], dtype: DType) -> None:
-    """Make what is multiplied by of 8-bit integers around 0."""
-    index, function = int(isinstance(gate.inputs[1], Constant)), gate.function
-    constant = gate.inputs[index]
-    assert isinstance(constant, Constant) and function is not None
-    scale, zero = np.float32(np.abs(constant.array).max() / LARGEST), 128 * (dtype is DType.U8)
-    quant = Quantization.per_tensor(float(scale), zero)
-    stored = Op(QuantizeOperator(), [constant], [TensorType(constant.type.shape, dtype, quant)])
-    real = Op(Dequantize(), [function.insert(stored, gate).result])
-    gate.set_operand(index, function.insert(real, gate).result)
+def _store_numbers(op: Op[Mul | Add | Concat], type: TensorType | None, dtype: DType) -> None:
+    """Make the known operands of an op integers, with the parameters of its result where it joins them, else around 0
+    and of as many bits.
+
+    Args:
+        type: of the result, if that is of integers.
+        dtype: of the result otherwise.
+    """
+    function = op.function
+    assert function is not None
+    for index, constant in enumerate(op.inputs):
+        if not isinstance(constant, Constant):
+            continue
+        stored = type.with_shape(constant.type.shape) if type is not None and is_op(op, Concat) else None
+        if stored is None:
+            kind = type.dtype if type is not None else dtype
+            steps = np.iinfo(np.int16).max if kind is DType.I16 else LARGEST
+            scale, zero = np.float32(np.abs(constant.array).max() / steps), 128 * (kind is DType.U8)
+            stored = TensorType(constant.type.shape, kind, Quantization.per_tensor(float(scale), zero))
+        integers = Op(QuantizeOperator(), [constant], [stored])
+        real = Op(Dequantize(), [function.insert(integers, op).result])
+        op.set_operand(index, function.insert(real, op).result)
 
 
 def stored_weights(op: Anchor, weights: np.ndarray, x_scale: float) -> tuple[np.ndarray, TensorType]:

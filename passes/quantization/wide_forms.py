@@ -42,7 +42,7 @@ Wide = Add | Relu | Clip | HardSigmoid | Mul | Requantize
 
 def _elementwise(found: Match[Wide]) -> Value | None:
     op = found.root
-    x, *others = op.inputs
+    x, *others = sorted(op.inputs, key=lambda value: isinstance(value, Constant)) if is_op(op, Add) else op.inputs
     residual, y = others[0] if others else None, op.result.type
     share = 1.0
     if is_op(op, Mul):
@@ -50,7 +50,9 @@ def _elementwise(found: Match[Wide]) -> Value | None:
         if not share:
             return None
         residual = None
-    if not is_wide(*types_of(op.inputs), y) or isinstance(x, Constant) or isinstance(residual, Constant):
+    if not is_wide(*types_of(op.inputs), y) or isinstance(x, Constant):
+        return None
+    if isinstance(residual, Constant) and residual.type.shape != x.type.shape:
         return None
     if any(type.quant is None or type.quant.axis is not None for type in (x.type, y)):
         return None

@@ -421,6 +421,25 @@ def test_a_slice_behind_a_deep_chain_of_transpositions(count: int) -> None:
     assert Driver([rule]).run(module, Record("views")) == bool(count % 2)
 
 
+def test_rows_that_are_rolled_are_not_turned_for_ever(rng: np.random.Generator) -> None:
+    """A map with channels last, as rows that are cut and joined, as windows that are shifted have it."""
+    check(
+        f"""
+  func @main(%x: i8[1,6,4,4]{X}) -> (%z: i8[1,6,16]{X}) {{
+    %a = max(%x, %x) : i8[1,6,4,4]{X}
+    %t = transpose(%a) {{perm=[0, 2, 3, 1]}} : i8[1,4,4,6]{X}
+    %r = reshape(%t) {{shape=[1, 16, 6]}} : i8[1,16,6]{X}
+    %b = slice(%r) {{begin=[0, 4, 0], extent=[1, 12, 6], step=[1, 1, 1]}} : i8[1,12,6]{X}
+    %c = slice(%r) {{begin=[0, 0, 0], extent=[1, 4, 6], step=[1, 1, 1]}} : i8[1,4,6]{X}
+    %d = concat(%b, %c) {{axis=1}} : i8[1,16,6]{X}
+    %y = transpose(%d) {{perm=[0, 2, 1]}} : i8[1,6,16]{X}
+    %z = max(%y, %y) : i8[1,6,16]{X}
+    return %z
+  }}""",
+        rng,
+    )
+
+
 @pytest.mark.parametrize(
     ("op", "shape"),
     [

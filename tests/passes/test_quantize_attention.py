@@ -226,6 +226,45 @@ def test_images_may_stand_in_another_order(machine: str, batch: list[int], rng: 
     assert_engines_agree(artifact, feeds)
 
 
+@pytest.mark.parametrize("machine", ["m4096", pytest.param("s256", marks=pytest.mark.sweep)])
+def test_known_rows_are_joined_and_added_and_one_row_looks_at_all(machine: str, rng: np.random.Generator) -> None:
+    """Vision transformers with a row for the class, places, and what is normalised twice: each had ended a program."""
+    net = OnnxNetwork(rng)
+
+    def shape(*extents: int) -> str:
+        return net.number(np.array(extents, np.int64))
+
+    def normalized(x: str) -> str:
+        return net.op("LayerNormalization", x, net.some(32, about=1.0), net.some(32), axis=-1)
+
+    def first(x: str) -> str:
+        return net.op("Slice", x, shape(0), shape(1), shape(1))
+
+    def heads(x: str, rows: int) -> str:
+        x = net.op("Reshape", net.op("MatMul", x, net.some(32, 32)), shape(1, rows, 2, 16))
+        return net.op("Transpose", x, perm=[0, 2, 1, 3])
+
+    x = net.op("Reshape", net.op("Conv", "x", net.some(32, 3, 2, 2), strides=[2, 2]), shape(1, 32, 9))
+    x = net.op("Concat", net.some(1, 1, 32), net.op("Transpose", x, perm=[0, 2, 1]), axis=1)
+    x = net.op("Add", net.some(1, 10, 32), x)
+    x = net.op("Add", x, net.op("MatMul", normalized(normalized(x)), net.some(32, 32)))
+    rows = normalized(x)
+    q, k, v = heads(first(rows), 1), heads(rows, 10), heads(rows, 10)
+    weights = net.op("Softmax", net.op("MatMul", q, net.op("Transpose", k, perm=[0, 1, 3, 2])), axis=3)
+    y = net.op("Transpose", net.op("MatMul", weights, v), perm=[0, 2, 1, 3])
+    y = net.op("MatMul", net.op("Reshape", y, shape(1, 1, 32)), net.some(32, 32))
+    y = net.op("MatMul", normalized(net.op("Add", first(x), y)), net.some(32, 5))
+    model = net.model([1, 3, 6, 6], y)
+    feeds = {"x": rng.normal(size=(1, 3, 6, 6)).astype(np.float32)}
+    options = CompileOptions(precision="int8", calibration=[feeds], machine=machine, effort="quick")
+    artifact = compile_to_memory(model, options)
+    assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
+    assert len(artifact.manifest.device_programs) == 1
+    found = assert_engines_agree(artifact, feeds)
+    (wanted,) = interp.run(import_model(model), feeds).values()
+    assert np.linalg.norm(found - wanted) < 0.08 * np.linalg.norm(wanted)
+
+
 @pytest.mark.parametrize(("machine", "images"), [("m4096", 1), ("s256", 2)])
 def test_sums_by_weights_of_pixels_are_attention_of_one_query(
     machine: str, images: int, rng: np.random.Generator

@@ -44,14 +44,21 @@ def _before(value: Value) -> Iterator[Op]:
 
 def _is_channels_last(value: Value) -> bool:
     """Whether a tensor is a map with other names of its dimensions, of which channels come last: not of one element."""
-    chain, is_turned = [*islice(_before(value), CHAIN_LIMIT)], False
+    if not is_op(value.producer, *VIEWS) or math.prod(value.type.shape[1:]) == 1:
+        return False
+    is_turned = False
     while is_op(value.producer, Transpose) and value.producer.operator.perm == (0, *range(2, value.type.rank), 1):
         # Of three dimensions it is its own inverse.
         is_turned, value = not is_turned, value.producer.inputs[0]
-    op = value.producer
-    if not chain or math.prod(value.type.shape[1:]) == 1:
+    return is_turned is not _is_viewed_so(value)
+
+
+def _is_viewed_so(value: Value) -> bool:
+    """The same of what no transposition has turned."""
+    chain = [*islice(_before(value), CHAIN_LIMIT)]
+    if not chain:
         return False
-    if is_turned != (is_op(op, Reshape) and op.inputs[0].type.shape[1:] == (value.type.shape[-1], 1, 1)):
+    if is_op(chain[0], Reshape) and chain[0].inputs[0].type.shape[1:] == (value.type.shape[-1], 1, 1):
         return True
     # What is between may be a map or not; what all are views of is one.
     orders = [*_orders_of_pixels(chain, channels_last=True)]

@@ -154,6 +154,8 @@ def _attention_on_rows(found: Match[Attention]) -> Value | None:
     """Operands and result as rows of as many elements as lie between rows of their matrices."""
     op = found.root
     widths = [(value, row_width(view, value)) for value, view in views_of(op)]
+    if op.operator.rows == 1 and len(op.operator.batch) > 0:
+        widths[0], widths[3] = _beside_each_other(op, 1, widths[0]), _beside_each_other(op, 2, widths[3])
     if any(width < 1 or value.type.elements % width for value, width in widths):
         return None
     rows = [(value, (value.type.elements // width, width, 1, 1)) for value, width in widths]
@@ -163,6 +165,21 @@ def _attention_on_rows(found: Match[Attention]) -> Value | None:
     moved = [found.moved(Reshape(shape), value) if value.type.shape != shape else value for value, shape in rows]
     result = found.emit(replace(op.operator, shape=target), *moved, result_types=[y.type.with_shape(target)])
     return found.emit(Reshape(y.type.shape), result)
+
+
+def _beside_each_other(op: Op[Attention], beside: int, one: tuple[Value, int]) -> tuple[Value, int]:
+    """Queries of one row, or their results, with the width of all heads that stand side by side in a row of keys, or of
+    values, if they do so, too: as products before and after have them."""
+    batch, (_, known) = op.operator.batch, views_of(op)[beside]
+    value, view = views_of(op)[0 if beside == 1 else 3]
+    width = op.operator.width if beside == 1 else op.operator.depth
+    apart = [axis for axis, stride in enumerate(known[1:-2]) if batch[axis] > 1 and 0 < stride < known[-2]]
+    extents = [*(batch[axis] for axis in apart), width]
+    strides = [*(view[1 + axis] for axis in apart), view[-1]]
+    whole = math.prod(extents)
+    fits = tuple(strides) == row_major(tuple(extents)) and not view[0] % whole and not value.type.elements % whole
+    others = (stride for axis, stride in enumerate(view[1:-2]) if axis not in apart)
+    return (value, whole) if apart and fits and not any(stride % whole for stride in others) else one
 
 
 def _columns_as_rows(found: Match[Attention]) -> Value | None:
