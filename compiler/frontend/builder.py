@@ -157,9 +157,10 @@ def _example(extents: Sequence[int | str | None] | None) -> list[int]:
     extents = (None, 3, None, None) if extents is None else extents
     # Exporters name extents by the numbers that they had.
     sizes = [int(each) if isinstance(each, str) and re.fullmatch("[1-9][0-9]{,8}", each) else each for each in extents]
-    # An image of one pixel is no use.
-    is_image = len(sizes) == 4 and sum(not isinstance(each, int) for each in sizes[1:]) == 2
-    return [size if isinstance(size, int) else 224 if is_image and at else 1 for at, size in enumerate(sizes)]
+    # An image of one pixel, or of one column, is no use.
+    known = [size for size in sizes[1:] if isinstance(size, int)]
+    pixels = {1: 224, 2: max(known, default=1)}.get(len(known), 1) if len(sizes) == 4 else 1
+    return [size if isinstance(size, int) else pixels if at else 1 for at, size in enumerate(sizes)]
 
 
 def check_given(what: str, given: Iterable[str], inputs: Collection[str]) -> None:

@@ -226,6 +226,11 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
         "import: input 'x' has an open shape [?, 3, ?, ?]. "
         "Fix it with --input-shape x=1,3,224,224 (input_shapes={'x': [1,3,224,224]} in Python).",
     ),
+    "image of any width": (
+        graph_model([relu()], [("x", FLOAT, [None, 1, 32, None])]),
+        "import: input 'x' has an open shape [?, 1, 32, ?]. "
+        "Fix it with --input-shape x=1,1,32,32 (input_shapes={'x': [1,1,32,32]} in Python).",
+    ),
     "image of named extents": (
         graph_model([relu()], [("x", FLOAT, [1, "height", "width", 3])]),
         "import: input 'x' has an open shape [1, height, width, 3]. "
