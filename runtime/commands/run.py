@@ -142,7 +142,7 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
     check_outputs((output, arguments.trace), source=arguments.artifact)
     is_picture = output is not None and output.suffix.lower() == _PICTURE
     if output is not None and not is_picture:
-        check_ending(output, ".npz", "--json prints them, FILE.png is a picture; others are made elsewhere of a .npz.")
+        check_ending(output, ".npz", "--json prints them, FILE.png is a picture; a .npz becomes sounds elsewhere.")
     with load(
         arguments.artifact,
         engine=arguments.engine,

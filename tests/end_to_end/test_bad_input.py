@@ -610,12 +610,11 @@ def test_an_output_with_the_name_of_another_format(fails: Fails) -> None:
     assert fails(["compile", MODEL, "-o", "z.onnx"], code=2) == f"{wrong} .twa, found z.onnx. {other}"
     words = ["quantize", MODEL, "--calibration", "random", "-o", "z.tflite"]
     assert fails(words, code=2) == f"{wrong} .twa, found z.tflite. {other}"
-    words, hint = (
-        ["run", digits_artifact(), "--random", "1", "-o"],
-        "--json prints them; arrays in a .npz become images",
-    )
-    for name in ("o.txt", "o.png"):
-        assert fails([*words, name], code=2) == f"{wrong} .npz, found {name}. {hint} and sounds elsewhere."
+    words = ["run", digits_artifact(), "--random", "1", "-o"]
+    hint = "--json prints them, FILE.png is a picture; a .npz becomes sounds elsewhere."
+    for name in ("o.txt", "o.wav"):
+        assert fails([*words, name], code=2) == f"{wrong} .npz, found {name}. {hint}"
+    assert fails([*words, "o.png"]).startswith("no output is a picture; expected ")
     assert fails([*words[:-1], "--trace", "t.png"], code=2) == f"{wrong} .json, found t.png"
 
 
