@@ -2,7 +2,8 @@
 
 The order in which instructions are added is the meaning of the program. Each goes to its stream, raises the counter
 of that stream, and waits for the last instruction of every other stream whose reads or writes conflict with its own.
-Waits that earlier ones imply are left out, and a barrier takes what does not fit into the header.
+Waits that earlier ones imply are left out. What does not fit into the header an instruction ahead in the stream takes
+that comes later in the program than what is waited for, so that this is sure to come; a barrier, where none has room.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from tilewright.errors import InstructionError
 from ..machines.machine import MAPS_UNIT, RUN_LIMIT, Machine
 from .accesses import MemoryAccess
 from .encoding import (
+    INSTRUCTION_BYTES,
     WAITS,
     Barrier,
     End,
@@ -72,6 +74,8 @@ class Assembler:
         self._layers: dict[str, int] = {}
         self._is_closed = False
         self._codes = {stream: bytearray() for stream in self._streams}
+        # Where in the order each instruction is.
+        self._places: dict[Stream, list[int]] = {stream: [] for stream in self._streams}
         # By number of the stream: what an instruction of it knows to be complete of each stream. Filled when it waits.
         self._known: list[list[int]] = [[0] * len(self._streams) for _ in self._streams]
         self._clocks: list[list[tuple[int, ...]]] = [[(0,) * len(self._streams)] for _ in self._streams]
@@ -100,6 +104,8 @@ class Assembler:
         accesses = item.accesses(cluster)
         self._check_memory(item, stream, accesses)
         waits = self._needed(stream, self._touched.conflicts(stream.number, accesses, self._known[stream.number]))
+        if len(waits) > WAITS:
+            waits = self._wait_ahead(stream, waits)
         while len(waits) > WAITS:
             self._emit(stream, Barrier(), waits[-WAITS:], layer)
             del waits[-WAITS:]
@@ -138,9 +144,30 @@ class Assembler:
                 known[number] = max(known[number], position)
         return needed
 
+    def _wait_ahead(self, stream: Stream, waits: list[tuple[Stream, int]]) -> list[tuple[Stream, int]]:
+        """Let what goes ahead in a stream wait for what is too much for a header; what that leaves.
+
+        Behind a barrier an instruction is set up when that has waited, not while the one ahead works. What comes first
+        in the program has mostly come by then.
+        """
+        placed = sorted((self._places[other][at - 1], (other, at)) for other, at in waits)
+        for place, wait in placed[: len(waits) - WAITS]:
+            index = len(self.queues[stream]) - 1
+            while index >= 0 and self._places[stream][index] > place and len(self.targets[stream][index]) == WAITS:
+                index -= 1
+            if index < 0 or self._places[stream][index] < place:
+                break
+            taken = self.targets[stream][index]
+            start = INSTRUCTION_BYTES * index + 4 + 4 * len(taken)
+            self._codes[stream][start : start + 4] = Wait(wait[0].counter, wait[1]).word.to_bytes(4, "little")
+            self.targets[stream][index] = (*taken, wait)
+            waits.remove(wait)
+        return waits
+
     def _emit(
         self, stream: Stream, item: Instruction, targets: Sequence[tuple[Stream, int]], layer: str | None
     ) -> None:
+        self._places[stream].append(len(self.order))
         self.order.append((stream, len(self.queues[stream])))
         # Every instruction raises the counter of its stream.
         self._codes[stream] += encode_checked(item, [Wait(other.counter, at) for other, at in targets], signal=1)

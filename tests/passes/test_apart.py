@@ -10,9 +10,13 @@ from before_after import parse, random_inputs
 from device_runs import compile_for_device, run_on_device
 
 from tilewright.ir import interp
+from tilewright.ir.annotations import KEPT, ON, SPLIT, Split
 from tilewright.ir.core import Module, is_op
 from tilewright.ir.tile.places import Buffer
+from tilewright.ir.tile.transfer import Move
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
+from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
+from tilewright.passes.device.tile_device import tile_function
 from tilewright.runtime.machines.machine import load
 
 M4096 = load("m4096")
@@ -56,3 +60,22 @@ def test_slices_leave_tiles_that_fit() -> None:
     """Windows whose tile has few channels, as accumulators hold no more of its pixels, get no more of them."""
     device = replace(M4096, pixel_lanes=2, output_lanes=8, accumulator_bytes=896, accumulator_banks=1)
     assert compile_for_device(windows(80, 20, 3, 1), device).program.queues
+
+
+@pytest.mark.parametrize(("share", "moves"), [("channels", 0), ("rows", 12)])
+def test_nothing_is_moved_of_channels_that_only_who_makes_them_reads(share: Split, moves: int) -> None:
+    """Four clusters share out the blocks of a product, and those or the rows of windows over each channel."""
+    module = windows(64, 8, 3, 1)
+    for each in (module.main, *module.main.ops):
+        ON.set(each, "device")
+    tile_function(module.main, M4096, clusters=4)
+    for op, split in zip(module.main.ops, ("channels", share), strict=True):
+        SPLIT.set(op, split)
+        op.annotations["tile"] = (8, 8, 1, 1)
+        KEPT.set(op, op.result.name == "y")
+    PlanDeviceMemory().run(module)
+    inputs = random_inputs(module, np.random.default_rng(1))
+    expected = interp.run(module, inputs)["z"]
+    LowerToTiles().run(module)
+    assert len([op for op in module.main.ops if is_op(op, Move)]) == moves
+    np.testing.assert_array_equal(interp.run(module, inputs)["z"], expected)

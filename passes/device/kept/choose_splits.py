@@ -22,7 +22,7 @@ from ..tiling.tile_search import MOVEMENT, splits
 from ..tiling.tile_searches import set_tile
 from .chip_places import Rows, obstacle
 from .choose_kept import TRAFFIC_WEIGHT, Chosen, KeptMaps
-from .kept_maps import Holding, Touch, Touched, holdings, root_of, touches
+from .kept_maps import Holding, Touch, Touched, holdings, is_read_where_made, root_of, touches
 
 ROUNDS = 2
 """Each begins with the maps that are kept with the splits of the one before."""
@@ -122,7 +122,7 @@ class _OnChip:
         cycles = [0.0] * self._clusters
         for value in self._members[root]:
             op = value.producer
-            if op is None or isinstance(op.operator, MOVEMENT):
+            if op is None or isinstance(op.operator, MOVEMENT) or is_read_where_made(value):
                 continue
             distance = self._distance[value]
             blocks = Share(self._clusters, SPLIT.get(op)).blocks(map_shape(value.type).blocks)

@@ -1,7 +1,8 @@
 """Maps that stay on chip from the op that makes them to their last use: where they lie, and who holds which rows.
 
 A cluster holds the rows that it makes and those that its part of each user reads. Of these, the ones that another
-cluster makes are moved to it as soon as they are made; a cluster that makes only some channels moves those.
+cluster makes are moved to it as soon as they are made; a cluster that makes only some channels moves those, unless all
+that read the map have the same channels as it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,11 +10,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ....ir.annotations import KEPT, MapPlace
-from ....ir.core import Function, Op, Value
-from ....ir.feature_map import map_shape
+from ....ir.annotations import KEPT, SPLIT, MapPlace
+from ....ir.core import Function, Op, Value, is_op
+from ....ir.feature_map import computed_map, is_block_by_block, map_shape
+from ....ir.ops.convolution import Conv
+from ....ir.ops.pooling import GlobalPool, MaxPool, Pool
+from ....ir.quantized import is_wide
 from ....runtime.machines.machine import Machine
-from ..boxes import Span
+from ..boxes import Span, lanes_of
 from ..fused_pairs import fused_convolution, fused_user
 from .chip_places import Inside, Rows, copied, inside_of, obstacle
 
@@ -52,6 +56,17 @@ def root_of(value: Value, kept: AbstractSet[Value], find: Callable[[Value], Insi
         value = inside.whole
         row, column, channel = row + inside.row, column + inside.column, channel + inside.channel
     return Inside(value, row, column, channel)
+
+
+def is_read_where_made(value: Value) -> bool:
+    """Whether each cluster reads of a map the channels alone that it makes, so that nothing of it is moved."""
+    maker, users = value.producer, [*value.users]
+    if maker is None or is_wide(value.type) or not all(SPLIT.get(op) == "channels" for op in (maker, *users)):
+        return False
+    if not all((is_op(op, Conv) and is_block_by_block(op)) or is_op(op, GlobalPool, MaxPool, Pool) for op in users):
+        return False
+    lanes = [lanes_of(op, computed_map(op)) for op in (maker, *users)]
+    return len({tuple((each.cluster, each.slices[0][0], sum(each.slices[-1])) for each in some) for some in lanes}) == 1
 
 
 class Touch(NamedTuple):

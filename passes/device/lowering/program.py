@@ -26,7 +26,7 @@ from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..boxes import Span, lanes_of
 from ..kept.apart import slices_apart
 from ..kept.chip_places import Rows, copied, part_of
-from ..kept.kept_maps import holdings, kept_values, root_of
+from ..kept.kept_maps import holdings, is_read_where_made, kept_values, root_of
 from ..planning.plan_device_memory import parts_of
 from .chip_map import ChipMap, ChipStorage, through_images
 
@@ -55,6 +55,7 @@ class TileProgram:
         self._places: dict[Value, Value] = {}
         self._boxes: dict[tuple[Value, Operator], Value] = {}
         self._kept = kept_values(function)
+        self._unmoved = {value for value in self._kept if is_read_where_made(value)}
         ops, clusters = [*function.ops], CLUSTERS.get(function) or 1
         held = holdings(ops, clusters, self._kept)
         self._storage = {root: ChipStorage(root, each, slices_apart(root, self._kept)) for root, each in held.items()}
@@ -214,6 +215,8 @@ class TileProgram:
             return self.place(value)
         root, own = root_of(value, self._kept), root_of(value, self._kept, part_of)
         read = tuple([span and (span[0] + root.row - own.row, span[1]) for span in self._read[own.whole]])
+        if value in self._unmoved:
+            read = (None,) * len(read)
         return ChipMap(self._storage[root.whole], map_shape(value.type), read, *root[1:])
 
     def maps(self, op: Op, *operands: Value) -> list[Value | ChipMap]:
