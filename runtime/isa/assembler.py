@@ -16,7 +16,6 @@ from tilewright.errors import InstructionError
 from ..machines.machine import MAPS_UNIT, RUN_LIMIT, Machine
 from .accesses import MemoryAccess
 from .encoding import (
-    INSTRUCTION_BYTES,
     WAITS,
     Barrier,
     End,
@@ -72,7 +71,7 @@ class Assembler:
         self.targets: dict[Stream, list[tuple[tuple[Stream, int], ...]]] = {stream: [] for stream in self._streams}
         self._layer_of: dict[Stream, list[int]] = {stream: [] for stream in self._streams}
         self._layers: dict[str, int] = {}
-        self._is_closed = False
+        self._is_closed = self._has_moved_waits = False
         self._codes = {stream: bytearray() for stream in self._streams}
         # Where in the order each instruction is.
         self._places: dict[Stream, list[int]] = {stream: [] for stream in self._streams}
@@ -120,6 +119,13 @@ class Assembler:
             self._is_closed = True
             for stream in self._streams:
                 self._emit(stream, End(), [], None)
+            if self._has_moved_waits:
+                self._leave_out_implied()
+            for stream in self._streams:
+                for item, targets in zip(self.queues[stream], self.targets[stream], strict=True):
+                    # Every instruction raises the counter of its stream.
+                    waits = [Wait(other.counter, at) for other, at in targets]
+                    self._codes[stream] += encode_checked(item, waits, signal=1)
         return Program(
             self.machine,
             self.regions,
@@ -157,26 +163,38 @@ class Assembler:
                 index -= 1
             if index < 0 or self._places[stream][index] < place:
                 break
-            taken = self.targets[stream][index]
-            start = INSTRUCTION_BYTES * index + 4 + 4 * len(taken)
-            self._codes[stream][start : start + 4] = Wait(wait[0].counter, wait[1]).word.to_bytes(4, "little")
-            self.targets[stream][index] = (*taken, wait)
+            self.targets[stream][index] += (wait,)
+            self._has_moved_waits = True
             waits.remove(wait)
         return waits
+
+    def _leave_out_implied(self) -> None:
+        """Leave out the waits that those imply which went into an instruction ahead."""
+        for number, clocks in enumerate(self._clocks):
+            self._known[number][:] = clocks[0]
+            del clocks[1:]
+        for stream, index in self.order:
+            latest = [0] * len(self._streams)
+            for other, at in self.targets[stream][index]:
+                latest[other.number] = at
+            self.targets[stream][index] = tuple(self._needed(stream, latest))
+            self._note(stream, index)
 
     def _emit(
         self, stream: Stream, item: Instruction, targets: Sequence[tuple[Stream, int]], layer: str | None
     ) -> None:
         self._places[stream].append(len(self.order))
         self.order.append((stream, len(self.queues[stream])))
-        # Every instruction raises the counter of its stream.
-        self._codes[stream] += encode_checked(item, [Wait(other.counter, at) for other, at in targets], signal=1)
         self.queues[stream].append(item)
         self.targets[stream].append(tuple(targets))
         index = NO_LAYER if layer is None else self._layers.setdefault(layer, len(self._layers))
         self._layer_of[stream].append(index)
+        self._note(stream, len(self.queues[stream]) - 1)
+
+    def _note(self, stream: Stream, index: int) -> None:
+        """What an instruction knows to be complete once it has waited."""
         known = self._known[stream.number]
-        known[stream.number] = len(self.queues[stream]) - 1
+        known[stream.number] = index
         self._clocks[stream.number].append(tuple(known))
 
     def _check_memory(self, item: Instruction, stream: Stream, accesses: Sequence[MemoryAccess]) -> None:

@@ -81,11 +81,6 @@ class Wait(NamedTuple):
     counter: int
     value: int
 
-    @property
-    def word(self) -> int:
-        """The 32 bits of it in a header."""
-        return self.counter | self.value << 8
-
     def __str__(self) -> str:
         return f"{streams(CLUSTER_LIMIT)[self.counter - 1].name}>={self.value}"
 
@@ -310,7 +305,7 @@ def encode_checked(item: Instruction, waits: Sequence[Wait], signal: int) -> byt
     """The same of an instruction that breaks no rule, with these waits and this signal in place of its own."""
     word = item.OPCODE | signal << 8
     for index, wait in enumerate(waits):
-        word |= wait.word << 32 + 32 * index
+        word |= (wait.counter | wait.value << 8) << 32 + 32 * index
     for (_, _, shift, mask, _, _), value in zip(encoded_fields(type(item)), _ranges(type(item))[0](item), strict=True):
         word |= int(value) << shift & mask
     return word.to_bytes(INSTRUCTION_BYTES, "little")
