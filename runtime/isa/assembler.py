@@ -13,6 +13,7 @@ import numpy as np
 
 from tilewright.errors import InstructionError
 
+from ..machines.cost import cost, handover
 from ..machines.machine import MAPS_UNIT, RUN_LIMIT, Machine
 from .accesses import MemoryAccess
 from .encoding import (
@@ -71,10 +72,13 @@ class Assembler:
         self.targets: dict[Stream, list[tuple[tuple[Stream, int], ...]]] = {stream: [] for stream in self._streams}
         self._layer_of: dict[Stream, list[int]] = {stream: [] for stream in self._streams}
         self._layers: dict[str, int] = {}
+        self._times: dict[Stream, list[tuple[float, float]]] = {stream: [] for stream in self._streams}
+        self._free = dict.fromkeys(self._streams, 0.0)
+        self._loaded = 0.0
         self._is_closed = self._has_moved_waits = False
         self._codes = {stream: bytearray() for stream in self._streams}
-        # Where in the order each instruction is.
-        self._places: dict[Stream, list[int]] = {stream: [] for stream in self._streams}
+        # Where in an order each instruction may be: loads right behind the last one of what they wait for.
+        self._places: dict[Stream, list[tuple[int, int]]] = {stream: [] for stream in self._streams}
         # By number of the stream: what an instruction of it knows to be complete of each stream. Filled when it waits.
         self._known: list[list[int]] = [[0] * len(self._streams) for _ in self._streams]
         self._clocks: list[list[tuple[int, ...]]] = [[(0,) * len(self._streams)] for _ in self._streams]
@@ -153,23 +157,39 @@ class Assembler:
     def _wait_ahead(self, stream: Stream, waits: list[tuple[Stream, int]]) -> list[tuple[Stream, int]]:
         """Let what goes ahead in a stream wait for what is too much for a header; what that leaves.
 
-        Behind a barrier an instruction is set up when that has waited, not while the one ahead works. What comes first
-        in the program has mostly come by then.
+        Behind a barrier an instruction is set up when that has waited, not while the one ahead works. What is not
+        complete by then, as far as is known, holds up what goes ahead.
         """
-        placed = sorted((self._places[other][at - 1], (other, at)) for other, at in waits)
-        for place, wait in placed[: len(waits) - WAITS]:
+        self._run_on()
+        latest = sorted((self._times[other][at - 1][1], (other, at)) for other, at in waits)
+        for end, wait in latest[: len(waits) - WAITS]:
+            place = self._places[wait[0]][wait[1] - 1]
             index = len(self.queues[stream]) - 1
             while index >= 0 and self._places[stream][index] > place and len(self.targets[stream][index]) == WAITS:
                 index -= 1
-            if index < 0 or self._places[stream][index] < place:
+            if index < 0 or self._places[stream][index] < place or self._times[stream][index][0] < end:
                 break
             self.targets[stream][index] += (wait,)
             self._has_moved_waits = True
             waits.remove(wait)
         return waits
 
+    def _run_on(self) -> None:
+        """Estimate when instructions start and are complete, as if loads alone used the DRAM, in their order."""
+        machine = self.machine
+        for stream, index in self.order[sum(map(len, self._times.values())) :]:
+            price, times = cost(self.queues[stream][index], machine), self._times[stream]
+            ready = [self._times[other][at - 1][1] + handover(machine) for other, at in self.targets[stream][index]]
+            start = max([self._free[stream], *ready])
+            end = start + price.unit
+            if stream.queue in (Queue.LD, Queue.LW):
+                end = self._loaded = max(end, self._loaded) + price.dram(machine)
+            self._free[stream] = max(end, start + price.setup)
+            times.append((start, end + price.latency))
+
     def _leave_out_implied(self) -> None:
         """Leave out the waits that those imply which went into an instruction ahead."""
+        self.order.sort(key=lambda each: self._places[each[0]][each[1]])
         for number, clocks in enumerate(self._clocks):
             self._known[number][:] = clocks[0]
             del clocks[1:]
@@ -183,7 +203,11 @@ class Assembler:
     def _emit(
         self, stream: Stream, item: Instruction, targets: Sequence[tuple[Stream, int]], layer: str | None
     ) -> None:
-        self._places[stream].append(len(self.order))
+        place = len(self.order)
+        if stream.queue in (Queue.LD, Queue.LW):
+            ahead = [*self._places[stream][-1:], *(self._places[other][at - 1] for other, at in targets)]
+            place = max(ahead, default=(0, 0))[0]
+        self._places[stream].append((place, len(self.order)))
         self.order.append((stream, len(self.queues[stream])))
         self.queues[stream].append(item)
         self.targets[stream].append(tuple(targets))
