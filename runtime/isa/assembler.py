@@ -75,7 +75,7 @@ class Assembler:
         self._times: dict[Stream, list[tuple[float, float]]] = {stream: [] for stream in self._streams}
         self._free = dict.fromkeys(self._streams, 0.0)
         self._loaded = 0.0
-        self._is_closed = self._has_moved_waits = False
+        self._is_closed = False
         self._codes = {stream: bytearray() for stream in self._streams}
         # Where in an order each instruction may be: loads right behind the last one of what they wait for.
         self._places: dict[Stream, list[tuple[int, int]]] = {stream: [] for stream in self._streams}
@@ -106,12 +106,15 @@ class Assembler:
         refuse_violations(item)
         accesses = item.accesses(cluster)
         self._check_memory(item, stream, accesses)
-        waits = self._needed(stream, self._touched.conflicts(stream.number, accesses, self._known[stream.number]))
-        if len(waits) > WAITS:
-            waits = self._wait_ahead(stream, waits)
+        latest = self._touched.conflicts(stream.number, accesses, self._known[stream.number])
+        waits = self._needed(stream, latest)
+        known, clocks = self._known[stream.number], self._clocks[stream.number]
         while len(waits) > WAITS:
-            self._emit(stream, Barrier(), waits[-WAITS:], layer)
-            del waits[-WAITS:]
+            known[:] = clocks[-1]
+            if not self._wait_ahead(stream, waits):
+                self._emit(stream, Barrier(), self._needed(stream, self._latest(waits[-WAITS:])), layer)
+            known[:] = clocks[-1]
+            waits = self._needed(stream, latest)
         self._emit(stream, item, waits, layer)
         position = len(self.queues[stream])
         self._touched.record(stream.number, position, accesses)
@@ -123,8 +126,8 @@ class Assembler:
             self._is_closed = True
             for stream in self._streams:
                 self._emit(stream, End(), [], None)
-            if self._has_moved_waits:
-                self._leave_out_implied()
+            # What is waited for comes first, also where a wait went ahead.
+            self.order.sort(key=lambda each: self._places[each[0]][each[1]])
             for stream in self._streams:
                 for item, targets in zip(self.queues[stream], self.targets[stream], strict=True):
                     # Every instruction raises the counter of its stream.
@@ -138,6 +141,13 @@ class Assembler:
             {stream: np.array(layers, np.uint32) for stream, layers in self._layer_of.items()},
             self.reduced,
         )
+
+    def _latest(self, targets: Sequence[tuple[Stream, int]]) -> list[int]:
+        """What is waited for, by number of the stream."""
+        latest = [0] * len(self._streams)
+        for other, at in targets:
+            latest[other.number] = at
+        return latest
 
     def _needed(self, stream: Stream, latest: list[int]) -> list[tuple[Stream, int]]:
         """Waits for conflicts that what the stream has waited for does not cover, the farthest-reaching first."""
@@ -154,25 +164,26 @@ class Assembler:
                 known[number] = max(known[number], position)
         return needed
 
-    def _wait_ahead(self, stream: Stream, waits: list[tuple[Stream, int]]) -> list[tuple[Stream, int]]:
-        """Let what goes ahead in a stream wait for what is too much for a header; what that leaves.
+    def _wait_ahead(self, stream: Stream, waits: list[tuple[Stream, int]]) -> bool:
+        """Let what goes ahead in a stream wait for one of what is too much for a header; whether it can.
 
         Behind a barrier an instruction is set up when that has waited, not while the one ahead works. What is not
         complete by then, as far as is known, holds up what goes ahead.
         """
         self._run_on()
-        latest = sorted((self._times[other][at - 1][1], (other, at)) for other, at in waits)
-        for end, wait in latest[: len(waits) - WAITS]:
-            place = self._places[wait[0]][wait[1] - 1]
-            index = len(self.queues[stream]) - 1
-            while index >= 0 and self._places[stream][index] > place and len(self.targets[stream][index]) == WAITS:
-                index -= 1
-            if index < 0 or self._places[stream][index] < place or self._times[stream][index][0] < end:
+        end, (other, at) = min((self._times[other][at - 1][1], (other, at)) for other, at in waits)
+        places, targets, items = self._places[stream], self.targets[stream], self.queues[stream]
+        index = len(targets) - 1
+        while index >= 0 and places[index] > self._places[other][at - 1]:
+            # What a barrier waits for is for the next one.
+            if len(targets[index]) < WAITS and not (index and isinstance(items[index - 1], Barrier)):
                 break
-            self.targets[stream][index] += (wait,)
-            self._has_moved_waits = True
-            waits.remove(wait)
-        return waits
+            index -= 1
+        if index < 0 or places[index] < self._places[other][at - 1] or self._times[stream][index][0] < end:
+            return False
+        targets[index] += ((other, at),)
+        self._renew(places[index][1])
+        return True
 
     def _run_on(self) -> None:
         """Estimate when instructions start and are complete, as if loads alone used the DRAM, in their order."""
@@ -187,18 +198,14 @@ class Assembler:
             self._free[stream] = max(end, start + price.setup)
             times.append((start, end + price.latency))
 
-    def _leave_out_implied(self) -> None:
-        """Leave out the waits that those imply which went into an instruction ahead."""
-        self.order.sort(key=lambda each: self._places[each[0]][each[1]])
-        for number, clocks in enumerate(self._clocks):
-            self._known[number][:] = clocks[0]
-            del clocks[1:]
-        for stream, index in self.order:
-            latest = [0] * len(self._streams)
-            for other, at in self.targets[stream][index]:
-                latest[other.number] = at
-            self.targets[stream][index] = tuple(self._needed(stream, latest))
-            self._note(stream, index)
+    def _renew(self, first: int) -> None:
+        """Leave out what the waits imply that went into this instruction of the order, from there on."""
+        for stream, index in self.order[first:]:
+            clocks, known = self._clocks[stream.number], self._known[stream.number]
+            known[:] = clocks[index]
+            self.targets[stream][index] = tuple(self._needed(stream, self._latest(self.targets[stream][index])))
+            known[stream.number] = index
+            clocks[index + 1] = tuple(known)
 
     def _emit(
         self, stream: Stream, item: Instruction, targets: Sequence[tuple[Stream, int]], layer: str | None
@@ -213,12 +220,8 @@ class Assembler:
         self.targets[stream].append(tuple(targets))
         index = NO_LAYER if layer is None else self._layers.setdefault(layer, len(self._layers))
         self._layer_of[stream].append(index)
-        self._note(stream, len(self.queues[stream]) - 1)
-
-    def _note(self, stream: Stream, index: int) -> None:
-        """What an instruction knows to be complete once it has waited."""
         known = self._known[stream.number]
-        known[stream.number] = index
+        known[stream.number] = len(self.queues[stream]) - 1
         self._clocks[stream.number].append(tuple(known))
 
     def _check_memory(self, item: Instruction, stream: Stream, accesses: Sequence[MemoryAccess]) -> None:
