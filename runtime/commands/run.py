@@ -139,7 +139,8 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
     if arguments.trace is not None and (arguments.profile or max(requests, workers) > _MOST):
         what = "--profile and --trace are different runs" if arguments.profile else "a trace is of too many requests"
         raise UsageError(what, expected=f"--trace alone, of at most {_MOST} requests")
-    check_outputs((output, arguments.trace), source=arguments.artifact)
+    files = [*arguments.inputs, *(each.partition("=")[2] for each in arguments.inputs)]
+    check_outputs((output, arguments.trace), source=arguments.artifact, inputs=files)
     is_picture = output is not None and output.suffix.lower() == _PICTURE
     if output is not None and not is_picture:
         check_ending(output, ".npz", "--json prints them, FILE.png is a picture; a .npz becomes sounds elsewhere.")

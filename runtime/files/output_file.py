@@ -26,7 +26,7 @@ Path = str | os.PathLike[str]
 
 _BUFFER = 1 << 20
 _ENDINGS = (".csv", ".h5", ".html", ".json", ".npy", ".npz", ".onnx", ".pt", ".tflite", ".twa", ".txt", ".xml")
-_ENDINGS += (".bmp", ".jpeg", ".jpg", ".png", ".wav")
+_ENDINGS += (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".wav", ".webp")
 """Of formats that a reader of a name takes the file to have."""
 
 _FOLDER_IS_WRONG = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS)

@@ -49,7 +49,7 @@ def write_picture(file: BinaryIO, results: Mapping[str, np.ndarray], image: tupl
         picture.save(file, "PNG")
         return f"shows {shown.format(name)}"
     found = ", ".join(f"{name}[{','.join(map(str, array.shape))}]" for name, array in results.items())
-    expected = "[1, 1, H, W], [1, 3, H, W], channels last, [1, H, W] or [1, CLASSES, H, W]"
+    expected = "[1, 1, H, W], [1, 3, H, W], channels last, [1, H, W] or [1, CLASSES, H, W], of 256 classes at most"
     raise InputError("no output is a picture", expected=expected, found=found, hint="Save it as .npz.")
 
 
@@ -58,10 +58,10 @@ def _classes(array: np.ndarray, image: tuple[int, int]) -> np.ndarray | None:
     shape = array.shape
     if len(shape) not in (3, 4) or shape[0] != 1 or min(shape[-2:]) < 1 or not array.size:
         return None
-    is_number = array.dtype.kind in "iu" and array.dtype.itemsize > 1 and (len(shape) == 3 or 1 in shape[1::2])
-    if is_number:
+    is_number = array.dtype.kind in "iu" and (len(shape) == 3 or 1 in shape[1::2])
+    if is_number and (array.dtype.itemsize > 1 or array.max() <= _FEW):
         found = array.reshape(shape[1:] if len(shape) == 3 else shape[2:] if shape[1] == 1 else shape[1:3])
-    elif len(shape) == 4 and not {1, 3} & {*shape[1::2]} and array.dtype.kind == "f":
+    elif len(shape) == 4 and not {1, 3} & {*shape[1::2]} and array.dtype.kind in "fiu":
         before, *_ = rows_of(shape, image)
         found = array[0].argmax(0) if before == 1 else array[0].argmax(2)
     else:
@@ -86,9 +86,13 @@ def _pixels(array: np.ndarray) -> np.ndarray | None:
 def _eight_bits(pixels: np.ndarray) -> tuple[np.ndarray, str]:
     if pixels.dtype == np.uint8:
         return pixels, "output {!r} as it is"
-    numbers = np.nan_to_num(pixels.astype(np.float64))
-    low, high = float(numbers.min()), float(numbers.max())
-    units = [each for each in _UNITS if each[1] <= low and high <= each[2]]
+    numbers = pixels.astype(np.float64)
+    finite = numbers[np.isfinite(numbers)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    numbers = np.nan_to_num(numbers, nan=low, posinf=high, neginf=low)
+    # Integers exceed nothing by a little: these are quantised, or depths.
+    is_other = pixels.dtype.kind != "f" and (low < 0 or high > 255)
+    units = [each for each in _UNITS if not is_other and each[1] <= low and high <= each[2]]
     if units and (units[0][0] != "0-255" or high > _FEW):
         what, _, _, zero, step = units[0]
         shown = f"output {{!r}}, taken to be in units {what}"

@@ -612,7 +612,7 @@ def test_an_output_with_the_name_of_another_format(fails: Fails) -> None:
     assert fails(words, code=2) == f"{wrong} .twa, found z.tflite. {other}"
     words = ["run", digits_artifact(), "--random", "1", "-o"]
     hint = "--json prints them, FILE.png is a picture; a .npz becomes sounds elsewhere."
-    for name in ("o.txt", "o.wav"):
+    for name in ("o.webp", "o.wav"):
         assert fails([*words, name], code=2) == f"{wrong} .npz, found {name}. {hint}"
     assert fails([*words, "o.png"]).startswith("no output is a picture; expected ")
     assert fails([*words[:-1], "--trace", "t.png"], code=2) == f"{wrong} .json, found t.png"

@@ -34,6 +34,9 @@ def test_of_a_map_an_image_has_the_classes_of_most_pixels(tmp_path: Path, capsys
     # Of the outputs the first: blue of 1, taken away from 0, in one pixel red.
     assert "y.png shows output 'boxes', taken to be in units -1-1\n" in capsys.readouterr().err
     assert Image.open(tmp_path / "y.png").getpixel((1, 2)) == (0, 128, 128)
+    for given in (tmp_path / "sky.png", f"x={tmp_path / 'sky.png'}"):
+        assert main(["run", str(tmp_path / "n.twa"), str(given), "-o", str(tmp_path / "sky.png")]) == 2
+        assert "the output would replace an input" in capsys.readouterr().err
     for words in ([], ["--input-shape", "h=8"]):
         command = ["classify", str(tmp_path / "n.twa"), "--img_path", str(tmp_path / "sky.png"), "--json"]
         assert main([*command, *words]) == 0

@@ -19,6 +19,8 @@ from tilewright.runtime.report.picture import write_picture
 LAST = "  largest: [2] inf, [1] 1, [0] nan\n"
 """Of infinity, 1 and no number."""
 
+BEST = "the best class of each pixel, a colour for each, of output 'y'"
+
 
 @pytest.mark.parametrize(
     ("array", "text"),
@@ -138,9 +140,14 @@ def test_a_table_is_one_batch(tmp_path: Path) -> None:
         (np.linspace(0, 1, 12).reshape(1, 3, 2, 2), ("RGB", (70, 162, 255)), "output 'y', taken to be in units 0-1"),
         (np.full((1, 2, 2, 1), 260.0), ("L", 255), "output 'y', taken to be in units 0-255"),
         (np.array([[[10, 20], [30, 60.0]]]), ("L", 255), "output 'y', black at 10 and white at 60"),
-        (np.arange(4).reshape(1, 2, 2), ("P", 3), "the best class of each pixel, a colour for each, of output 'y'"),
-        (np.eye(5)[[[0, 1], [2, 4]]][None], ("P", 4), "the best class of each pixel, a colour for each, of output 'y'"),
+        (np.arange(4).reshape(1, 2, 2), ("P", 3), BEST),
+        (np.arange(4, dtype=np.uint8).reshape(1, 1, 2, 2), ("P", 3), BEST),
+        (np.eye(5)[[[0, 1], [2, 4]]][None], ("P", 4), BEST),
+        (np.eye(5, dtype=np.int8)[[[0, 1], [2, 4]]][None], ("P", 4), BEST),
         (np.full((1, 2, 2, 3), 7, np.uint8), ("RGB", (7, 7, 7)), "output 'y' as it is"),
+        (np.array([[[-9, 90], [0, 2]]], np.int8), ("L", 28), "output 'y', black at -9 and white at 90"),
+        (np.array([[[0, 90], [0, 300]]]), ("L", 255), "output 'y', black at 0 and white at 300"),
+        (np.array([[[0, np.nan], [1, np.inf]]]), ("L", 255), "output 'y', taken to be in units 0-1"),
     ],
 )
 def test_outputs_become_pictures(array: np.ndarray, pixels: tuple[str, object], words: str) -> None:
