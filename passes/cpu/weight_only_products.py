@@ -79,7 +79,8 @@ def _weight_only(found: Match[MatMul]) -> Value | None:
     gather, which, inner = w.producer, None, x.type.shape[-1]
     if gather is not None and is_op(gather, Gather):
         which = gather.inputs[1]
-        if gather.operator.axis != 0 or which.type != TensorType(w.type.shape[:1], DType.I64):
+        is_of_matrices = w.type.rank == 3 and gather.operator.axis == 0
+        if not is_of_matrices or which.type != TensorType(w.type.shape[:1], DType.I64):
             return None
         w = gather.inputs[0]
     stored = _stored(w)

@@ -17,6 +17,7 @@ from tilewright.ir.ops.quantization import DequantizeLinear
 from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.ops.weight_only import WeightOnlyMatMul
 from tilewright.ir.types import DType, TensorType
+from tilewright.passes.cpu.weight_only_products import WeightOnlyProducts
 
 
 class Network:
@@ -90,6 +91,17 @@ def test_matrices_that_are_picked(rng: np.random.Generator) -> None:
     operands = {"x": rng.standard_normal((2, 1, 16)).astype(np.float32), "which": np.array([2, -3])}
     expected, y = (interp.run(module, operands)["y"] for module in (before, net.module))
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_that_are_picked_are_no_matrices(rng: np.random.Generator) -> None:
+    """Though there is one for each matrix of the other factor."""
+    net = Network(rng)
+    which = net.main.add_parameter("which", TensorType((8,), DType.I64))
+    rows = net.main.append(Gather(0), [net.integers((40, 32), -128, 128, np.int8, None, zero=False), which]).result
+    x = net.main.add_parameter("x", TensorType((8, 1, 8), DType.F32))
+    net.main.set_results([net.main.append(MatMul(), [x, rows]).result], ["y"])
+    WeightOnlyProducts().run(net.module)
+    assert [op.name for op in net.main.ops] == ["dequantize_linear", "gather", "matmul"]
 
 
 @pytest.mark.parametrize(("rows", "expected"), [(4, WeightOnlyMatMul(64)), (5, NarrowMatMul())])
