@@ -51,3 +51,13 @@ def test_product(
     (y,) = run(spec, described(target), arrays, [((rows, columns), np.float32)])
     expected = WeightOnlyMatMul(block, "swish").reference(x, w, scale, zeros, bias, residual, None)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5 * float(np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_small_numbers_beside_a_large_one(target: str) -> None:
+    """Activations of language models have few that are a thousand times the others, whose weights may be 0."""
+    x, w = np.full((1, 32), 0.3, np.float32), np.full((32, 16), 7, np.int8)
+    x[0, 5], w[5] = 1000, 0
+    spec = WeightOnlyRows(rows=1, columns=16, inner=32, block=32, bits=4)
+    (y,) = run(spec, described(target), [x, pack(w, HALVES), np.ones((1, 16), np.float32)], [((1, 16), np.float32)])
+    np.testing.assert_allclose(y, x @ w.astype(np.float32), rtol=1e-4)

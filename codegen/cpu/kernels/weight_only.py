@@ -21,9 +21,8 @@ from .activation import ProductSpec, what_follows
 from .products.float_product import FloatProduct
 from .products.matrix_product import MatrixShape
 
-_DIGITS, _BASE_BITS = 3, 7
-_BASE, _BITS = 1 << _BASE_BITS, _DIGITS * _BASE_BITS - 1
-"""Of integers that elements of x become: digits, the bits of one, what they count in, bits beside the sign."""
+_DIGITS = 3
+"""Of integers that elements of x become."""
 
 _SEGMENT = 64
 """The most elements of x with one scale: sums of as many products of bytes fit single precision well enough."""
@@ -140,9 +139,9 @@ class WeightOnlyProduct(WeightOnlySpec, FloatProduct):
 class WeightOnlyRows(WeightOnlySpec):
     """For a few rows; blocks are whole words.
 
-    Integers are multiplied as integers. Each segment of a row of x becomes integers of 21 bits with a scale in common,
-    which lose no more than single precision does; they are written as three digits, whose products with bytes
-    neither saturate nor overflow on any processor.
+    Integers are multiplied as integers. Each segment of a row of x becomes integers of 24 bits with a scale in common,
+    which lose of its largest what single precision does; they are written as three digits of 8 bits. Where products
+    of two bytes might saturate, digits have 7.
 
     Attributes:
         groups: of rows; each meets a matrix of its own of those below each other in w, by the argument ``which``.
@@ -262,9 +261,14 @@ class WeightOnlyRows(WeightOnlySpec):
         """What is added to integers of w where they are multiplied."""
         return 0 if self.bits == 8 and multiplies_signed(target, True) else 1 << (self.bits - 1)
 
+    def _digit_bits(self, target: TargetDescription) -> int:
+        return 7 if self.bits == 8 and saturates(target) else 8
+
     def _prepare(self, b: FunctionBuilder, x: Register, scratch: Register, row: Register) -> None:
         """Write the digits of a row, scales and sums."""
-        lanes, most = self.in_word, 1 << _BITS
+        lanes, base_bits = self.in_word, self._digit_bits(b.target)
+        # The first digit is a byte, whatever is carried to it.
+        most = ((1 << base_bits - 1) - 1) << base_bits * (_DIGITS - 1)
         type, words = F32.of(lanes), self.segment // lanes
         x = b.at(x, b.multiply(row, 4 * self.inner))
         digits = b.at(scratch, b.multiply(row, self.row_bytes))
@@ -292,7 +296,7 @@ class WeightOnlyRows(WeightOnlySpec):
                 rest = b.convert("fptosi", value, I32.of(lanes))
                 target = b.at(digits, b.multiply(word, _DIGITS * self.digit_bytes))
                 for place in reversed(range(_DIGITS)):
-                    digit, rest = (rest, rest) if not place else self._last_digit(b, rest)
+                    digit, rest = (rest, rest) if not place else self._last_digit(b, rest, base_bits)
                     if self.bits == 4:
                         digit = b.shuffle(digit, digit, [*range(0, lanes, 2), *range(1, lanes, 2)])
                     b.store(b.convert("trunc", digit, I8.of(lanes)), target, place * self.digit_bytes)
@@ -306,11 +310,11 @@ class WeightOnlyRows(WeightOnlySpec):
 
         b.each(0, self.inner // self.segment, segment)
 
-    def _last_digit(self, b: FunctionBuilder, number: Register) -> tuple[Register, Register]:
-        """The last digit of an integer, from -64 to 63, and what is before it."""
-        half, digit = constant(number.type, _BASE // 2), constant(number.type, _BASE - 1)
+    def _last_digit(self, b: FunctionBuilder, number: Register, bits: int) -> tuple[Register, Register]:
+        """The last digit of an integer, of so many bits with its sign, and what is before it."""
+        half, digit = constant(number.type, 1 << bits - 1), constant(number.type, (1 << bits) - 1)
         last = b.binary("sub", b.binary("and", b.binary("add", number, half), digit), half)
-        return last, b.binary("ashr", b.binary("sub", number, last), constant(number.type, _BASE_BITS))
+        return last, b.binary("ashr", b.binary("sub", number, last), constant(number.type, bits))
 
     def _sums(
         self, b: FunctionBuilder, sources: list[Register], numbers: Register, segment: Register
@@ -361,11 +365,11 @@ class WeightOnlyRows(WeightOnlySpec):
 
     def _whole(self, b: FunctionBuilder, sums: list[Register]) -> Register:
         """What sums of all digits stand for."""
-        type = F32.of(b.target.lanes)
+        type, base_bits = F32.of(b.target.lanes), self._digit_bits(b.target)
         first, second, last = sums
-        upper = b.binary("add", b.binary("shl", first, constant(first.type, _BASE_BITS)), second)
+        upper = b.binary("add", b.binary("shl", first, constant(first.type, base_bits)), second)
         upper, lower = (b.convert("sitofp", each, type) for each in (upper, last))
-        return b.fma(upper, constant(type, _BASE), lower)
+        return b.fma(upper, constant(type, 1 << base_bits), lower)
 
 
 @lowers(WeightOnlyMatMul)
