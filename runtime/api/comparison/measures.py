@@ -58,7 +58,7 @@ class Row:
         """The share of rows of scores whose largest is at the same place."""
         return self._agreeing / self._ranked if self._ranked else None
 
-    @np.errstate(over="ignore")
+    @np.errstate(over="ignore", invalid="ignore")
     def add(self, reference: np.ndarray, test: np.ndarray) -> None:
         """Take in a sample."""
         self._sums += sums(reference, test)
@@ -77,7 +77,7 @@ class Row:
 
 
 def _are_scores(array: np.ndarray) -> bool:
-    if array.ndim < 2 or array.dtype.kind != "f" or len(without_ones(array.shape[1:])) != 1:
+    if array.ndim < 2 or not array.size or array.dtype.kind != "f" or len(without_ones(array.shape[1:])) != 1:
         return False
     # Rows of length 1 are directions, as of embeddings, unless they are probabilities.
     rows = array.reshape(len(array), -1).astype(np.float64)

@@ -14,6 +14,7 @@ import onnx
 import pytest
 from json_results import result_of
 from network_files import graph_model, write_model
+from numpy.typing import ArrayLike
 from onnx import TensorProto, helper
 
 import tilewright
@@ -162,8 +163,11 @@ def test_ranges_that_strangers_state_are_compared_whatever_they_are() -> None:
     assert row.saturated == 0
 
 
-@pytest.mark.parametrize(("rows", "is_ranked"), [([[0.6, -0.8]], False), ([[1, 0], [0, 1]], True), ([[3, -4]], True)])
-def test_directions_have_no_best_class(rows: list[list[float]], is_ranked: bool) -> None:
+@pytest.mark.parametrize(
+    ("rows", "is_ranked"),
+    [([[0.6, -0.8]], False), ([[1, 0], [0, 1]], True), ([[math.inf, -math.inf]], True), (np.ones((0, 5)), False)],
+)
+def test_directions_have_no_best_class(rows: ArrayLike, is_ranked: bool) -> None:
     row = Row("x", Value("x"), Value("x"), is_output=True)
     row.add(*[np.array(rows, np.float32)] * 2)
     assert row.top1 == (1 if is_ranked else None)
