@@ -175,8 +175,16 @@ def test_rows_of_blocks(bits: int, has_zeros: bool, rng: np.random.Generator) ->
         import_checked(node_model("GatherBlockQuantized", inputs, constants=(0, 2, 3), **attributes))
 
 
-@pytest.mark.parametrize(("type", "axes", "has_zeros"), [("int4", (1, 2), True), ("uint4", (0, 1), False)])
-def test_blocks_of_integers_of_four_bits(
+@pytest.mark.parametrize(
+    ("type", "axes", "has_zeros"),
+    [
+        ("int4", (1, 2), True),
+        ("uint4", (0, 1), False),
+        ("float8_e4m3fn", (0, 1), False),
+        ("float4_e2m1fn", (0, 1), False),
+    ],
+)
+def test_blocks_of_numbers_of_four_and_eight_bits(
     type: str, axes: tuple[int, int], has_zeros: bool, rng: np.random.Generator
 ) -> None:
     dtype = np.dtype(getattr(ml_dtypes, type))
@@ -188,6 +196,17 @@ def test_blocks_of_integers_of_four_bits(
     attributes: dict[str, Any] = {"block_size": 16, "gather_axis": axes[0], "quantize_axis": axes[1]}
     model = node_model("GatherBlockQuantized", inputs, constants=(0, 2, 3), opset=21, **attributes)
     assert_imports_like_onnxruntime(model, inputs)
+
+
+def test_blocks_with_scales_of_bfloat16(rng: np.random.Generator) -> None:
+    """Which onnxruntime does not have on CPUs."""
+    table, scales = rng.integers(-8, 8, (3, 16)).astype(ml_dtypes.int4), np.full((3, 1), 0.75, ml_dtypes.bfloat16)
+    inputs = [table, np.array([2, 0]), scales]
+    model = node_model("GatherBlockQuantized", inputs, constants=(0, 2), block_size=16)
+    model.graph.node.append(onnx.helper.make_node("Cast", ["y0"], ["real"], to=onnx.TensorProto.FLOAT))
+    model.graph.output[0].name = "real"
+    (found,) = interp.run(import_checked(model), {"x1": inputs[1]}).values()
+    np.testing.assert_array_equal(found, table[[2, 0]].astype(np.float32) * 0.75)
 
 
 def test_operators_that_the_standard_has_too(rng: np.random.Generator) -> None:

@@ -24,6 +24,7 @@ from ....recurrent import ACTIVATIONS, activate, numbers_of
 from ....shape import cast, reshape
 from ...exporter import MICROSOFT
 from ...importer import Importer, Node, imports
+from ...narrow_types import restored, stored
 from ..layers.convolution import convolution
 from ..layers.pooling import channels_last, import_max_pool
 
@@ -309,11 +310,17 @@ def import_gather_of_blocks(node: Node, importer: Importer) -> Value:
     """Slices of a table of 4 or 8 bits, with a scale for each block, which become real numbers when compiling.
 
     Tables of bytes hold several integers in each along the last dimension, and the middle of their range stands for 0;
-    others are of integers of 4 bits themselves, without zero points.
+    others are of integers of 4 bits themselves, or of small floats.
     """
+
+    def given(index: int, what: str) -> np.ndarray:
+        code, array = importer.narrow.get(node.input(index)), node.constant(index, what)
+        return array if code is None else restored(array, code)
+
     data, bits, size = node.input(0), node.int("bits", 4), node.int("block_size", 128)
-    integers, scales = node.constant(0, "the table"), node.constant(2, "the scales")
-    zeros, rank, middle = node.optional_constant(3, "the zero points"), integers.ndim, 0
+    integers, scales = given(0, "the table"), given(2, "the scales")
+    zeros = given(3, "the zero points") if node.optional(3) is not None else None
+    rank, middle = integers.ndim, 0
     if data not in importer.narrow:
         if integers.dtype != np.uint8 or not rank or bits not in (4, 8):
             raise node.unsupported("only bytes are packed", found=f"{data.type} of {bits} bits")
@@ -330,12 +337,14 @@ def import_gather_of_blocks(node: Node, importer: Importer) -> Value:
     def table() -> np.ndarray:
         block = np.arange(extent) // size
         zero = middle if zeros is None else np.take(zeros, block, along).astype(np.float32)
-        return ((integers.astype(np.float32) - zero) * np.take(scales, block, along)).astype(scales.dtype)
+        real = (integers.astype(np.float32) - zero) * np.take(scales, block, along).astype(np.float32)
+        return stored(real.astype(scales.dtype))
 
-    dtype = DType.of(scales.dtype)
-    return importer.emit_one(
+    code, dtype = importer.narrow.get(node.input(2)), node.input(2).type.dtype
+    found = importer.emit_one(
         Gather(axis), importer.described(node, integers.shape, dtype, table, "_table"), node.input(1)
     )
+    return found if code is None else importer.stored_as(code, found)
 
 
 def unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
