@@ -14,7 +14,7 @@ from ...ir.text.printer import print_module
 from ...passes.base import Pass, Record
 from ...passes.instruments import Instrument
 from ...runtime.report import page as html
-from ...runtime.report.table import show_number
+from ...runtime.report.table import on_one_line, show_number
 
 _LONGEST = 20_000
 """Lines of a module up to which it is compared."""
@@ -61,7 +61,7 @@ class History(Instrument):
 
 
 def _lines(module: Module) -> tuple[str, ...]:
-    return tuple(line for line in print_module(module).splitlines() if not line.startswith("  const "))
+    return tuple(line for line in print_module(module).split("\n") if not line.startswith("  const "))
 
 
 def rewrites_page(name: str, history: History) -> str:
@@ -122,7 +122,7 @@ def _pairs(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[str | 
 
 
 def _cell(line: str | None, kind: str, more: str = "") -> str:
-    return "<td></td>" if line is None else f"<td{kind}>{more}{escape(line.strip())}</td>"
+    return "<td></td>" if line is None else f"<td{kind}>{more}{escape(on_one_line(line.strip()))}</td>"
 
 
 def _result(line: str) -> str:

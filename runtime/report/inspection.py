@@ -181,7 +181,7 @@ def artifact_ir(artifact: Artifact, shown: str, *, as_json: bool) -> str | Modul
 
 def merged(texts: Sequence[str]) -> str:
     """Parts of one module as one text again: metadata and constants that several of them have stand there once."""
-    first, *others = (text.splitlines() for text in texts)
+    first, *others = (text.removesuffix("\n").split("\n") for text in texts)
     if not others:
         return texts[0]
     lines, known = first[:-1], set(first)

@@ -68,8 +68,8 @@ def page(title: str, heading: str, *parts: str, style: str = "", script: str = "
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><meta name="viewport" '
         f'content="width=device-width, initial-scale=1"><meta http-equiv="Content-Security-Policy" '
-        f'content="{_POLICY}"><title>{escape(title)}</title><style>{_STYLE}{style}</style></head>\n'
-        f"<body>\n<h1>{escape(heading)}</h1>\n{''.join(parts)}<script>{_SORT}{script}</script></body>\n</html>\n"
+        f'content="{_POLICY}"><title>{escape(on_one_line(title))}</title><style>{_STYLE}{style}</style></head>\n'
+        f"<body>\n<h1>{escape(on_one_line(heading))}</h1>\n{''.join(parts)}<script>{_SORT}{script}</script></body>\n</html>\n"
     )
 
 

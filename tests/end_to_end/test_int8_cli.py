@@ -15,6 +15,7 @@ from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import print_module
 from tilewright.ir.verify import verify
+from tilewright.runtime.report.inspection import merged
 
 Capture = pytest.CaptureFixture[str]
 
@@ -210,6 +211,8 @@ def test_the_ir_is_that_of_the_preferred_engine(artifact: Path, capsys: Capture)
         assert main(["inspect", str(artifact), "--ir", *words]) == 0
     first, second = capsys.readouterr().out.split("module @digits")[1:]
     assert first == second
+    # A line of a module ends at a line feed alone.
+    assert merged(['module @"\u2028" {\n}\n'] * 2) == 'module @"\u2028" {\n}\n'
 
 
 def test_where_results_lie(artifact: Path, capsys: Capture) -> None:

@@ -207,7 +207,7 @@ def test_the_page_has_a_bar_for_each_value(folder: Path, tmp_path: Path, capsys:
 
 
 def test_notebooks_show_a_comparison_worst_first(folder: Path, tmp_path: Path) -> None:
-    hostile = network(tmp_path / "a&b.onnx", noise=0.05, prefix="<b>\u202e")
+    hostile = network(tmp_path / "a&\u202eb.onnx", noise=0.05, prefix="<b>\u202e")
     found = tilewright.compare(hostile, hostile, folder / "data.npz", limit=2)
     assert found.samples == 2
     shown = found._repr_html_()
