@@ -204,7 +204,7 @@ class Artifact(Container):
 
         rows = [("input", each) for each in self.manifest.inputs] + [("output", each) for each in self.manifest.outputs]
         body = "".join(f"<tr><td>{kind}</td><td>{escape(printable(str(each)))}</td></tr>" for kind, each in rows)
-        return f"<table><caption>{escape(heading)}</caption>{body}</table>"
+        return f"<table><caption>{escape(printable(heading))}</caption>{body}</table>"
 
     def _repr_html_(self) -> str:
         return self.html(repr(self)[1:-1])

@@ -167,6 +167,7 @@ def test_notebooks_show_sessions_and_artifacts_as_tables(path: Path) -> None:
         shown = session.artifact._repr_html_()
         assert "<td>input</td><td>image" in shown
         assert "model &#x27;digits&#x27;, precision fp32" in shown
+        assert r"<caption>a\u202eb</caption>" in session.artifact.html("a\u202eb")
         profile = session.profile(rounds=1)
         assert profile._repr_html_().count("<tr>") == len(profile.steps) > 1
 

@@ -3,6 +3,7 @@
 from html import escape
 from textwrap import wrap
 
+from tilewright.errors import printable
 from tilewright.immutable import Immutable
 
 from ....passes.quantization.plan import EVERY
@@ -201,7 +202,7 @@ class Quantization(Immutable):
         return [line for text in texts for line in _wrapped(text, "  ")]
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.to_text())}</pre>"
+        return f"<pre>{escape(printable(self.to_text()))}</pre>"
 
 
 def _decibels(sqnr: float, unit: str = "") -> str:
