@@ -102,7 +102,7 @@ class Match(Generic[OperatorT_co]):
     """Where a pattern matched: its values and ops by name, and how to build what replaces them.
 
     Attributes:
-        ops: every op of the match, the root first.
+        ops: every op of the match, the root, which is the last one, first.
         created: the ops that the rewrite inserted.
         constants: those that it added.
     """

@@ -183,6 +183,7 @@ class Session:
     All methods may be called from several threads at once.
 
     Attributes:
+        artifact: what it was loaded from.
         engine: ``device``, ``software`` or ``float``.
     """
 

@@ -55,6 +55,7 @@ class Buffers:
 
     Args:
         constants: u8[…], shared by all runs and never written.
+        inputs: how many the graph has.
 
     Attributes:
         context: address of the `Context` for native code.

@@ -90,6 +90,7 @@ class Place:
 
     Attributes:
         memory, cluster: where; see :class:`tilewright.ir.tile.types.TileType`.
+        size: bytes.
         first, last: steps of the program as it is written, from the first that touches it to the last.
         steps: how many touch it.
     """

@@ -115,7 +115,7 @@ _SLOT = 128
 
 @dataclass
 class Order:
-    """An order of the steps of a program. ``steps``: their numbers."""
+    """An order of the steps of a program. ``steps``: their numbers; ``cycles``: modelled."""
 
     steps: list[int]
     cycles: float

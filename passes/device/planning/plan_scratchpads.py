@@ -54,7 +54,7 @@ class Place:
     Attributes:
         cluster: whose scratchpad, or ``EVERY_CLUSTER``.
         first, last: steps from its making to its last use, both included.
-        address: in bytes.
+        size, address: in bytes.
     """
 
     op: Op

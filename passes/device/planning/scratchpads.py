@@ -25,7 +25,7 @@ from ....runtime.machines.machine import ACCUMULATOR_UNIT, Machine
 
 
 class Scratchpad(NamedTuple):
-    """A memory of a cluster. ``unit``: bytes; addresses are multiples of it."""
+    """A memory of a cluster. ``size``, ``unit``: bytes; addresses are multiples of the unit."""
 
     memory: Memory
     size: int

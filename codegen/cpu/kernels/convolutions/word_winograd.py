@@ -67,6 +67,7 @@ class WordWinograd(QuantizedOutput, WinogradSpec):
     Weights are read as ``w``, 16-bit integers: the data of :func:`word_winograd`.
 
     Attributes:
+        algorithm: one of `ALGORITHMS`.
         is_signed: bytes of x are.
     """
 

@@ -34,6 +34,7 @@ class MatrixShape:
         tile_rows: rows of the largest tile.
         x_row, x_step: from row to row and from step to step of the left factor.
         w_step: from step to step of the right factor.
+        steps: of both, along the inner dimension.
     """
 
     cut: ChannelTiles
