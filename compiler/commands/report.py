@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> str | WrittenPage:
     output: Path = arguments.output or Path()
     check_ending(output, ".html")
     compared = read_comparison(arguments.compared) if arguments.compared is not None else None
-    target = output if output.suffix == ".html" else output / f"{arguments.path.stem}.html"
+    target = output if output.suffix.lower() == ".html" else output / f"{arguments.path.stem}.html"
     make_folder(target.parent)
     check_output(target, source=arguments.path)
     artifact = artifact_of(arguments)

@@ -235,8 +235,8 @@ def test_a_comparison_is_read_by_node(compiled: Path, tmp_path: Path, capsys: Ca
     ]
     file.write_text(json.dumps({"result": {"values": values}}))
     assert read_comparison(file) == {"x": 12.5, "residual_relu": 12.5, "probabilities": 1e3, "other": 0.0}
-    assert main(["report", str(compiled), "-o", str(tmp_path), "--compared", str(file)]) == 0
-    text = (tmp_path / "digits_report.html").read_text()
+    assert main(["report", str(compiled), "-o", str(tmp_path / "a.HTML"), "--compared", str(file)]) == 0
+    text = (tmp_path / "a.HTML").read_text()
     assert "<h2>Quantisation by layer</h2>" in text and ">12.5</text>" in text
     unnamed, no_number = '{"name": "x"}', '{"name": "x", "nodes": [], "sqnr": "y"}'
     for content in ("[", "[]", *(f'{{"result": {{"values": [{each}]}}}}' for each in (unnamed, no_number))):
