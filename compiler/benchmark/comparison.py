@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 import tilewright
+from tilewright.errors import CalibrationWarning, TilewrightError, warn
 
 from ...runtime.artifact.artifact import Artifact
+from ...runtime.execution.shapes import shape_of
 from ...runtime.native.host import processors
 from ...runtime.report.execution import random_inputs
 from ..driver import compile_to_file
@@ -116,7 +118,13 @@ def compare(
     for number, model in enumerate(models):
         options.report(f"compile {model.stem}", number, len(models))
         own = replace(options, report=silent, input_shapes=shapes[number])
-        artifacts.append(compile_to_file(model, folder / f"{number}.twa", own))
+        try:
+            artifacts.append(compile_to_file(model, folder / f"{number}.twa", own))
+        except TilewrightError as error:
+            error.message = f"{model.name}: {error.message}"
+            raise
+        if len(views := artifacts[-1].in_shapes()) > 1:
+            warn(f"{model.name} has {len(views)} shapes, and is measured in {shape_of(views[0])}", CalibrationWarning)
     for number, (model, artifact) in enumerate(zip(models, artifacts, strict=True)):
         for count in threads:
             files = {OURS: str(folder / f"{number}.twa")} | {name: str(model.absolute()) for name in here}

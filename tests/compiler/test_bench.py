@@ -21,7 +21,8 @@ from tilewright.compiler.benchmark.contenders import Loaded
 from tilewright.compiler.benchmark.measure import Times, first_results, in_turn, take_turns
 from tilewright.compiler.benchmark.tables import page
 from tilewright.compiler.demo import MODEL
-from tilewright.errors import TilewrightError
+from tilewright.compiler.options import CompileOptions
+from tilewright.errors import CalibrationWarning, ModelError, TilewrightError
 
 Capture = pytest.CaptureFixture[str]
 
@@ -150,6 +151,11 @@ def test_each_model_gets_the_shapes_that_it_has_names_for(tmp_path: Path) -> Non
     first, second = own_shapes([open_one, MODEL], given)
     assert first == [{"N": (2,), "strange": (3,)}]
     assert second == [{"im*": (1, 1, 8, 8), "strange": (3,)}]
+    options = CompileOptions(precision="fp32", input_shapes={"N": (2, 4)})
+    with pytest.warns(CalibrationWarning, match=r"o\.onnx has 2 shapes, and is measured in x \[2, 2\]"):
+        comparison.compare([open_one], [], [], 1, options, tmp_path)
+    with pytest.raises(ModelError, match=r"^import: o\.onnx: input 'x' has an open shape"):
+        comparison.compare([open_one, MODEL], [], [], 1, CompileOptions(precision="fp32"), tmp_path)
 
 
 def test_the_order_rotates() -> None:
