@@ -105,6 +105,10 @@ def test_weights_of_levels(kind: int, columns: int, rng: np.random.Generator) ->
         ModelError, match=r"do not fit what the node says of them; expected 8\d bytes and 1\d blocks, fo"
     ):
         import_checked(node_model("MatMulBnb4", [inputs[0], packed[1:], inputs[2]], constants=(1, 2), **attributes))
+    # One block takes no more memory than the weights, whatever its size.
+    attributes["block_size"] = 1 << 60
+    import_checked(node_model("MatMulBnb4", [*inputs[:2], inputs[2][:1]], constants=(1, 2), **attributes))
+    attributes["block_size"] = size
     attributes["quant_type"] = 2
     with pytest.raises(ModelError, match="there are no such weights; found type 2, blocks of 16, 5 x 3"):
         import_checked(node_model("MatMulBnb4", inputs, constants=(1, 2), **attributes))

@@ -166,6 +166,12 @@ def test_scales_of_blocks(code: int) -> None:
     np.testing.assert_allclose(real, (expected - each[1]) * each[0], rtol=1e-6)
 
 
+def test_a_block_that_is_larger_than_what_it_scales() -> None:
+    x, scale = np.array([[2, 3], [4, 5]], np.int8), np.array([[0.5, 2]], np.float32)
+    found = computed("DequantizeLinear", x, scale, axis=0, block_size=1 << 40)
+    np.testing.assert_array_equal(found, x * scale)
+
+
 @pytest.mark.parametrize(("domain", "opset"), [("", 21), ("com.microsoft", 13)])
 def test_four_bits_of_weights_reach_integer_kernels(domain: str, opset: int) -> None:
     """onnxruntime's quantiser writes operators of its own where the model is older than integers of 4 bits."""

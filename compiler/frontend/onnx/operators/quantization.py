@@ -93,7 +93,7 @@ def _spread(node: Node, importer: Importer, scale: Value, x: Value) -> Value:
     if block < 0 or scale.type.shape != expected:
         found = f"{list(scale.type.shape)} with block_size {block}"
         raise node.model_error("the scales are not one for each block", expected=list(expected), found=found)
-    blocks = importer.described(node, (extent,), DType.I32, lambda: np.arange(extent, dtype=np.int32) // block)
+    blocks = importer.described(node, (extent,), DType.I32, lambda: (np.arange(extent) // block).astype(np.int32))
     return importer.emit_one(Gather(axis), scale, blocks)
 
 

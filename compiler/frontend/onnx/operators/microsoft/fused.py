@@ -298,7 +298,7 @@ def import_matmul_of_levels(node: Node, importer: Importer) -> Value:
 
     def weights() -> np.ndarray:
         halves = np.stack([packed.ravel() >> 4, packed.ravel() & 15], 1).ravel()[:count]
-        real = np.array(_LEVELS[kind], np.float32)[halves] * np.repeat(most.ravel().astype(np.float32), size)[:count]
+        real = np.array(_LEVELS[kind], np.float32)[halves] * most.ravel().astype(np.float32)[np.arange(count) // size]
         return real.reshape(rows, columns).astype(x.type.dtype.numpy)
 
     w = importer.described(node, (rows, columns), x.type.dtype, weights, "_weights")
