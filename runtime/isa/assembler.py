@@ -77,7 +77,8 @@ class Assembler:
         self._loaded = 0.0
         self._is_closed = False
         self._codes = {stream: bytearray() for stream in self._streams}
-        # Where in an order each instruction may be: loads right behind the last one of what they wait for.
+        # Where in an order each instruction may be: loads right behind the last one of what they wait for. Messages
+        # stay where they are: one that comes may wait, on the card that sends it, for any that was sent before it.
         self._places: dict[Stream, list[tuple[int, int]]] = {stream: [] for stream in self._streams}
         # By number of the stream: what an instruction of it knows to be complete of each stream. Filled when it waits.
         self._known: list[list[int]] = [[0] * len(self._streams) for _ in self._streams]
@@ -211,7 +212,7 @@ class Assembler:
         self, stream: Stream, item: Instruction, targets: Sequence[tuple[Stream, int]], layer: str | None
     ) -> None:
         place = len(self.order)
-        if stream.queue in (Queue.LD, Queue.LW):
+        if stream.queue in (Queue.LD, Queue.LW) and not isinstance(item, Receive):
             ahead = [*self._places[stream][-1:], *(self._places[other][at - 1] for other, at in targets)]
             place = max(ahead, default=(0, 0))[0]
         self._places[stream].append((place, len(self.order)))

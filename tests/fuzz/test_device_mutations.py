@@ -96,7 +96,7 @@ def test_the_programs_do_all_that_compiled_ones_do() -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_wait_is_needed(name: str) -> None:
-    """The compiler sets none in vain, and the verifier misses none; it is asked about a few itself."""
+    """The compiler sets none of these in vain, and the verifier misses none; it is asked about a few itself."""
     case = case_of(name)
     waits, changes = Waits(case), [*weakened(case)]
     assert len(changes) >= 8

@@ -335,3 +335,23 @@ def test_a_better_link_is_never_slower_and_neither_is_leaving_out_more(rng: np.r
         without = {name for name in names if rng.random() < 0.5}
         less = simulate(verified, without={*without, str(rng.choice(names))})
         assert less.cycles <= simulate(verified, without=without).cycles
+
+
+def test_no_question_waits_for_its_answer() -> None:
+    """Where a store has more to wait for than a header holds, of which the answer comes first, and a send has room."""
+    machine = dataclasses.replace(MACHINE, clusters=6)
+    asking, answering = (isa.Assembler(machine, regions((0, 1), card), 6) for card in (0, 1))
+    result: dict[str, Any] = {"height": 8, "width": 8, "destination_row_pitch": 8, "destination_pixel_pitch": 1}
+    source = {"input_height": 8, "input_width": 8, "source_row_pitch": 8, "source_pixel_pitch": 1}
+    window = {"kernel_height": 1, "kernel_width": 1, "blocks": 1, **source, **result}
+    asking.add(isa.LoadMaps(region=1, offset=0, destination=0, run=1024))
+    asking.add(isa.Pool(source=0, destination=0, **window))
+    asking.add(isa.Store(region=2, offset=0, source=0, run=1024))
+    asking.add(send(region=2))
+    answering.add(receive())
+    answering.add(isa.Send(region=2, offset=0, run=64, peer=0, tag=0))
+    asking.add(receive(peer=1, offset=1024), cluster=1)
+    for cluster in range(2, 6):
+        asking.add(isa.LoadMaps(region=1, offset=0, destination=62 + cluster, run=16, clusters=1), cluster=cluster)
+    asking.add(isa.Store(region=2, offset=1024, source=64, run=64))
+    verify_cards([asking.finish(), answering.finish()], machine)
