@@ -114,7 +114,6 @@ class Assembler:
             known[:] = clocks[-1]
             if not self._wait_ahead(stream, waits):
                 self._emit(stream, Barrier(), self._needed(stream, self._latest(waits[-WAITS:])), layer)
-            known[:] = clocks[-1]
             waits = self._needed(stream, latest)
         self._emit(stream, item, waits, layer)
         position = len(self.queues[stream])

@@ -13,8 +13,7 @@ from typing import NamedTuple
 from ....ir.annotations import KEPT, SPLIT, MapPlace
 from ....ir.core import Function, Op, Value, is_op
 from ....ir.feature_map import computed_map, is_block_by_block, map_shape
-from ....ir.ops.convolution import Conv
-from ....ir.ops.pooling import GlobalPool, MaxPool, Pool
+from ....ir.ops.pooling import GlobalPool, Pool
 from ....ir.quantized import is_wide
 from ....runtime.machines.machine import Machine
 from ..boxes import Span, lanes_of
@@ -63,7 +62,7 @@ def is_read_where_made(value: Value) -> bool:
     maker, users = value.producer, [*value.users]
     if maker is None or is_wide(value.type) or not all(SPLIT.get(op) == "channels" for op in (maker, *users)):
         return False
-    if not all((is_op(op, Conv) and is_block_by_block(op)) or is_op(op, GlobalPool, MaxPool, Pool) for op in users):
+    if not all(is_block_by_block(op) or is_op(op, GlobalPool, Pool) for op in users):
         return False
     lanes = [lanes_of(op, computed_map(op)) for op in (maker, *users)]
     return len({tuple((each.cluster, each.slices[0][0], sum(each.slices[-1])) for each in some) for some in lanes}) == 1
