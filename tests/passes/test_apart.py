@@ -22,19 +22,20 @@ from tilewright.runtime.machines.machine import load
 M4096 = load("m4096")
 
 
-def windows(channels: int, width: int, kernel: int, stride: int) -> Module:
-    """A convolution of single pixels, and windows over each of its channels."""
+def windows(channels: int, width: int, kernel: int, stride: int, made: str = "") -> Module:
+    """A convolution of single pixels, or what is made otherwise of x, and windows over each of its channels."""
     rng, quant, factors = np.random.default_rng(3), "<s=0x1.0p-4, z=3>", "<s=0x1.0p-6, z=0>"
     pixels, over = (rng.integers(-9, 10, channels * taps).tolist() for taps in (16, kernel**2))
     x, y = (f"i8[1,{count},8,{width}]{quant}" for count in (16, channels))
     z = f"i8[1,{channels},{8 // stride},{width // stride}]{quant}"
     others = 'dilations=[1, 1], act="none", act_args=[]'
     pads = [kernel // 2] * 4
+    made = made or f"conv(%x, @v, _) {{strides=[1, 1], pads=[0, 0, 0, 0], group=1, {others}}}"
     return parse(f"""
   const @v : i8[{channels},16,1,1]{factors} = {pixels}
   const @w : i8[{channels},1,{kernel},{kernel}]{factors} = {over}
   func @main(%x: {x}) -> (%z: {z}) {{
-    %y = conv(%x, @v, _) {{strides=[1, 1], pads=[0, 0, 0, 0], group=1, {others}}} : {y}
+    %y = {made} : {y}
     %z = conv(%y, @w, _) {{strides=[{stride}, {stride}], pads={pads}, group={channels}, {others}}} : {z}
     return %z
   }}""")
@@ -62,10 +63,14 @@ def test_slices_leave_tiles_that_fit() -> None:
     assert compile_for_device(windows(80, 20, 3, 1), device).program.queues
 
 
-@pytest.mark.parametrize(("share", "moves"), [("channels", 0), ("rows", 12)])
-def test_nothing_is_moved_of_channels_that_only_who_makes_them_reads(share: Split, moves: int) -> None:
-    """Four clusters share out the blocks of a product, and those or the rows of windows over each channel."""
-    module = windows(64, 8, 3, 1)
+@pytest.mark.parametrize(
+    ("made", "share", "moves"),
+    [("", "channels", 0), ("", "rows", 12), ("concat(%x, %x, %x, %x) {axis=1}", "channels", 4)],
+)
+def test_nothing_is_moved_of_channels_that_only_who_makes_them_reads(made: str, share: Split, moves: int) -> None:
+    """Four clusters share out the blocks of a product, and those or the rows of windows over each channel. Of what is
+    put together each part is shared out by itself."""
+    module = windows(64, 8, 3, 1, made)
     for each in (module.main, *module.main.ops):
         ON.set(each, "device")
     tile_function(module.main, M4096, clusters=4)

@@ -18,6 +18,7 @@ from ....ir.quantized import is_wide
 from ....runtime.machines.machine import Machine
 from ..boxes import Span, lanes_of
 from ..fused_pairs import fused_convolution, fused_user
+from ..tiling.tile_search import MOVEMENT
 from .chip_places import Inside, Rows, copied, inside_of, obstacle
 
 
@@ -60,7 +61,10 @@ def root_of(value: Value, kept: AbstractSet[Value], find: Callable[[Value], Insi
 def is_read_where_made(value: Value) -> bool:
     """Whether each cluster reads of a map the channels alone that it makes, so that nothing of it is moved."""
     maker, users = value.producer, [*value.users]
-    if maker is None or is_wide(value.type) or not all(SPLIT.get(op) == "channels" for op in (maker, *users)):
+    # Each part of what is put together is shared out by itself.
+    if maker is None or is_op(maker, *MOVEMENT) or is_wide(value.type):
+        return False
+    if not all(SPLIT.get(op) == "channels" for op in (maker, *users)):
         return False
     if not all(is_block_by_block(op) or is_op(op, GlobalPool, Pool) for op in users):
         return False
