@@ -13,6 +13,7 @@ import numpy as np
 from tilewright.errors import CalibrationError, InputError
 
 from ...ir.types import TensorType
+from ...runtime.execution.buffers import is_narrower
 from ...runtime.files.array_file import StoredArray
 from ...runtime.files.sound_file import StoredSound
 from ...runtime.pictures.preprocessing import Preprocessing
@@ -283,8 +284,7 @@ def check_sample(array: np.ndarray, type: TensorType, what: str, name: str) -> n
     if array.shape != type.shape:
         raise refusal(f"{what} does not fit input {name!r}", expected=list(type.shape), found=list(array.shape))
     if array.dtype != type.dtype.numpy:
-        is_wider = array.dtype.kind in "iu" and type.dtype.is_integer and np.can_cast(array.dtype, type.dtype.numpy)
-        if not is_wider and (array.dtype.kind != "f" or not type.dtype.is_float):
+        if not is_narrower(array.dtype, type.dtype.numpy) and (array.dtype.kind != "f" or not type.dtype.is_float):
             raise refusal(
                 f"{what} does not fit input {name!r}",
                 expected=type.dtype.numpy,

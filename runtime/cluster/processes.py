@@ -12,7 +12,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
-from tilewright.errors import TilewrightError, UsageError
+from tilewright.errors import CalibrationError, InputError, TilewrightError, UsageError
 
 from ..execution.team import VARIABLE, thread_count
 
@@ -40,7 +40,7 @@ class Failed(NamedTuple):
 
     Attributes:
         error: what the function raised; None where the process ended.
-        text: the traceback, or how the process ended.
+        text: the traceback, of wrong samples the message, or how the process ended.
     """
 
     error: Exception | None
@@ -52,7 +52,9 @@ def attempt(function: Function, item: Any) -> Any:
     try:
         return function(item)
     except Exception as error:
-        text = traceback.format_exc()
+        # Where in the code samples were found not to fit tells a user nothing.
+        is_input = isinstance(error, (CalibrationError, InputError))
+        text = f"{type(error).__name__}: {error}" if is_input else traceback.format_exc()
         try:
             told: Exception = pickle.loads(pickle.dumps(error))
         except Exception:

@@ -185,6 +185,11 @@ def _checked(array: np.ndarray, spec: TensorSpec, copy: bool) -> np.ndarray:
     return array
 
 
+def is_narrower(dtype: np.dtype, wanted: np.dtype) -> bool:
+    """Whether numbers in files may become what is wanted: integers that all exist in a wider type."""
+    return dtype.kind in "iu" and wanted.kind in "iu" and np.can_cast(dtype, wanted)
+
+
 def check_type(dtype: np.dtype, shape: tuple[int, ...], spec: TensorSpec) -> None:
     """Raise InputError unless an array of this type and shape is what the network takes."""
     if dtype != spec.numpy:

@@ -14,7 +14,7 @@ from tilewright.errors import CalibrationWarning, InputError, OutputError, Usage
 from tilewright.immutable import Immutable
 
 from ..artifact.manifest import TensorSpec
-from ..execution.buffers import check_names, check_type
+from ..execution.buffers import check_names, check_type, is_narrower
 from ..files.array_file import StoredArray, open_arrays
 from ..files.output_file import output_file
 from ..pictures.declaration import SUFFIXES
@@ -133,9 +133,13 @@ def gather_inputs(
     if check_shapes is not None:
         check_shapes(found)
         expected = [replace(spec, shape=found[spec.name]) for spec in expected]
+    arrays: dict[str, np.ndarray] = {}
     for spec in expected:
-        check_type(stored[spec.name].dtype, stored[spec.name].shape, spec)
-    return {name: array if isinstance(array, np.ndarray) else array.read() for name, array in stored.items()}
+        array = stored[spec.name]
+        dtype = spec.numpy if is_narrower(array.dtype, spec.numpy) else array.dtype
+        check_type(dtype, array.shape, spec)
+        arrays[spec.name] = (array if isinstance(array, np.ndarray) else array.read()).astype(dtype, copy=False)
+    return arrays
 
 
 def check_rate(path: str, rate: int, name: str, known: Mapping[str, int]) -> None:

@@ -70,6 +70,16 @@ def test_a_process_ends_in_silence_when_nobody_asks_it_any_more(words: bytes) ->
     assert process.returncode == 0
 
 
+def _refuse(shard: int) -> None:
+    raise InputError(f"sample {shard} does not fit")
+
+
+def test_samples_that_do_not_fit_are_told_without_a_traceback(tmp_path: Path, capsys: Capture) -> None:
+    with pytest.raises(ShardsFailedError):
+        Job("samples", resume=tmp_path / "done.jsonl")(_refuse, [4])
+    assert capsys.readouterr().err == "error: shard 0 failed 3 times, at last so:\nInputError: sample 4 does not fit\n"
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_shard_that_fails_is_told_and_the_others_are_kept(
     marks: str, workers: int, tmp_path: Path, capsys: Capture

@@ -120,6 +120,15 @@ def test_an_image_gets_the_shape_that_is_most_like_it(tmp_path: Path) -> None:
     assert gather_inputs([spec], paths[1:], None, lambda found: None, others)["x"].shape == (1, 1, 4, 5)
 
 
+def test_integers_of_a_file_may_be_narrower(tmp_path: Path) -> None:
+    """As samples for calibration may; wider ones may hold what the network does not take."""
+    np.save(tmp_path / "ids.npy", np.array([[1, -2]], np.int32))
+    found = gather_inputs([TensorSpec("ids", "i64", (1, 2))], [str(tmp_path / "ids.npy")], None)["ids"]
+    assert (found.dtype, found.tolist()) == (np.int64, [[1, -2]])
+    with pytest.raises(InputError, match=r"has the wrong dtype; expected int16, found int32"):
+        gather_inputs([TensorSpec("ids", "i16", (1, 2))], [str(tmp_path / "ids.npy")], None)
+
+
 def test_a_table_is_one_batch(tmp_path: Path) -> None:
     file = tmp_path / "t.csv"
     file.write_text("a,b\n1,2\n3,4\n")
