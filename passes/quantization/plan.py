@@ -16,7 +16,7 @@ from ...ir.ops.comparison import Where
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Pad, Transpose
+from ...ir.ops.movement import Concat, Pad, Transpose
 from ...ir.ops.normalization import GroupNorm, LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.quantization import Dequantize, Quantize
@@ -201,6 +201,9 @@ def plan_quantization(
     names = Names()
     named = {names.take(value.name): value for value in values}
     streams = {value for op in normalizing for value in started.get(op, ())}
+    # Known rows may be far smaller than those that they are joined with.
+    joined = (op for op in taken if is_op(op, Concat) and has_numbers(op) and op.result.type.rank == 3)
+    streams.update(op.result for op in joined if shortcuts)
     wide = tuple(name for name, value in named.items() if value in streams)
     return Plan(tuple(reversed(anchors)), frozenset(taken | normalizing), frozenset(real), named, wide)
 

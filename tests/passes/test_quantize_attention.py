@@ -27,6 +27,7 @@ from tilewright.ir.quantized import parameters
 from tilewright.ir.types import DType
 from tilewright.passes.device.attention_views import unfit
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
+from tilewright.passes.quantization.plan import plan_quantization
 from tilewright.passes.quantization.quantize_attention import QuantizeAttention
 from tilewright.passes.simplify.eliminate_dead_code import EliminateDeadCode
 from tilewright.runtime.report.details import details_of
@@ -263,6 +264,18 @@ def test_known_rows_are_joined_and_added_and_one_row_looks_at_all(machine: str, 
     found = assert_engines_agree(artifact, feeds)
     (wanted,) = interp.run(import_model(model), feeds).values()
     assert np.linalg.norm(found - wanted) < 0.08 * np.linalg.norm(wanted)
+
+
+def test_what_known_rows_join_has_16_bits(rng: np.random.Generator) -> None:
+    """Also where no shortcut starts: rows of a hundredth would become 0 in 8."""
+    net = OnnxNetwork(rng)
+    x = net.op("MatMul", "x", net.some(8, 8))
+    x = net.op("Concat", net.some(1, 1, 8), x, axis=1, name="joined")
+    y = net.op("MatMul", net.op("LayerNormalization", x, net.some(8, about=1.0), net.some(8), axis=-1), net.some(8, 8))
+    module = import_model(net.model([1, 4, 8], y))
+    (joined,) = [op for op in module.ops if op.name == "concat"]
+    assert plan_quantization(module.main, (), shortcuts=True).wide == (joined.result.name,)
+    assert plan_quantization(module.main, ()).wide == ()
 
 
 @pytest.mark.parametrize(("machine", "images"), [("m4096", 1), ("s256", 2)])
