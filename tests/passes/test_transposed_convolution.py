@@ -11,9 +11,9 @@ from network_files import graph_model
 from onnx import TensorProto, helper
 
 import tilewright
+from tilewright.blocks import CHANNEL_BLOCK
 from tilewright.ir import arithmetic, interp
 from tilewright.ir.core import Function, Module, Op, Value, is_op
-from tilewright.ir.layout import CHANNEL_BLOCK
 from tilewright.ir.ops.activation import Relu
 from tilewright.ir.ops.convolution import Conv, ConvTranspose
 from tilewright.ir.ops.movement import DepthToSpace
