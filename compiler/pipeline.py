@@ -9,7 +9,7 @@ from ..ir.core import Module
 from ..passes.base import Pass, Record
 from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.frame_convolutions import FrameConvolutions
-from ..passes.cpu.fuse_attention import FEWEST_ROWS, FuseAttention
+from ..passes.cpu.fuse_attention import FuseAttention
 from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.narrow_products import NarrowProducts
 from ..passes.cpu.one_hot_products import OneHotProducts
@@ -136,7 +136,7 @@ def post_training_pipeline(
 def attention_pipeline() -> Pipeline:
     """From a module with ops on quantised types to one whose attention and normalisations are on them, too, as the
     device has it."""
-    integers = FuseAttention(least_rows=FEWEST_ROWS, sums=True), QuantizeAttention(), QuantizeNormalization()
+    integers = FuseAttention(least_rows=1, sums=True), QuantizeAttention(), QuantizeNormalization()
     return Pipeline((*integers, *simplify_pipeline().passes), "attention")
 
 

@@ -26,9 +26,6 @@ from ..pattern import Driver, Match, OpPattern, Rule, node, on_quantized, scalar
 from ..simplify.linear_rules import factored, matrices, scalar_of
 from ..views import LEVELS, View, broadcast, exchanged, regrouped, view_of
 
-FEWEST_ROWS = 1
-"""Of queries on the device, which computes any number, as of the one that sums up an image for its class."""
-
 _HIDDEN = -1e4
 """What masks add, or less: beside any score that is seen its exponential is 0."""
 
@@ -45,6 +42,7 @@ class FuseAttention(Pass):
 
     Attributes:
         least_rows: of each matrix of queries. Kernels compute a row in each lane: with few of them, most would idle.
+            The device computes any number, as of the one that sums up an image for its class.
         sums: also sums of integers by weights, the softmax of as many scores, as ``attention`` of a query that is 1,
             and those whose weights are guarded against NaN, with the guard behind it.
     """

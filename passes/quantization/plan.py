@@ -26,7 +26,6 @@ from ...ir.ops.shape import Reshape
 from ...ir.ops.softmax import Softmax
 from ...ir.text.names import Names
 from ...ir.types import DType
-from ..cpu.fuse_attention import FEWEST_ROWS
 from ..named_ops import find_named, still_there
 from ..simplify.linear_rules import factored
 from ..views import LEVELS
@@ -216,7 +215,7 @@ def _makes_scores(op: Op[MatMul]) -> bool:
         if len(users) != 1 or not is_op(user, Softmax, Mul, Div, Add, Where, Reshape):
             break
         if is_op(user, Softmax):
-            return user.operator.axis == value.type.rank - 1 and value.type.shape[-2] >= FEWEST_ROWS
+            return user.operator.axis == value.type.rank - 1 and value.type.shape[-2] > 0
         value, users = user.result, user.result.users
     return False
 
@@ -301,14 +300,12 @@ def _into_sums(ops: Iterable[Op], *, everywhere: bool) -> Iterator[tuple[Op, Op]
     position: dict[Op | None, int] = {}
     for op in ops:
         position[op] = len(position)
-        if is_op(op, Add) and (has_numbers(op) or not any(isinstance(value, Constant) for value in op.inputs)):
+        adds_map = is_op(op, Add) and has_numbers(op)
+        if adds_map or (is_op(op, Add) and not any(isinstance(value, Constant) for value in op.inputs)):
             makers = [value.producer for value in op.inputs if len(value.uses) == 1]
             convs = [maker for maker in makers if is_op(maker, Conv) and maker in position]
-            convs = (
-                convs
-                if everywhere or has_numbers(op)
-                else [conv for conv in convs if is_below_zero(conv.inputs[0].producer)]
-            )
+            if not (everywhere or adds_map):
+                convs = [conv for conv in convs if is_below_zero(conv.inputs[0].producer)]
             if convs and all(value.type == op.result.type for value in op.inputs):
                 yield max(convs, key=position.__getitem__), op
 
