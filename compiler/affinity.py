@@ -18,6 +18,7 @@ AffinitySource = Union[Sequence[tuple[str, str]], Mapping[str, str], str, "os.Pa
 
 # A name, in quotes if it holds an equals sign, and a place; in each position one way to go on, for time is linear then.
 _ENTRY = re.compile(r"""("(?:\\.|[^"\\])*"\s*|[^"=][^=]*|)=\s*(.*)""")
+_LINE_END = re.compile("\r\n?|\n")
 
 
 def read_affinity(path: str | os.PathLike[str]) -> Affinity:
@@ -64,8 +65,13 @@ def affinity_of(source: AffinitySource) -> Affinity:
 
 
 def _error(message: str, text: str, line: int, column: int = 1) -> ParseError:
-    lines = text.splitlines() or [""]
+    lines = _lines(text)
     return ParseError(message, line=line, column=column, text=lines[min(line, len(lines)) - 1])
+
+
+def _lines(text: str) -> list[str]:
+    """Lines as files have them; names may hold more of what ``splitlines`` takes for their ends."""
+    return _LINE_END.split(text)
 
 
 def _parse_json(text: str) -> Affinity:
@@ -97,7 +103,7 @@ def _position_of(text: str, name: str, before: Mapping[str, str]) -> tuple[int, 
 
 def _parse_lines(text: str) -> Affinity:
     found: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_lines(text), 1):
         content = "" if line.lstrip().startswith("#") else line.partition(" #")[0].rstrip()
         if not content:
             continue

@@ -149,6 +149,7 @@ class Artifact(Container):
         *,
         copy: bool = True,
         memory_limit: int | None = None,
+        origin: str = "artifact in memory",
     ) -> Artifact:
         """Open a ``.twa`` file, or an artifact that is already in memory.
 
@@ -158,6 +159,7 @@ class Artifact(Container):
                 use: another process that overwrites it changes results, and one that truncates it ends this process
                 with SIGBUS. (Replacing it with a new file of the same name, as `write_artifact` does, is no change.)
             memory_limit: bytes that the copy may have.
+            origin: how messages call one in memory.
 
         Raises:
             ArtifactError: the file cannot be read, is no artifact, is of another version, damaged or inconsistent.
@@ -167,13 +169,13 @@ class Artifact(Container):
         if not isinstance(source, (str, os.PathLike)):
             content = _bytes(source)
             length = unpacked_length(content)
-            _check_size(length or len(content), "artifact in memory", memory_limit)
+            _check_size(length or len(content), origin, memory_limit)
             if length is not None:
-                return Artifact(unpacked(content, length, "artifact in memory"), "artifact in memory", packed=True)
+                return Artifact(unpacked(content, length, origin), origin, packed=True)
             # On pages of its own, because kernels read constants in place and rely on their alignment.
             pages = private_pages(len(content), "an artifact")
             pages[:] = content
-            return Artifact(pages.toreadonly(), "artifact in memory")
+            return Artifact(pages.toreadonly(), origin)
         path = origin = os.fsdecode(source)
         with input_file(path, ArtifactError, "load artifact") as file:
             size = file.length

@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
     from ..report.details import details_of
     from ..report.execution import Images, gather_inputs, output_arrays, profile_table, results_text, save_outputs
     from ..report.input_doubts import doubts
-    from ..report.picture import write_picture
+    from ..report.picture import check_picture, write_picture
     from ..report.table import show_number
     from ..session import load
 
@@ -157,6 +157,10 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
     ) as session:
         check = session.check_shapes if len(session.shapes) > 1 else None
         details = details_of(session.artifact)
+        kept = {each.name for each in details.kept if not each.is_output}
+        if is_picture and check is None:
+            outputs = [each for each in session.outputs if each.name not in kept]
+            check_picture(outputs, [each.shape for each in session.inputs])
         images = Images(session.shapes, details.images or {}, arguments.preprocess, arguments.force_preprocess)
         rates = {each.input: each.rate for each in details.calibration}
         arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random, check, images, rates)
@@ -173,18 +177,19 @@ def run(arguments: argparse.Namespace) -> str | dict[str, OutputArray] | dict[st
             traced = traced_requests(session, arrays, requests, workers)
             write_run_trace(arguments.trace, session, traced)
             results = traced[-1].outputs
-    kept = {each.name for each in details.kept if not each.is_output}
     own = {name: array for name, array in results.items() if name not in kept}
-    image = image_size(array.shape for array in arrays.values())
+    shapes = [array.shape for array in arrays.values()]
     if output is not None:
         if is_picture:
             with output_file(output) as file:
-                tell("note", f"{output} {write_picture(file, own, image)}", quiet=arguments.quiet)
+                tell("note", f"{output} {write_picture(file, own, shapes)}", quiet=arguments.quiet)
         else:
             save_outputs(output, results)
         if is_standard_output(output):
             return ""
-    found = best_classes(own, top, names, details.truths, details.shares, image) if top is not None else None
+    found = (
+        best_classes(own, top, names, details.truths, details.shares, image_size(shapes)) if top is not None else None
+    )
     if arguments.json:
         return output_arrays(results) if found is None else found
     count = len(results) - len(own)

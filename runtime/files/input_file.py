@@ -157,13 +157,17 @@ def input_file(
         with open_regular(path, InputFile, at_most) as file:
             yield file
     except OSError as error:
-        # Late: only refusals need it.
+        # Late: only refusals need them.
+        from pathlib import Path
+
         from .foreign_model import foreign_folder
 
         if (known := foreign_folder(path)) is not None:
             message = f"cannot read {path!r}: it is a folder, of {known.name}"
             raise refusal(message, stage=stage, hint=known.advice(path)) from None
-        raise refusal(f"cannot read {path!r}: {error.strerror or error}", stage=stage) from None
+        is_piped = path == "-" or (os.path.exists(path) and Path(path).is_fifo())
+        hint = "Save what comes from a pipe in a file, and give its path." if is_piped else None
+        raise refusal(f"cannot read {path!r}: {error.strerror or error}", stage=stage, hint=hint) from None
 
 
 def contents(

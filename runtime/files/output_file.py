@@ -88,9 +88,9 @@ def check_output(path: Path, *, source: object = None, inputs: Iterable[object] 
 
 def check_ending(path: Path, ending: str, hint: str | None = None) -> None:
     """Find out whether the name of a result is that of another format; names without an ending that is known are free,
-    and of a folder, whose ending is empty, those alone. Raises UsageError: it is."""
+    and of a folder, whose ending is empty, those alone, but for one that is there. Raises UsageError: it is."""
     found = os.path.splitext(os.fspath(path))[1].lower()
-    if found != ending and found in _ENDINGS:
+    if found != ending and found in _ENDINGS and (ending or not os.path.isdir(path)):
         expected = f"a name that ends in {ending}" if ending else "a folder"
         what = "the output has the name of another format" if ending else "the output has the name of a file"
         raise UsageError(what, expected=expected, found=os.fspath(path), hint=hint)

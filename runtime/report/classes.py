@@ -1,5 +1,6 @@
 """Outputs as answers: the best classes of items, of their tokens and boxes, and of the pixels of maps."""
 
+import io
 import math
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -32,7 +33,7 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
     if content.count(b"\n") > limits.LABELS:
         raise too_large(repr(os.fspath(path)), limits.LABELS, content.count(b"\n"))
     try:
-        return content.decode("utf-8-sig").splitlines()
+        return [line.rstrip("\n") for line in io.StringIO(content.decode("utf-8-sig"), newline=None)]
     except UnicodeDecodeError:
         raise InputError(f"{os.fspath(path)!r} holds no names of classes: it is not text") from None
 

@@ -64,6 +64,8 @@ def test_files(tmp_path: Path) -> None:
     file = tmp_path / "affinity.txt"
     file.write_text("Conv_0 = cpu\n")
     assert read_affinity(file) == (("Conv_0", "cpu"),)
+    file.write_bytes("Conv\u2028 = cpu\r\nb\x0bc = device\r".encode())
+    assert read_affinity(file) == (("Conv", "cpu"), ("b\x0bc", "device"))
     file.write_text("Conv_0 = gpu\n")
     with pytest.raises(ParseError) as caught:
         read_affinity(file)

@@ -123,3 +123,5 @@ def test_an_artifact_has_no_passes_and_takes_no_options_of_models(tmp_path: Path
     assert "--precision is for models" in capsys.readouterr().err
     assert main(["graph", str(artifact), "-o", str(tmp_path / "a.html")]) == 2
     assert "the output has the name of a file; expected a folder, found" in capsys.readouterr().err
+    (tmp_path / "a.html").mkdir()
+    assert main(["graph", str(artifact), "-o", str(tmp_path / "a.html")]) == 0

@@ -121,13 +121,18 @@ def run(arguments: argparse.Namespace) -> str | EvaluatedImages | list[Part] | S
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     """The artifact of evaluate and infer, and the options that both take."""
+    from ...artifact.artifact import Artifact
+    from ...execution.shapes import shape_named
     from ...files.input_file import input_file
 
     with input_file(arguments.network, ArtifactError, "load artifact") as file:
         artifact = file.read()
     names = {"size": "size", "engine": "engine", "preprocessing": "preprocessing", "force": "force_preprocess"}
     given = {name: vars(arguments)[dest] for name, dest in names.items()}
-    return {"artifact": artifact, "shape": one_given(arguments.input_shapes), **given}
+    shape = one_given(arguments.input_shapes)
+    # Where it is computed it has no name.
+    shape_named(Artifact.open(artifact, origin=arguments.network), shape)
+    return {"artifact": artifact, "shape": shape, **given}
 
 
 class EvaluatedImages(TypedDict):

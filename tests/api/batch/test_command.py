@@ -95,6 +95,8 @@ def test_a_process_that_is_killed_changes_no_figure(
         start(worker, item)
         if len(begun) == 4:
             os.kill(begun[-1], signal.SIGKILL)
+            # On a busy machine the other process could do all that is left before this one has ended.
+            worker._process.wait()
 
     monkeypatch.setattr(processes._Worker, "begin", begin)
     words = ["evaluate", task.artifact, task.folder, "--labels", task.labels, "--shard", 4, "--json"]
@@ -213,6 +215,8 @@ def test_what_is_no_picture_is_a_wrong_input(task: Task, capsys: Capture) -> Non
     assert main(["batch", *words, "nowhere"]) == 1
     assert capsys.readouterr().err.startswith("error: infer: there is no 'nowhere'; expected an image, ")
     assert printed(capsys, *words, task.folder / "00.png") == "1 sample in 1 file of out\n"
+    assert main(["batch", *words, "nowhere", "--input-shape", "bach=1"]) == 2
+    assert f"error: {task.artifact} has no such input or extent" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

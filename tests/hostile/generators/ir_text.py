@@ -44,7 +44,7 @@ def base_module(rng: np.random.Generator) -> Module:
     else:
         sample = random_sample(rng)
         operator, types, given = sample.operator, sample.operand_types(), sample.result_types
-        constants = {i: a for i in sample.constants if (a := sample.inputs[i]) is not None}
+        constants = {i: a for i, a in enumerate(sample.inputs) if i in sample.constants and a is not None}
         if kind > 2 and given is None:
             operator = other_operator(rng, operator) if rng.integers(2) else operator
             types = same_shapes(rng, types, int(rng.integers(len(types)))) if types and rng.integers(2) else types

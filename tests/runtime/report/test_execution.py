@@ -14,7 +14,7 @@ from tilewright.errors import InputError, UsageError
 from tilewright.runtime.artifact.manifest import TensorSpec
 from tilewright.runtime.report.classes import best_classes, classes_text, with_no
 from tilewright.runtime.report.execution import Images, gather_inputs, random_inputs, results_text
-from tilewright.runtime.report.picture import write_picture
+from tilewright.runtime.report.picture import check_picture, write_picture
 
 LAST = "  largest: [2] inf, [1] 1, [0] nan\n"
 """Of infinity, 1 and no number."""
@@ -161,12 +161,24 @@ def test_a_table_is_one_batch(tmp_path: Path) -> None:
 )
 def test_outputs_become_pictures(array: np.ndarray, pixels: tuple[str, object], words: str) -> None:
     file = io.BytesIO()
-    assert write_picture(file, {"boxes": np.zeros((1, 4)), "y": array}, (2, 2)) == f"shows {words}"
+    assert write_picture(file, {"boxes": np.zeros((1, 4)), "y": array}, [(1, 3, 2, 2)]) == f"shows {words}"
     picture = Image.open(file)
     assert (picture.mode, picture.getpixel((1, 1))) == pixels
+
+
+@pytest.mark.parametrize(("channels", "low", "mode"), [(4, 0.0, "RGBA"), (3, 0.0, "P"), (4, -9.0, "P")])
+def test_four_channels_are_colours_and_opacity_where_the_network_takes_them(
+    channels: int, low: float, mode: str
+) -> None:
+    file, array = io.BytesIO(), np.linspace(low, 1, 16).reshape(1, 4, 2, 2)
+    write_picture(file, {"y": array}, [(1, channels, 2, 2)])
+    assert Image.open(file).mode == mode
 
 
 def test_what_is_no_picture_is_none() -> None:
     for array in (np.zeros((2, 3, 4, 4)), np.zeros((1, 4)), np.zeros((1, 5, 1, 1))):
         with pytest.raises(InputError, match=r"no output is a picture; expected \[1, 1, H, W\], .* found y\["):
-            write_picture(io.BytesIO(), {"y": array}, (1, 1))
+            write_picture(io.BytesIO(), {"y": array}, [])
+        with pytest.raises(InputError, match=r"no output is a picture"):
+            check_picture([TensorSpec("y", "f32", array.shape)], [])
+    check_picture([TensorSpec("y", "f32", (1, 4)), TensorSpec("z", "f32", (1, 4, 2, 2))], [])
