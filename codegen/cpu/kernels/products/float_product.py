@@ -23,6 +23,9 @@ from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, TileArgument
 _PANEL_ROW = 4 * CHANNEL_BLOCK
 """Bytes from step to step in a panel of the right factor."""
 
+_MOST_PANELS = 6
+"""Of a tile: where panels lie multiples of a page apart, a first level cache of eight ways holds a line of so many."""
+
 
 @dataclass(frozen=True)
 class FloatProduct(ProductSpec, MatrixProduct):
@@ -55,7 +58,8 @@ class FloatProduct(ProductSpec, MatrixProduct):
 
     def shape(self, target: TargetDescription) -> MatrixShape:
         together = registers_per_vector(target) if self.panels else 1
-        rows, vectors = choose_tile(self.rows, self.columns, self.inner, target, together)
+        most = (_MOST_PANELS * together,) if self.panels else ()
+        rows, vectors = choose_tile(self.rows, self.columns, self.inner, target, together, *most)
         # Rows whose part of x stays in the second level cache while all strips pass by.
         budget = max(1, target.cache_bytes[1] // 2 // (4 * self.inner) // rows) * rows
         row_block = self.rows if self.makes_strips else min(self.rows, budget)

@@ -138,9 +138,11 @@ class MatrixProduct(KernelSpec):
         return _Walker(self, target).generate()
 
 
-def choose_tile(rows: int, columns: int, inner: int, target: TargetDescription, together: int = 1) -> tuple[int, int]:
+def choose_tile(
+    rows: int, columns: int, inner: int, target: TargetDescription, together: int = 1, most: int = 12
+) -> tuple[int, int]:
     """Rows and vectors of the tile of least estimated cost, for products of single precision numbers.
-    ``together``: vectors that are not taken apart."""
+    ``together``: vectors that are not taken apart; ``most``: of vectors."""
     vectors_in_row = -(-columns // target.lanes)
 
     def cost(tile_rows: int, vectors: int) -> float:
@@ -157,7 +159,7 @@ def choose_tile(rows: int, columns: int, inner: int, target: TargetDescription, 
 
     candidates = [
         (tile_rows, vectors)
-        for vectors in range(together, min(vectors_in_row + together - 1, 12) + 1, together)
+        for vectors in range(together, min(vectors_in_row + together - 1, most) + 1, together)
         for tile_rows in range(1, min(rows, 28) + 1)
         if (tile_rows + 1) * vectors + 1 <= target.registers
     ]
