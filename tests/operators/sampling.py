@@ -16,7 +16,7 @@ def grid_sample(cls: type[GridSample], rng: np.random.Generator) -> Iterator[Sam
     for padding_mode in PADDINGS:
         for coordinates in COORDINATES:
             for mode in ("linear", "cubic", "nearest"):
-                x = random_array(rng, DType.F32, (2, 3, 5, 4))
+                x = random_array(rng, DType.F32, (2, 6, 5, 4))
                 reach = 12.3 if coordinates == "pixels" else 3.1
                 grid = random_array(rng, DType.F32, (2, 3, 7, 2), -reach, reach)
                 yield Sample(cls(mode, padding_mode, coordinates), (x, grid))

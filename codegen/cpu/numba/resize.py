@@ -192,6 +192,9 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
 BLOCK = 128
 """Points whose taps are kept at a time."""
 
+TOGETHER = 4
+"""Channels that are summed at a time."""
+
 _PLACES = {
     "edges": "(({g} + {real}(1)) * {real}({e}) - {real}(1)) / {real}(2)",
     "centres": "({g} + {real}(1)) / {real}(2) * {real}({e} - 1)",
@@ -238,17 +241,21 @@ _SOURCE = """def kernel(x, grid, y, n, f, scratch, begin, end):
             missing = 0
             {taken}
             scratch[2 * {taps} * {block} + k] = missing
-        for c in range(channels):
-            p, q = (first // points * channels + c) * inner, (first // points * channels + c) * points + start
-            for k in range(count):
-                total = {real}(0)
-                {sums}
-                {result}
+        c = first // points * channels
+        last = c + channels
+        while c < last:
+            p, q = c * inner, c * points + start
+            if c + {together} <= last:
+                {several}
+                c += {together}
+            else:
+                {one}
+                c += 1
         first += count
     return 0
 """
 """Of a block of points first the taps, their positions and weights one after the other, and whether some are missing;
-then the sums of each channel.
+then the sums of some channels, for which these are read once.
 
 Weights are kept as their bits, since there is work memory of one type."""
 
@@ -274,22 +281,35 @@ def lower_grid_sample(op: Op[GridSample], target: TargetDescription) -> Kernel:
     for loop, inside in reversed(loops):
         inner = [loop, *("    " + line for line in (*inside, *inner))]
     taps = TAPS[operator.mode] ** rank
-    over = [f"for t in range({taps}):", f"    s = 2 * ({taps} * k + t)"]
-    term = f"np.{bits.numpy.name}(scratch[s + 1]).view({computed}) * {load('x', 'p + scratch[s]', x.dtype)}"
-    sums, some = [*over, f"    total += {term}"], [*over, f"    total += {term} if scratch[s] >= 0 else {computed}(0)"]
-    if operator.padding_mode == "zeros":
-        # Of most points none is missing, and of several taps it takes as long to ask as to add them.
-        are_all = f"if scratch[{2 * taps * BLOCK} + k] == 0:"
-        sums = some if taps == 1 else [*nested([are_all], sums), *nested(["else:"], some)]
+
+    def sums(together: int) -> str:
+        """Statements for the points of a block in so many channels."""
+
+        def added(absent: str) -> list[str]:
+            value = f"np.{bits.numpy.name}(scratch[s + 1]).view({computed})"
+            lines = [f"for t in range({taps}):", f"    s = 2 * ({taps} * k + t)", f"    i, w = p + scratch[s], {value}"]
+            for c in range(together):
+                lines.append(f"    total{c} += w * {load('x', f'i + {c} * inner', x.dtype)}{absent}")
+            return lines
+
+        lines = added("")
+        if operator.padding_mode == "zeros":
+            # Of most points none is missing, and of several taps it takes as long to ask as to add them.
+            lines, are_all = added(f" if scratch[s] >= 0 else {computed}(0)"), f"scratch[{2 * taps * BLOCK} + k] == 0"
+            lines = lines if taps == 1 else [*nested([f"if {are_all}:"], added("")), *nested(["else:"], lines)]
+        starts = [f"total{c} = {computed}(0)" for c in range(together)]
+        ends = [store("y", f"q + {c} * points + k", f"total{c}", x.dtype, wide) for c in range(together)]
+        return f"\n{' ' * 16}".join(nested(["for k in range(count):"], [*starts, *lines, *ends]))
+
     source = _SOURCE.format(
         rank=rank,
         block=BLOCK,
         place="\n            ".join(place),
         taken="\n            ".join(inner),
         taps=taps,
-        sums="\n                ".join(sums),
-        real=computed,
-        result=store("y", "q + k", "total", x.dtype, wide),
+        together=TOGETHER,
+        several=sums(TOGETHER),
+        one=sums(1),
     )
     numbers = (*extents, channels, max(points, 1), math.prod(extents))
     scratch = bits, (2 * taps + 1) * BLOCK
