@@ -1,12 +1,17 @@
-"""Channels spread over positions: rows of the result are made of several rows of x, element by element in turn."""
+"""Channels spread over positions: rows of the result are made of several rows of x, element by element in turn, or of
+one whose elements are repeated.
+"""
 
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK
 from ....ir.ops.movement import DepthToSpace, Interleave
+from ....ir.ops.resize import Resize
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
@@ -37,6 +42,7 @@ class Interleaving(KernelSpec):
         parts: depth, rows and columns.
         element: of one lane, or 16 channels.
         is_phase_first: whether a channel of x is (phase, channel), not (channel, phase).
+        is_repeated: x has one phase, which all are.
     """
 
     images: int
@@ -44,6 +50,7 @@ class Interleaving(KernelSpec):
     parts: tuple[Part, Part, Part]
     element: Type
     is_phase_first: bool = True
+    is_repeated: bool = False
 
     @property
     def channel_bytes(self) -> int:
@@ -53,12 +60,15 @@ class Interleaving(KernelSpec):
     @property
     def apart(self) -> int:
         """Bytes between phases along a row."""
+        if self.is_repeated:
+            return 0
         return self.channel_bytes * (self.channels if self.is_phase_first else 1)
 
     def generate(self, target: TargetDescription) -> Kernel:
         b, arguments = self.entry(target, writes=("y",))
         depth, rows, columns = self.parts
-        phases, row_bytes = math.prod(part.stride for part in self.parts), self.element.bytes * columns.given
+        phases = 1 if self.is_repeated else math.prod(part.stride for part in self.parts)
+        row_bytes = self.element.bytes * columns.given
         step = self.channel_bytes * (1 if self.is_phase_first else phases)
 
         def place(part: Part, index: Register, phase: int, position: int) -> Register:
@@ -140,3 +150,25 @@ def interleave(op: Op[Interleave | DepthToSpace], target: TargetDescription) -> 
     if is_blocked:
         element, channels = element.of(CHANNEL_BLOCK), channels // CHANNEL_BLOCK
     return Interleaving(batch, channels, (parts[0], parts[1], parts[2]), element, is_first).kernel(target)
+
+
+@lowers(Resize, needs=(is_plain, is_movement))
+def repeat(op: Op[Resize], target: TargetDescription) -> Kernel | None:
+    """To the nearest element, where each of up to three last dimensions is there as often as the others."""
+    operator, shape = op.operator, op.inputs[0].type.shape
+    element = {**ELEMENTS, 8: I64}.get(op.result.type.dtype.bytes)
+    if operator.mode != "nearest" or operator.coordinates == "tf_crop_and_resize" or element is None:
+        return None
+    outer = max(0, len(shape) - 3)
+    parts = [Part()] * (3 - len(shape)) + [
+        Part(max(1, new // max(1, old)), 0, new, old)
+        for new, old in zip(operator.extents[outer:], shape[outer:], strict=True)
+    ]
+    if not all(operator.is_identity(d, shape[d]) for d in range(outer)) or parts[-1].stride > _MOST_SHUFFLED:
+        return None
+    for d, part in enumerate(parts[max(0, 3 - len(shape)) :], outer):
+        indices = operator.taps(d, part.given)[0][:, 0]
+        if len(indices) != part.stride * part.given or (indices != np.arange(part.extent) // part.stride).any():
+            return None
+    spec = Interleaving(1, math.prod(shape[:outer]), (parts[0], parts[1], parts[2]), element, is_repeated=True)
+    return spec.kernel(target)

@@ -22,9 +22,6 @@ from .generation.scalar import load, store
 MOST_DIMENSIONS = 6
 """Between the first and the last resampled one; two loops for each are nested, and Python nests no more than 20."""
 
-MOST_REPEATS = 4
-"""Copies of an element that are written one by one."""
-
 LEAST_COPIED = 20
 """Elements of rows that are copied from the row before; shorter ones would be read just after they were written."""
 
@@ -40,13 +37,9 @@ def _outputs(rank: int, extents: int) -> tuple[list[str], str]:
     return ["for u in range(begin, end):", *(f"for i{d} in range(n[{extents + d}]):" for d in range(rank))], q
 
 
-def _nearest(rank: int, repeats: int, is_copied: bool) -> KernelFunction:
+def _nearest(rank: int, is_copied: bool) -> KernelFunction:
     """A kernel for ``rank`` sampled dimensions between an outer one, of the work items, and inner rows.
-
-    Args:
-        repeats: how often each element of a row is there; 0 for other rows, whose elements are looked up.
-        is_copied: what repeats the row before it is copied from there.
-    """
+    ``is_copied``: what repeats the row before it is copied from there."""
     last, (loops, q) = rank - 1, _outputs(rank - 1, 2)
     tables = [f"table{d} = {f'table{d - 1} + n[{1 + d}]' if d else 2 + rank}" for d in range(rank)]
     places = [f"n[table{d} + i{d}]" for d in range(last)]
@@ -54,12 +47,8 @@ def _nearest(rank: int, repeats: int, is_copied: bool) -> KernelFunction:
     if last and is_copied:
         is_same = f"if i{last - 1} > 0 and {places[-1]} == n[table{last - 1} + i{last - 1} - 1]:"
         row += [*nested([is_same, "for i in range(q, q + width):"], ["y[i] = y[i - width]"]), "    continue"]
-    if repeats:
-        copies = [f"y[q + i * {repeats} + {k}] = v" for k in range(repeats)]
-        row += nested([f"for i in range(columns // {repeats}):"], ["v = x[p + i]", *copies])
-    else:
-        copy = f"y[q + i * inner + j] = x[p + n[table{last} + i] + j]"
-        row += nested(["for i in range(columns):", "for j in range(inner):"], [copy])
+    copy = f"y[q + i * inner + j] = x[p + n[table{last} + i] + j]"
+    row += nested(["for i in range(columns):", "for j in range(inner):"], [copy])
     head = [f"image, inner, columns = n[0], n[1], n[{1 + rank}]", *tables]
     return loop_function("x, y", head, loops, row)
 
@@ -157,11 +146,8 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     cropped = operator.coordinates == "tf_crop_and_resize"
     if operator.mode == "nearest" and not cropped:
         tables = [(operator.taps(d, shape[d])[0][:, 0] * strides[d]).tolist() for d in dimensions]
-        repeats = tables[-1].count(0)
-        is_even = inner == 1 < repeats <= MOST_REPEATS and extents[-1] % repeats == 0
-        is_even = is_even and tables[-1] == [index // repeats for index in range(extents[-1])]
         numbers = [*head, *extents, *(s for table in tables for s in table)]
-        function = _nearest(len(extents), repeats if is_even else 0, extents[-1] * inner >= LEAST_COPIED)
+        function = _nearest(len(extents), extents[-1] * inner >= LEAST_COPIED)
         dtypes = (bits(type.dtype),) * 2
         return compile_kernel(op, function, target, dtypes=dtypes, units=units, integers=numbers)
     if type.dtype not in (DType.F32, DType.F64):
