@@ -13,6 +13,7 @@ from tilewright.ir.core import Function
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.movement import DepthToSpace, Interleave, Transpose
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
+from tilewright.ir.ops.resize import Resize
 from tilewright.ir.types import TensorType
 
 
@@ -39,6 +40,11 @@ def test_transposes(target: str, rng: np.random.Generator) -> None:
         shape = [int(extent) for extent in rng.integers(4, 39 if len(perm) < 4 else 20, len(perm))]
         x = rng.integers(0, 1 << 31, shape).astype(np.int32)
         executions += [execution(Transpose(perm), x.astype(d), "transposition", target) for d in (np.int32, np.int8)]
+    for dtype in (np.int32, np.int16, np.int8):
+        few, many = int(rng.integers(2, 4)), int(rng.integers(4, 250))
+        x = rng.integers(0, 1 << 31, (2, few, many)).astype(dtype)
+        executions.append(execution(Transpose((0, 2, 1)), x, "interleaving", target))
+        executions.append(execution(Transpose((0, 2, 1)), x.reshape(2, many, few), "transposition", target))
     check(executions, target)
 
 
@@ -57,6 +63,10 @@ def test_channels_spread_over_positions(target: str, rng: np.random.Generator) -
     for blocksize, mode in ((2, "DCR"), (3, "CRD")):
         x = rng.standard_normal((2, 2 * blocksize**2, 5, 37)).astype(np.float32)
         executions.append(execution(DepthToSpace(blocksize, mode), x, "interleaving", target))
+    for extents, scales in (((3, 2, 10, 78), (1, 1, 2, 2)), ((2, 6, 5, 39), (1, 3, 1, 3)), ((10, 39), (2, 1))):
+        x = rng.integers(0, 1 << 31, [int(e / s) for e, s in zip(extents, scales, strict=True)])
+        resize = Resize(extents, tuple(map(float, scales)), "nearest", "asymmetric", "floor")
+        executions.append(execution(resize, x.astype((np.int8, np.int32)[extents[0] % 2]), "interleaving", target))
     check(executions, target)
     # Code does not grow with the number of phases, nor does the time that it takes to compile.
     many = execution(Interleave((500,), (1,), (999,)), np.zeros((1, 500, 2), np.float32), "interleaving", target)

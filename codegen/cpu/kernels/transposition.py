@@ -1,4 +1,6 @@
-"""Transposes of elements of one byte or four whose innermost dimension changes, by squares in registers."""
+"""Transposes of elements of one byte, two or four whose innermost dimension changes: by squares in registers, or, where
+one of few elements becomes or was the innermost, by picking them out of neighbours or laying them between each other.
+"""
 
 import math
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from ..llvm.types import F32, Register, Type, partial_mask, zero
 from ..nest import Access, Nest
 from ..spec import KernelSpec
 from ..tensors import is_movement, is_plain
+from .interleaving import Interleaving, Part
 from .layout import ELEMENTS, transpose_square
 
 _LINE = 16
@@ -67,11 +70,23 @@ class Transposition(KernelSpec):
 
     def _lines(self, b: FunctionBuilder, x: Register, y: Register, present: int) -> None:
         """Move so many neighbours of x, for all positions along the last dimension."""
-        lanes, length = self._lanes(b.target), self.extents[-1]
+        is_picked, length = present < _LEAST and present == self.strides[-1], self.extents[-1]
+        lanes = b.target.vector_bits // 8 // self.element.bytes if is_picked else self._lanes(b.target)
+        moved = partial(self._picked if is_picked else self._squares, b, x, y, present)
         whole = length // lanes * lanes
-        b.each(0, whole, partial(self._squares, b, x, y, present, lanes), step=lanes)
+        b.each(0, whole, partial(moved, lanes), step=lanes)
         if whole < length:
-            self._squares(b, x, y, present, length - whole, b.integer(whole))
+            moved(length - whole, b.integer(whole))
+
+    def _picked(self, b: FunctionBuilder, x: Register, y: Register, present: int, count: int, first: Register) -> None:
+        """Of positions that lie one after the other in x, so many elements each, the first, the second and so on."""
+        step, size = row_major(self.extents)[self.turned], self.element.bytes
+        lanes = b.target.vector_bits // 8 // size
+        x, y, elements = b.at(x, b.multiply(first, size * present)), b.at(y, b.multiply(first, size)), lanes * present
+        all = b.load_masked(self.element.of(elements), x, partial_mask(elements, count * present))
+        for index in range(present):
+            picked = b.shuffle(all, all, range(index, elements, present))
+            b.store_masked(picked, b.at(y, size * index * step), partial_mask(lanes, count))
 
     def _lanes(self, target: TargetDescription) -> int:
         """Elements along a square: no more than hold all of a short dimension."""
@@ -103,4 +118,15 @@ def transpose(op: Op[Transpose], target: TargetDescription) -> Kernel | None:
     if element is None or strides[-1] == 1 or 1 not in strides:
         return None
     spec = Transposition(extents, strides, element)
-    return spec.kernel(target) if min(extents[-1], extents[spec.turned]) >= _LEAST else None
+    length, places = extents[spec.turned], extents[-1]
+    if length < _LEAST:
+        return spec.kernel(target) if strides[-1] == length else None
+    if places >= _LEAST:
+        return spec.kernel(target)
+    if spec.turned != len(extents) - 2 or strides[-1] != length or len(extents) > 3:
+        return None
+    # Several parts, which threads share.
+    parts = math.gcd(length, _LINE)
+    columns = Part(places, 0, places * length // parts, length // parts)
+    depth = Part(1, 0, parts, parts)
+    return Interleaving(math.prod(extents[:-2]), 1, (depth, Part(), columns), element).kernel(target)
