@@ -25,8 +25,8 @@ LEAST_LANES = 8
 _LARGEST = 3.4028234663852886e38
 """Of all numbers."""
 
-SHORT_ROW = 8
-"""Of rows with fewer elements several are computed at once."""
+SHORT_ROW = 20
+"""Of rows with fewer elements, unless these are whole vectors, several are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class VectorSoftmax(KernelSpec):
             else:
                 b.if_(b.compare("sle", strip, self.inner - lanes), lambda: some(None), lambda: some(rest))
 
-        if self.inner == 1 and self.length < SHORT_ROW:
+        if self.inner == 1 and self.length < SHORT_ROW and self.length % lanes:
             return self.each_unit(b, partial(self._short_rows, b), units=-(-self.outer // lanes))
         return self.each_unit(b, rows if self.inner == 1 else columns, units=self.outer * strips)
 
@@ -113,9 +113,14 @@ class VectorSoftmax(KernelSpec):
         (top,) = over(largest, [constant(vector, -math.inf)])
         top = b.splat(b.largest_of_lanes(top), vector.lanes) if is_row else top
 
+        rests: list[Register] = []
+
         def exponential(part: RowVector, carried: Registers) -> list[Register]:
             e = vm.exp_below_zero(b, b.binary("fsub", part.load(x), top))
-            if not self.is_log:
+            if is_row and part.mask is not None:
+                # AVX2 waits long for what was just stored under a mask.
+                rests.append(e)
+            elif not self.is_log:
                 part.store(e, y)
             return kept(part, b.binary("fadd", carried[0], e), carried[0])
 
@@ -127,7 +132,7 @@ class VectorSoftmax(KernelSpec):
             operation, values, shift = "fmul", y, b.binary("fdiv", constant(vector, 1), total)
 
         def shifted(part: RowVector, _: Registers) -> None:
-            value = part.load(values)
+            value = rests[0] if rests and part.mask is not None and not self.is_log else part.load(values)
             # Subtracted first, lest the logarithm be lost in the rounding of a large element.
             value = b.binary("fsub", value, top) if self.is_log else value
             part.store(b.binary(operation, value, shift), y)
