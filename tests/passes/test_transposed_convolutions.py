@@ -34,12 +34,15 @@ CASES = {
 """Channels and image, kernel, strides, dilations, pads, output padding, group, and how many convolutions come of it."""
 
 
-def network(name: str, rng: np.random.Generator, activation: bool, dtype: DType = DType.F32) -> Module:
+def network(
+    name: str, rng: np.random.Generator, activation: bool, dtype: DType = DType.F32, computed: bool = False
+) -> Module:
     shape, kernel, strides, dilations, pads, output_padding, group, _ = CASES[name]
     module = Module("m")
     function = module.add_function(Function("main"))
     x = function.add_parameter("x", TensorType((2, *shape), dtype))
-    w = module.add_constant("w", rng.standard_normal((shape[0], 5, *kernel)).astype(dtype.numpy))
+    weights = rng.standard_normal((shape[0], 5, *kernel)).astype(dtype.numpy)
+    w = function.add_parameter("w", TensorType(weights.shape, dtype)) if computed else module.add_constant("w", weights)
     b = module.add_constant("b", rng.standard_normal(5 * group).astype(dtype.numpy)) if len(kernel) == 2 else None
     operator = ConvTranspose(strides, pads, dilations, output_padding, group)
     value: Value = function.append(operator, [x, w, b], names=["y"]).result
@@ -49,8 +52,11 @@ def network(name: str, rng: np.random.Generator, activation: bool, dtype: DType 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("activation", [True, False])
-def test_convolutions_give_what_the_transposed_one_gives(name: str, activation: bool, rng: np.random.Generator) -> None:
-    module = network(name, rng, activation)
+@pytest.mark.parametrize("computed", [False, True])
+def test_convolutions_give_what_the_transposed_one_gives(
+    name: str, activation: bool, computed: bool, rng: np.random.Generator
+) -> None:
+    module = network(name, rng, activation, computed=computed)
     inputs = random_inputs(module, rng)
     (expected,) = interp.run(module, inputs).values()
     run_pass("transposed_convolutions", module)
@@ -68,7 +74,7 @@ def test_one_convolution_of_whole_strides_multiplies_with_no_zero(rng: np.random
     assert all(constant.array.all() for constant in module.constants.values())
 
 
-def test_double_precision_and_weights_that_are_computed_stay(rng: np.random.Generator) -> None:
+def test_double_precision_and_a_bias_that_is_computed_stay(rng: np.random.Generator) -> None:
     module = network("stride 1", rng, activation=False, dtype=DType.F64)
     run_pass("transposed_convolutions", module)
     assert [op.name for op in module.ops] == ["conv_transpose"]
@@ -76,7 +82,8 @@ def test_double_precision_and_weights_that_are_computed_stay(rng: np.random.Gene
     function = module.add_function(Function("main"))
     x = function.add_parameter("x", TensorType((1, 2, 5), DType.F32))
     w = function.add_parameter("w", TensorType((2, 3, 4), DType.F32))
-    function.set_results(function.append(ConvTranspose((2,), (0, 0), (1,), (0,)), [x, w]).results)
+    b = function.add_parameter("b", TensorType((3,), DType.F32))
+    function.set_results(function.append(ConvTranspose((2,), (0, 0), (1,), (0,)), [x, w, b]).results)
     run_pass("transposed_convolutions", module)
     assert [op.name for op in module.ops] == ["conv_transpose"]
 
