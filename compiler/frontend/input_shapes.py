@@ -111,7 +111,7 @@ def _refuse(name: str, declared: Declared, names: Iterable[str]) -> None:
         stage="import",
         expected="; ".join(expected),
         found=name,
-        hint=similar(name, [*declared, *names]),
+        hint="Give --input-shape once for each." if "=" in name else similar(name, [*declared, *names]),
     )
 
 

@@ -97,11 +97,16 @@ class Summary(Immutable):
         if len(self.shapes) > 1:
             lines.append(f"  shapes           {_shapes(self.shapes)}")
         lines += [f"  engine {name:<8}  {engine.to_text()}" for name, engine in self.engines.items()]
-        lines += [f"  calibration      input {each.input}: {each.text}" for each in self.calibration]
+        lines += [f"  calibration      input {self._sized(each.input)}: {each.text}" for each in self.calibration]
         lines += [f"  images           {line}" for line in self.images]
         lines += [f"  accelerator      {line}" for line in schedule_lines(self.schedules)]
         lines += [f"  on the CPU       {line}" for line in self.fallbacks]
         return "".join(on_lines(line, 19 if line.startswith(" ") else 2) for line in lines)
+
+    def _sized(self, name: str) -> str:
+        """An input with its shape in calibration, which is the first, where it has others."""
+        sizes = list(dict.fromkeys(each.inputs.get(name, ()) for each in self.shapes))
+        return f"{name} {list(sizes[0])}" if len(sizes) > 1 else name
 
 
 def _shapes(shapes: tuple[ShapeSummary, ...]) -> str:

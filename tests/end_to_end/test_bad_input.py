@@ -406,6 +406,11 @@ def test_open_shapes_of_ir_files_are_shown(tmp_path: Path, capsys: pytest.Captur
             "z=1,3,5",
             "import: a shape was given for an input that the model does not have; expected x; open extents N, found z",
         ),
+        (
+            "N=1,x=1,3,5",
+            "import: a shape was given for an input that the model does not have; expected x; open extents N, found "
+            "N=1,x. Give --input-shape once for each.",
+        ),
     ],
 )
 def test_wrong_input_shapes(shape: str, message: str, tmp_path: Path, fails: Fails) -> None:

@@ -31,6 +31,7 @@ from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.artifact.manifest import Manifest, OtherShape
 from tilewright.runtime.commands.shapes import parse_input_shapes
 from tilewright.runtime.execution.shapes import _unfit
+from tilewright.runtime.report.details import InputStatistics
 from tilewright.runtime.report.summary import summarize
 
 
@@ -341,6 +342,9 @@ def test_commands_show_the_shape_that_is_named(tmp_path: Path, capsys: pytest.Ca
 def test_a_summary_lists_extents_that_are_combined_each_with_each(given: Any, expected: str) -> None:
     summary = summarize(tilewright.compile(recurrent(), input_shapes=given))
     assert f"\n  shapes           {expected}\n" in summary.to_text("m.twa")
+    seen = InputStatistics("x", 9, 0, 1, (), (), None, 0.0, 0)
+    text = replace(summary, calibration=(seen,)).to_text("m.twa")
+    assert "\n  calibration      input x [4, 1, 6]: 9 samples, 0 to 1\n" in text
 
 
 @pytest.mark.parametrize("engine", ["device", "software"])

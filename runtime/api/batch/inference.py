@@ -51,6 +51,12 @@ def _opened(artifact: bytes, shape: Mapping[str, tuple[int, ...]]) -> Artifact:
     return shape_named(opened, shape) if shape else opened
 
 
+def _warn_of_shapes(opened: Artifact, taken: Artifact) -> None:
+    if (shapes := len(opened.in_shapes())) > 1:
+        what = f"the artifact has {shapes} shapes, and samples are taken in {shape_of(taken)}"
+        warn(f"{what}; --input-shape names another", CalibrationWarning)
+
+
 class Running(Immutable):
     """Runs a network, which it loads when it is called first, on some of the samples."""
 
@@ -134,9 +140,7 @@ def infer(
     if any(each.counts for each in opened.manifest.outputs):
         what = "outputs of many samples cannot be in one array where the data decide their extents"
         raise InputError(what, found=", ".join(str(each) for each in opened.manifest.outputs if each.counts))
-    if (shapes := len(opened.in_shapes())) > 1 and not shape:
-        what = f"the artifact has {shapes} shapes, and samples are taken in {shape_of(opened)}"
-        warn(f"{what}; --input-shape names another", CalibrationWarning)
+    _warn_of_shapes(opened, opened)
     stored = details_of(opened).images or {}
     prepared = {
         each.name: chosen(each.name, stored, preprocessing, force=force, flag="--preprocess") for each in inputs
@@ -239,7 +243,11 @@ def evaluate(
         TilewrightError: as `Job` says.
     """
     files = listed(images) if is_url(images) else sorted(list_files(images))
-    classifier = Classifier(in_batches(_opened(artifact, shape), size), **options)
+    opened = _opened(artifact, shape)
+    taken = in_batches(opened, size)
+    if len({each.shape[1:] for view in opened.in_shapes() for each in view.manifest.inputs[:1]}) > 1:
+        _warn_of_shapes(opened, taken)
+    classifier = Classifier(taken, **options)
     right = read_labels(labels, classifier.classes)
     classifying = Classifying(artifact, shape, {"engine": engine, "batch": size, **options})
     parts = job(classifying, in_shards(files, size), files)

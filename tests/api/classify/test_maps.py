@@ -14,8 +14,8 @@ from PIL import Image
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.errors import CalibrationWarning
-from tilewright.runtime.api.batch.inference import Running, infer
+from tilewright.errors import CalibrationWarning, InputError
+from tilewright.runtime.api.batch.inference import Running, evaluate, infer
 from tilewright.runtime.cluster.job import Job
 
 
@@ -46,6 +46,8 @@ def test_of_a_map_an_image_has_the_classes_of_most_pixels(tmp_path: Path, capsys
     content, done = (tmp_path / "n.twa").read_bytes(), cast("Job", lambda *shards: ["part"])
     with pytest.warns(CalibrationWarning, match=r"has 2 shapes, and samples are taken in x \[1, 3, 4, 4\]"):
         infer(content, str(tmp_path / "sky.png"), str(tmp_path / "out"), done, size=1)
+    with pytest.warns(CalibrationWarning, match=r"has 2 shapes"), pytest.raises(InputError):
+        evaluate(content, str(tmp_path / "sky.png"), str(tmp_path / "none.txt"), done, size=1)
     found: list[dict[str, np.ndarray]] = []
 
     def run(running: Running, shards: list[tuple[int, int]], *_: object) -> list[str]:
