@@ -295,7 +295,7 @@ def _merge_reductions(found: Match[Reduce]) -> Value | None:
 
 def _square(found: Match[Pow]) -> Value | None:
     x = found["x"]
-    return found.emit(Mul(), x, x) if x.type == found.root.result.type and x.type.dtype.is_float else None
+    return found.emit(Mul(), x, x) if x.type == found.root.result.type else None
 
 
 def _largest_of_all(found: Match[TopK]) -> Sequence[Value] | None:

@@ -186,6 +186,19 @@ def test_ops_without_effect_go(line: str, type: str, expected: list[str], rng: n
     assert_same_meaning(before, module, rng)
 
 
+def test_integers_are_squared_by_multiplication(rng: np.random.Generator) -> None:
+    text = """
+      const @two : i64[] = [2]
+      func @main(%x: i64[5]) -> (%y: i64[5]) {
+        %y = pow(%x, @two) : i64[5]
+        return %y
+      }
+    """
+    assert_rewrites(
+        "canonicalize", text, text.replace("const @two : i64[] = [2]", "").replace("pow(%x, @two)", "mul(%x, %x)"), rng
+    )
+
+
 @pytest.mark.parametrize(
     ("axis", "indices", "type", "expected"),
     [

@@ -88,6 +88,26 @@ def test_windows_of_what_is_stored_are_compared_in_single_precision() -> None:
     assert [op.name for op in module.ops] == ["cast", "max_pool", "cast"]
 
 
+RESIZE = (
+    'coordinates="half_pixel", nearest_mode="floor", cubic_coeff_a=-0x1.8p-1, exclude_outside=false, '
+    "extrapolation_value=0x0.0p0, roi=[]"
+)
+
+
+def test_what_is_stored_is_interpolated_in_single_precision() -> None:
+    found = {}
+    for mode in ("linear", "nearest"):
+        module = parse(f"""
+          func @main(%x: f16[2,4]) -> (%y: f16[2,8]) {{
+            %y = resize(%x) {{extents=[2, 8], scales=[0x1.0p0, 0x1.0p1], mode="{mode}", {RESIZE}}} : f16[2,8]
+            return %y
+          }}
+        """)
+        run_pass("widen_half", module)
+        found[mode] = [op.name for op in module.ops]
+    assert found == {"linear": ["cast", "resize", "cast"], "nearest": ["resize"]}
+
+
 def test_what_knows_only_half_precision_stays(rng: np.random.Generator) -> None:
     text = """
       func @main(%x: f16[5]) -> (%y: u16[5]) {
