@@ -9,7 +9,7 @@ from .....ir.core import Op, Value
 from .....ir.ops.comparison import Less, Where
 from .....ir.ops.elementwise import Add, Mod, Sub
 from .....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
-from ...movement import transpose
+from ...movement import join, transpose
 from ...shape import expand, reshape
 from ..exporter import MICROSOFT, Exporter, exports
 from ..importer import IMPORTS, Importer, Node, imports
@@ -56,14 +56,21 @@ def import_reverse_sequence(node: Node, importer: Importer) -> Value:
     batch, time = (node.from_front(node.int(name, i), x.type.rank) for i, name in ((1, "batch_axis"), (0, "time_axis")))
     if batch == time or lengths.type.shape != (x.type.shape[batch],):
         raise node.model_error("there is not one length for each sequence", found=f"{lengths.type} of {x.type}")
-    perm = (batch, time, *(d for d in range(x.type.rank) if d not in (batch, time)))
+    front = sorted((batch, time))
+    perm = (*front, *(d for d in range(x.type.rank) if d not in front))
     steps = importer.constant(np.arange(x.type.shape[time], dtype=lengths.type.dtype.numpy), "steps")
     ends = reshape(importer, lengths, (*lengths.type.shape, 1))
     last = importer.emit_one(Sub(), ends, importer.constant(np.ones((), lengths.type.dtype.numpy), "one"))
     mirrored = importer.emit_one(Sub(), last, steps)
     indices = importer.emit_one(Where(), importer.emit_one(Less(), steps, ends), mirrored, steps)
+    if time < batch:
+        indices = transpose(importer, indices, (1, 0))
     indices = reshape(importer, indices, (*indices.type.shape, 1))
-    y = importer.emit_one(GatherND(1), transpose(importer, x, perm), indices)
+    if time < batch:
+        sequences = np.broadcast_to(np.arange(lengths.type.elements)[:, None], indices.type.shape)
+        sequences = importer.constant(sequences.astype(lengths.type.dtype.numpy), "sequences")
+        indices = join(importer, [indices, sequences], 2)
+    y = importer.emit_one(GatherND(int(batch < time)), transpose(importer, x, perm), indices)
     return transpose(importer, y, tuple(perm.index(d) for d in range(x.type.rank)))
 
 
