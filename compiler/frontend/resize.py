@@ -11,8 +11,14 @@ from ...ir.ops.matmul import MatMul
 from ...ir.ops.resize import Resize
 from ...ir.types import DType
 from .builder import ModuleBuilder, SourceNode
-from .movement import transpose
+from .movement import join, slice_of, transpose
 from .shape import cast, reshape
+
+_BANDWIDTHS = 4
+"""Of the elements that one of the result is made of by antialiasing: a product takes so many times as many, or more."""
+
+_MOST_PARTS = 16
+"""Products along a dimension."""
 
 
 def scaled(shape: Sequence[int], scales: Sequence[float]) -> tuple[int, ...]:
@@ -53,30 +59,48 @@ def antialiased(node: SourceNode, importer: ModuleBuilder, x: Value, operator: R
         found = f"{x.type}, {operator.coordinates}"
         raise node.unsupported("antialiasing is of floats, and without cropping", found=found)
     operator.infer(x.type)
-    rank, dtype = x.type.rank, x.type.dtype
-    for d in range(rank):
+    for d in range(x.type.rank):
         extent, wanted = x.type.shape[d], operator.extents[d]
         if operator.keeps(d, extent):
             continue
 
-        def weights(d: int = d, extent: int = extent) -> np.ndarray:
-            return _antialiasing(operator, d, extent).astype(dtype.numpy)
-
-        matrix = importer.described(node, (wanted, extent), dtype, weights, f"_weights{d}")
-        if d == rank - 2:
-            x = importer.emit_one(MatMul(), matrix, x)
-            continue
-        last = (*(each for each in range(rank) if each != d), d)
-        rows = transpose(importer, x, last)
-        flat = reshape(importer, rows, (x.type.elements // extent, extent))
-        y = importer.emit_one(MatMul(transpose_b=True), flat, matrix)
-        y = reshape(importer, y, (*rows.type.shape[:-1], wanted))
-        x = transpose(importer, y, tuple(last.index(each) for each in range(rank)))
+        indices, weights = _antialiasing(operator, d, extent)
+        band = int(np.count_nonzero(weights, axis=1).max())
+        rows = max(_BANDWIDTHS * -(-band * wanted // extent), -(-wanted // _MOST_PARTS))
+        cuts = [slice(first, first + rows) for first in range(0, wanted, rows)]
+        x = join(importer, [_weighed(node, importer, x, d, indices[cut], weights[cut]) for cut in cuts], d)
     return x
 
 
-def _antialiasing(operator: Resize, d: int, extent: int) -> np.ndarray:
-    """From a dimension of x to one of the result, whose elements are weighed by their distance from its points."""
+def _weighed(
+    node: SourceNode, importer: ModuleBuilder, x: Value, d: int, indices: np.ndarray, weights: np.ndarray
+) -> Value:
+    """Some elements of the result along a dimension: sums of those of ``x`` at ``indices``, times ``weights``."""
+    shape, dtype, rank, wanted = x.type.shape, x.type.dtype, x.type.rank, len(indices)
+    seen = indices[weights != 0]
+    begin, end = int(seen.min()), int(seen.max()) + 1
+
+    def matrix() -> np.ndarray:
+        made = np.zeros((wanted, end - begin))
+        np.add.at(made, (np.arange(wanted)[:, None], np.clip(indices - begin, 0, end - begin - 1)), weights)
+        return made.astype(dtype.numpy)
+
+    starts = [begin if each == d else 0 for each in range(rank)]
+    x = slice_of(importer, x, starts, [end - begin if each == d else e for each, e in enumerate(shape)], [1] * rank)
+    factor = importer.described(node, (wanted, end - begin), dtype, matrix, f"_weights{d}")
+    if d == rank - 2:
+        return importer.emit_one(MatMul(), factor, x)
+    last = (*(each for each in range(rank) if each != d), d)
+    rows = transpose(importer, x, last)
+    flat = reshape(importer, rows, (x.type.elements // (end - begin), end - begin))
+    y = importer.emit_one(MatMul(transpose_b=True), flat, factor)
+    y = reshape(importer, y, (*rows.type.shape[:-1], wanted))
+    return transpose(importer, y, tuple(last.index(each) for each in range(rank)))
+
+
+def _antialiasing(operator: Resize, d: int, extent: int) -> tuple[np.ndarray, np.ndarray]:
+    """The elements along a dimension of x that each of the result is made of, and what they are weighed by: by their
+    distance from its point."""
     points, scale = operator.source_coordinates(d, extent).astype(np.float64)[:, None], min(1.0, operator.scales[d])
     reach = math.ceil(2 / scale) + 1
     indices = np.floor(points).astype(np.int64) + np.arange(-reach, reach + 1)
@@ -90,6 +114,4 @@ def _antialiasing(operator: Resize, d: int, extent: int) -> np.ndarray:
     if operator.exclude_outside:
         weights = weights * ((indices >= 0) & (indices < extent))
     weights /= weights.sum(1, keepdims=True)
-    matrix = np.zeros((len(points), extent))
-    np.add.at(matrix, (np.arange(len(points))[:, None], np.clip(indices, 0, extent - 1)), weights)
-    return matrix
+    return np.clip(indices, 0, extent - 1), weights
