@@ -117,8 +117,8 @@ def with_keywords(
                 signature.bind(*args, **kwargs)
             except TypeError as error:
                 unknown = next((each for each in kwargs if each not in signature.parameters), "")
-                question = similar(unknown, signature.parameters)
-                raise TypeError(f"{name}() {error}{f'. {question}' if question else ''}") from None
+                hint = similar(unknown, signature.parameters) or ("Give options by name." if len(args) > 1 else "")
+                raise TypeError(f"{name}() {error}{f'. {hint}' if hint else ''}") from None
             return function(options(*args, **kwargs))
 
         lines = [textwrap.fill(f"{key}: {helps[key]}", 112, subsequent_indent="    ") for key in signature.parameters]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -269,6 +270,9 @@ def files_of(samples: CalibrationSet) -> list[str]:
 
 def as_array(data: object, what: str, name: str) -> np.ndarray:
     """What is given for an input as an array; ``what`` begins what is said about it."""
+    if isinstance(data, (str, os.PathLike)):
+        hint = "Give the folder that it is in, or arrays."
+        raise refusal(f"{what} is a path", expected=f"an array for input {name!r}", found=data, hint=hint)
     try:
         return np.asarray(data)
     except ValueError as error:

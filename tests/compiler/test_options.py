@@ -135,6 +135,8 @@ def test_models_that_onnx_has_loaded(tmp_path: Path) -> None:
 
 
 def test_unknown_keywords_are_refused_as_python_does() -> None:
+    with pytest.raises(TypeError, match=r"too many positional arguments\. Give options by name\.$"):
+        tilewright.compile("m.onnx", "m.twa")  # pyright: ignore[reportCallIssue]
     with pytest.raises(
         TypeError,
         match=r"^tilewright.compile\(\) got an unexpected keyword argument 'precison'. Did you mean 'precision'\?$",

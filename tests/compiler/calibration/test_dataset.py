@@ -340,6 +340,8 @@ def test_wrong_shapes_and_empty_arrays_are_refused() -> None:
     for ragged in ({"x": [[1], [1, 2]]}, iter([[[1], [1, 2]]])):
         with pytest.raises(CalibrationError, match="holds no array for input 'x': "):
             list(open_calibration_set(ragged, VECTOR))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(CalibrationError, match=r"sample 1 is a path; .* found a\.png\. Give the folder"):
+        list(open_calibration_set(iter([np.zeros(4, np.float32), "a.png"]), VECTOR))  # pyright: ignore[reportArgumentType]
     two = {**VECTOR, "y": VECTOR["x"]}
     with pytest.raises(CalibrationError, match=r"networks with one input; found x, y\. Give each its own"):
         open_calibration_set(np.zeros((2, 4), np.float32), two)
