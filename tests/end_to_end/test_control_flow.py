@@ -513,7 +513,8 @@ STATE = "(bool co, float[3] t) { t = Neg(s) co = Identity(ci) }"
         (LOOP.format(given=", , x", body=STATE), "the loop never ends: its condition always holds; expected at most"),
         (
             LOOP.format(given="n, c, x", body="(bool co, float[6] t) { t = Concat<axis=0>(s, s) co = Identity(ci) }"),
-            "a state of the loop changes its type from step to step; expected equal types, or at most 4096 nodes",
+            "a state of the loop changes its type from step to step; expected equal types, or at most 4096 nodes in "
+            "all steps and a condition that is known. It follows from 'n' and 'c' alone: fix it with --freeze n=VALUE",
         ),
         (
             LOOP.format(

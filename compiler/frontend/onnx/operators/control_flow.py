@@ -126,9 +126,9 @@ def _branches(node: Node, importer: Importer, condition: Value) -> list[tuple[Fu
     return [found["then_branch"], found["else_branch"]]
 
 
-def freeze_hint(importer: Importer, value: Value) -> str | None:
-    """How a user makes a value known at compile time; ``None`` where it does not follow from single numbers."""
-    names = [each.name for each in scalar_inputs(importer.module, value)]
+def freeze_hint(importer: Importer, *values: Value) -> str | None:
+    """How a user makes values known at compile time; ``None`` where none follows from single numbers."""
+    names = [*dict.fromkeys(each.name for value in values for each in scalar_inputs(importer.module, value))]
     told = f"It follows from {' and '.join(map(repr, names))} alone: fix it with {freeze_flags(names)}."
     return told if names else None
 
@@ -258,7 +258,8 @@ class _Steps:
             raise self.node.unsupported(
                 "a state of the loop changes its type from step to step",
                 expected=f"equal types, or at most {limits.UNROLLED} nodes in all steps and a condition that is known",
-                hint="Give static input shapes with --input-shape.",
+                hint=freeze_hint(self.importer, self.most, self.going)
+                or "Give static input shapes with --input-shape.",
             )
         return found
 
