@@ -40,6 +40,7 @@ from ..passes.quantization.check_accumulator_overflow import CheckAccumulatorOve
 from ..passes.quantization.depthwise_affine import DepthwiseAffine
 from ..passes.quantization.import_quantization import ImportQuantization
 from ..passes.quantization.integer_interface import IntegerInterface
+from ..passes.quantization.normalized_heads import NormalizedHeads
 from ..passes.quantization.parameters import Range
 from ..passes.quantization.quantize import Quantize
 from ..passes.quantization.quantize_attention import QuantizeAttention
@@ -115,8 +116,10 @@ def quantized_import_pipeline() -> Pipeline:
 def calibration_pipeline(keep: tuple[str, ...] = (), *, prelu: bool = True) -> Pipeline:
     """From an imported module in floating point to the one that is calibrated, then quantised, in single precision.
     ``keep``, ``prelu``: see :class:`tilewright.passes.quantization.depthwise_affine.DepthwiseAffine`."""
-    turned = (RotaryPositions(keep),) if prelu else ()
-    return Pipeline((WidenHalf(), *simplify_pipeline().passes, *turned, DepthwiseAffine(prelu, keep)), "calibration")
+    turned = (NormalizedHeads(), RotaryPositions(keep)) if prelu else ()
+    # What is divided by its length is a normalisation by then.
+    channels = DepthwiseAffine(prelu, keep), *turned[:1]
+    return Pipeline((WidenHalf(), *simplify_pipeline().passes, *turned, *channels), "calibration")
 
 
 def post_training_pipeline(

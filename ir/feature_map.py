@@ -146,7 +146,7 @@ def window_of(op: Op) -> Window:
 
 def is_of_images(op: Op) -> bool:
     """Whether an op normalises all pixels of an image together, by groups of channels."""
-    return is_op(op, SkipLayerNorm) and op.operator.groups > 0
+    return is_op(op, SkipLayerNorm) and op.operator.groups > 0 and not op.operator.by_pixel
 
 
 def convolution_maps(op: Op) -> tuple[MapShape, MapShape]:

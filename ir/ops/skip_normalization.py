@@ -44,6 +44,7 @@ class SkipLayerNorm(Operator[tuple[Value, Value, Value, Value, Value | None, Val
         centred: the mean is taken off; without, x is divided by its root mean square alone.
         groups: so many groups of neighbouring channels of each image, each normalised with all their pixels together;
             0: along ``axis`` alone.
+        by_pixel: groups are normalised pixel by pixel instead, as heads of attention are.
     """
 
     QUANTIZATION = QuantizationRule.RESCALE
@@ -52,6 +53,7 @@ class SkipLayerNorm(Operator[tuple[Value, Value, Value, Value, Value | None, Val
     epsilon: float
     centred: bool = True
     groups: int = 0
+    by_pixel: bool = False
 
     def infer(
         self,
@@ -64,7 +66,8 @@ class SkipLayerNorm(Operator[tuple[Value, Value, Value, Value, Value | None, Val
     ) -> TensorType:
         check_dtype(x, FLOATS)
         check_axis(self.axis, x)
-        if self.groups and (self.groups < 0 or self.axis != 1 or x.shape[1] % self.groups or not self.centred):
+        is_known = self.centred or self.by_pixel
+        if self.groups and (self.groups < 0 or self.axis != 1 or x.shape[1] % self.groups or not is_known):
             raise IRError("there are no such groups of channels", expected=f"{self.groups} along axis 1", found=x)
         if (skip is None) is not (skip_factor is None):
             raise IRError("a second operand and its factor belong together", found=skip or skip_factor)
@@ -100,7 +103,7 @@ class SkipLayerNorm(Operator[tuple[Value, Value, Value, Value, Value | None, Val
         these dimensions are normalised together."""
         channels, groups = shape[self.axis], self.groups or 1
         by_group = math.prod(shape[: self.axis]), groups, channels // groups, math.prod(shape[self.axis + 1 :])
-        return by_group, (2, 3) if self.groups else (2,)
+        return by_group, (2, 3) if self.groups and not self.by_pixel else (2,)
 
     def together(self, shape: tuple[int, ...]) -> int:
         """How many numbers of a tensor are normalised together."""

@@ -29,6 +29,7 @@ from ...ir.ops.unary import Unary
 from ...ir.quantized import EIGHT_BIT, is_wide
 from ...ir.types import DType
 from ...runtime.machines.machine import (
+    CHANNEL_BLOCK,
     DILATION_LIMIT,
     KERNEL_LIMIT,
     MAP_EXTENT_LIMIT,
@@ -288,11 +289,14 @@ def heads_of_blocks(op: Op[Attention], machine: Machine) -> Found | None:
 
 
 def along_known_channels(op: Op[SkipLayerNorm], machine: Machine) -> Found | None:
-    """A normalisation is along channels, axis 1, with factors that are constants."""
+    """A normalisation is along channels, axis 1, or whole blocks of 16 of them, with factors that are constants."""
     if op.operator.axis != 1:
         return Found(op.result, f"axis {op.operator.axis}")
     computed = [v for i, v in enumerate(op.operands) if is_weight(op, i) and not isinstance(v, Constant | None)]
-    return Found(computed[0], "a computed tensor") if computed else None
+    if computed:
+        return Found(computed[0], "a computed tensor")
+    group = op.result.type.shape[1] // (op.operator.groups or 1)
+    return Found(op.result, f"groups of {group}") if op.operator.by_pixel and group % CHANNEL_BLOCK else None
 
 
 def numbers_of_its_units(op: Op[SkipLayerNorm], machine: Machine) -> Found | None:

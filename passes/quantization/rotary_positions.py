@@ -16,6 +16,7 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..named_ops import find_named, still_there
 from ..pattern import Driver, Match, Rule, node
 from ..views import LEVELS
+from .normalized_heads import are_heads
 from .plan import KEEP_FLOAT, is_anchor
 
 _MOVING = (Reshape, Transpose, Slice, Split, Expand, Gather)
@@ -26,7 +27,8 @@ _MOST = 1 << 24
 
 class RotaryPositions(Pass):
     """Replaces what turns vectors by their positions, ``x * cos + rotated(x) * sin``, by two multiples of the rows of
-    the product that x comes of: its channels, and the same ones in another order, each times a constant.
+    the product that x comes of, or of its heads as they are normalised: its channels, and the same ones in another
+    order, each times a constant.
 
     However halves or neighbours are cut out, negated and joined, in heads or before, of some of the rows and channels
     or of all: numbers of the result are sums of two numbers of one row of the product, the same two channels in every
@@ -77,7 +79,7 @@ def _found_sum(value: Value, seen: dict[Value, _Sum | None], levels: int) -> _Su
     op, shape = value.producer, value.type.shape
     if op is None or not levels or not 0 < value.type.elements <= _MOST:
         return None
-    if is_op(op, MatMul) and is_anchor(op):
+    if (is_op(op, MatMul) and is_anchor(op)) or are_heads(op):
         return _Sum(value, np.arange(value.type.elements).reshape(1, *shape), np.ones((1, *shape), np.float32))
     constants = [each.array for each in op.inputs if isinstance(each, Constant)]
     if not is_op(op, *_MOVING, Neg, Mul, Add, Sub, Concat) or (constants and is_op(op, Add, Sub, Concat)):

@@ -71,6 +71,7 @@ def normalized_rows(
     axis: int = 1,
     spread: float = 1.0,
     groups: int = 0,
+    by_pixel: bool = False,
 ) -> Module:
     """One normalisation of integers, whose channels have factors that differ by so many powers of ten."""
     module = Module("normalization")
@@ -93,7 +94,7 @@ def normalized_rows(
     x = function.add_parameter("x", type_of())
     skip = [function.add_parameter("skip", type_of()), factors("skip_factor")] if is_sum else []
     operands = [x, factors("factor"), numbers("scale", -2, 2), numbers("b", -1, 1), *skip]
-    operator = SkipLayerNorm(axis, 1e-5, centred, groups)
+    operator = SkipLayerNorm(axis, 1e-5, centred, groups, by_pixel)
     y = function.append(operator, operands, [type_of(is_result=True)]).result
     function.set_results([y], ["y"])
     return module

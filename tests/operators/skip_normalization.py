@@ -18,21 +18,22 @@ def skip_layer_norm(cls: type[SkipLayerNorm], rng: np.random.Generator) -> Itera
     def numbers(channels: int, low: float, high: float) -> np.ndarray:
         return random_array(rng, DType.F32, (channels,), low, high)
 
-    for shape, axis, centred, is_sum, groups in (
-        ((2, 5, 17), 2, True, True, 0),
-        ((3, 20), 1, True, False, 0),
-        ((4, 33), 1, False, True, 0),
-        ((1, 16, 3, 5), 1, True, True, 0),
-        ((6, 3, 1, 1), 1, False, False, 0),
-        ((2, 12, 3, 5), 1, True, True, 4),
-        ((1, 5, 7), 1, True, False, 5),
-        ((2, 6, 2, 3, 2), 1, True, False, 1),
+    for shape, axis, centred, is_sum, groups, by_pixel in (
+        ((2, 5, 17), 2, True, True, 0, False),
+        ((3, 20), 1, True, False, 0, False),
+        ((4, 33), 1, False, True, 0, False),
+        ((1, 16, 3, 5), 1, True, True, 0, False),
+        ((6, 3, 1, 1), 1, False, False, 0, False),
+        ((2, 12, 3, 5), 1, True, True, 4, False),
+        ((2, 12, 3, 5), 1, False, True, 4, True),
+        ((1, 5, 7), 1, True, False, 5, False),
+        ((2, 6, 2, 3, 2), 1, True, False, 1, False),
     ):
         channels = shape[axis]
         factor, scale, b = numbers(channels, 0.2, 2), numbers(channels, -2, 2), numbers(channels, -1, 1)
         skip_factor = numbers(channels, -2, 2) if is_sum else None
         real = [random_array(rng, DType.F32, shape) if given else None for given in (True, is_sum)]
-        operator = cls(axis, 1e-5, centred, groups)
+        operator = cls(axis, 1e-5, centred, groups, by_pixel)
         yield Sample(operator, (real[0], factor, scale, b, real[1], skip_factor), CONSTANTS)
         for dtype in (DType.I8, DType.U8):
             least = int(np.iinfo(dtype.numpy).min)

@@ -55,6 +55,29 @@ def test_reference_processor_and_accelerator_agree(shape: tuple[int, ...], group
         np.testing.assert_array_equal(run_on_device(module, compiled, machine, inputs)["y"], expected)
 
 
+@pytest.mark.parametrize("dtype", [DType.I8, DType.I16])
+def test_heads_are_normalised_pixel_by_pixel(dtype: DType, rng: np.random.Generator) -> None:
+    """Each as a row of its own, as the instruction has them; of parts of blocks the host makes it."""
+    module = normalized_rows(
+        rng, (20, 96, 1, 1), is_sum=False, centred=dtype is DType.I8, dtype=dtype, groups=3, by_pixel=True
+    )
+    op, machine = the_op(module), load_machine("m4096")
+    kernel, fed = generic_kernel(op), [*extreme_inputs(module, rng)]
+    assert kernel is not None
+    arrays = [[v.array if isinstance(v, Constant) else inputs[v.name] for v in op.inputs] for inputs in fed]
+    made = run_kernels([Execution(op, kernel, tuple(each)) for each in arrays], TARGET)
+    compiled = compile_for_device(module, machine, clusters=2)
+    items = [item for stream in compiled.program.queues for item in compiled.program.instructions(stream)]
+    assert {(item.group, item.blocks) for item in items if isinstance(item, isa.Normalize)} == {(0, 2)}
+    for inputs, results in zip(fed, made, strict=True):
+        (wanted,) = interp.run(module, inputs).values()
+        assert results is not None
+        np.testing.assert_array_equal(results[0], wanted)
+        np.testing.assert_array_equal(run_on_device(module, compiled, machine, inputs)["y"], wanted)
+    found = reject(the_op(normalized_rows(rng, (4, 24, 1, 1), is_sum=False, groups=3, by_pixel=True)), machine)
+    assert found is not None and found.found == "groups of 8"
+
+
 def test_clusters_share_groups_out(rng: np.random.Generator) -> None:
     """Of 5 channels each, 16 of which are five blocks."""
     module, machine = normalized_rows(rng, (1, 320, 12, 12), groups=64), load_machine("m4096")

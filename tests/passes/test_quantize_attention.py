@@ -229,7 +229,8 @@ def test_images_may_stand_in_another_order(machine: str, batch: list[int], rng: 
 
 @pytest.mark.parametrize("machine", ["m4096", pytest.param("s256", marks=pytest.mark.sweep)])
 def test_known_rows_are_joined_and_added_and_one_row_looks_at_all(machine: str, rng: np.random.Generator) -> None:
-    """Vision transformers with a row for the class, places, and what is normalised twice: each had ended a program."""
+    """Vision transformers with a row for the class, places, what is normalised twice, and queries and keys that are
+    normalised by heads: each had ended a program."""
     net = OnnxNetwork(rng)
 
     def shape(*extents: int) -> str:
@@ -237,6 +238,9 @@ def test_known_rows_are_joined_and_added_and_one_row_looks_at_all(machine: str, 
 
     def normalized(x: str) -> str:
         return net.op("LayerNormalization", x, net.some(32, about=1.0), net.some(32), axis=-1)
+
+    def of_heads(x: str) -> str:
+        return net.op("LayerNormalization", x, net.some(16, about=1.0), net.some(16), axis=-1)
 
     def first(x: str) -> str:
         return net.op("Slice", x, shape(0), shape(1), shape(1))
@@ -250,7 +254,7 @@ def test_known_rows_are_joined_and_added_and_one_row_looks_at_all(machine: str, 
     x = net.op("Add", net.some(1, 10, 32), x)
     x = net.op("Add", x, net.op("MatMul", normalized(normalized(x)), net.some(32, 32)))
     rows = normalized(x)
-    q, k, v = heads(first(rows), 1), heads(rows, 10), heads(rows, 10)
+    q, k, v = of_heads(heads(first(rows), 1)), of_heads(heads(rows, 10)), heads(rows, 10)
     weights = net.op("Softmax", net.op("MatMul", q, net.op("Transpose", k, perm=[0, 1, 3, 2])), axis=3)
     y = net.op("Transpose", net.op("MatMul", weights, v), perm=[0, 2, 1, 3])
     y = net.op("MatMul", net.op("Reshape", y, shape(1, 1, 32)), net.some(32, 32))

@@ -172,6 +172,27 @@ def convolved(x: str, w: str, y: str, attributes: str) -> str:
 
 
 NETWORKS = {
+    "normalized_heads": """
+  const @s : f32[4] = [1, 2, 3, 4]
+  func @main(%x: f32[2,3,24]) -> (%y: f32[2,3,3,4]) {
+    %r = reshape(%x) {shape=[2, 3, 2, 3, 4]} : f32[2,3,2,3,4]
+    %t = transpose(%r) {perm=[2, 0, 3, 1, 4]} : f32[2,2,3,3,4]
+    %a, %b = split(%t) {axis=0, sizes=[1, 1]} : f32[1,2,3,3,4], f32[1,2,3,3,4]
+    %h = reshape(%b) {shape=[2, 3, 3, 4]} : f32[2,3,3,4]
+    %y = layer_norm(%h, @s, @s) {axis=3, epsilon=0x1.0p-2} : f32[2,3,3,4]
+    return %y
+  }""",
+    "factor_of_normalized_heads": """
+  const @s : f32[4] = [1, 2, 3, 4]
+  const @c : f32[3,1,1] = [1, 2, 3]
+  func @main(%x: f32[6,4]) -> (%y: f32[1,3,2,4]) {
+    %n = rms_norm(%x, @s) {axis=1, epsilon=0x1.0p-2} : f32[6,4]
+    %r = reshape(%n) {shape=[1, 2, 12]} : f32[1,2,12]
+    %a = reshape(%r) {shape=[1, 2, 3, 4]} : f32[1,2,3,4]
+    %t = transpose(%a) {perm=[0, 2, 1, 3]} : f32[1,3,2,4]
+    %y = mul(%t, @c) : f32[1,3,2,4]
+    return %y
+  }""",
     "gather_of_patches": """
   const @places : i64[2,3] = [0, 2, 4, 1, 3, 5]
   func @main(%x: f32[2,6,5]) -> (%y: f32[2,2,3,5]) {

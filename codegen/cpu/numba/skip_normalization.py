@@ -16,7 +16,7 @@ _SOURCE = """def kernel({tensors}, n, f, scratch, begin, end):
     pixels = {pixels}
     apart, count = inner // pixels, channels * pixels
     for u in range(begin, end):
-        p, first = u // apart * channels * inner + u % apart, u % groups * channels
+        p, first = u // apart * channels * inner + u % apart, u // apart % groups * channels
         total = np.int64(0)
         for c in range(channels):
             for i in range(pixels):
@@ -71,7 +71,7 @@ def lower_skip_layer_norm(op: Op[SkipLayerNorm], target: TargetDescription) -> K
         tensors=", ".join(pointers(op)),
         skip=_SKIP if skip is not None else "pass",
         mean=_MEAN if operator.centred else "pass",
-        pixels="inner" if operator.groups else "1",
+        pixels="inner" if operator.groups and not operator.by_pixel else "1",
     )
     floats = [float(by.epsilon), *by.gain.tolist(), *by.offset.tolist()]
     tables = {"integers": integers, "floats": floats}

@@ -17,6 +17,7 @@ from ....ir.ops.shape import Reshape
 from ....ir.ops.skip_normalization import SkipLayerNorm
 from ....ir.ops.unary import Unary
 from ....ir.types import TensorType
+from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...pattern import Match, Rule, node, on_quantized
 from ...views import LEVELS, exchanged, regrouped, view_of
 from ..attention_views import row_width, views_of
@@ -248,17 +249,31 @@ def _heads_as_channels(found: Match[Attention]) -> Value | None:
 
 
 def _normalization_on_rows(found: Match[SkipLayerNorm]) -> Value | None:
-    """Along the last dimension, everything before it is rows; along channels of a volume, each of its planes is one."""
+    """Along the last dimension, everything before it is rows; along channels of a volume, each of its planes is one.
+    Parts of longer rows, whole blocks of 16 channels, are normalised where they lie."""
     op, y = found.root, found.root.result.type
     is_volume = y.rank == 5 and op.operator.axis == 1
     if not is_volume and (op.operator.axis != y.rank - 1 or y.rank < 2 or is_of_images(op)):
         return None
-    rows = (*y.shape[:3], math.prod(y.shape[3:])) if is_volume else (y.elements // y.shape[-1], y.shape[-1], 1, 1)
+    operator, operands, size = replace(op.operator, axis=1), op.operands, y.shape[-1]
+    x, *numbers = op.inputs
+    source = x.producer
+    whole = source.inputs[0].type if is_op(source, Reshape) and source.inputs[0].type.rank else y
+    channels = whole.shape[1 if has_rows(whole) else -1]
+    rows = (*y.shape[:3], math.prod(y.shape[3:])) if is_volume else (y.elements // size, size, 1, 1)
+    known: dict[Value, np.ndarray] = {
+        v: v.array for v in numbers if isinstance(v, Constant) and v.type.shape == (size,)
+    }
+    is_part = 0 < size < channels and not channels % size and not size % CHANNEL_BLOCK and op.operands[4] is None
+    if not is_volume and is_part and all(value in known for value in numbers):
+        rows, count = (y.elements // channels, channels, 1, 1), channels // size
+        operator = replace(operator, groups=count, by_pixel=True)
+        operands = [x, *(found.add_constant(v.name, np.tile(known[v], count)) for v in numbers)]
     moved = [
         found.emit(Reshape(rows), value) if value is not None and value.type.shape == y.shape else value
-        for value in op.operands
+        for value in operands
     ]
-    result = found.emit(replace(op.operator, axis=1), *moved, result_types=[y.with_shape(rows)])
+    result = found.emit(operator, *moved, result_types=[y.with_shape(rows)])
     return found.emit(Reshape(y.shape), result)
 
 

@@ -331,10 +331,12 @@ def _pointwise_candidates(op: Op, share: Share) -> Found:
     target, together = computed_map(op), blocks_made(op)
     _, height, width = share.pixels(target)
     of_images, x = is_of_images(op), op.inputs[0]
+    # The instruction normalises all channels of a pixel that it is given.
+    by_group = is_op(op, SkipLayerNorm) and op.operator.by_pixel
     rows, columns, blocks = np.meshgrid(
         np.array([height]) if of_images else _cuts(height, OUTPUT_ROWS_LIMIT),
         np.array([width]) if of_images else _cuts(width, OUTPUT_COLUMNS_LIMIT),
-        _cuts_together(share.blocks(target.blocks, together), max(255, together), together),
+        _cuts_together(share.blocks(target.blocks, together), together if by_group else max(255, together), together),
         indexing="ij",
         sparse=True,
     )

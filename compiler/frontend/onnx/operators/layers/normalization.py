@@ -148,11 +148,21 @@ def export_skip_layer_norm(op: Op[SkipLayerNorm], exporter: Exporter) -> None:
     if skip is not None and skip_factor is not None:
         total = exporter.node("Add", [total, scaled(skip, skip_factor)])
     back = np.argsort(order).tolist()
-    if operator.groups:
+    if operator.groups and not operator.by_pixel:
         y, groups = [exporter.node("Transpose", [total], perm=back), scale, b], operator.groups
         exporter.write_as(op, "GroupNormalization", y, num_groups=groups, epsilon=operator.epsilon)
         return
-    if operator.centred:
+    if operator.groups:
+        whole = [x.type.shape[axis] for axis in order]
+        size = whole[-1] // operator.groups
+        apart = exporter.integers((*whole[:-1], operator.groups, size), "groups")
+        ones = exporter.constant(np.ones(size, x.type.dtype.numpy), "ones")
+        kind = "LayerNormalization" if operator.centred else "SimplifiedLayerNormalization"
+        y = exporter.node("Reshape", [total, apart])
+        y = exporter.node(kind, [y, ones], axis=-1, epsilon=operator.epsilon)
+        y = exporter.node("Mul", [exporter.node("Reshape", [y, exporter.integers(whole, "shape")]), scale])
+        y = exporter.node("Add", [y, b])
+    elif operator.centred:
         y = exporter.node("LayerNormalization", [total, scale, b], axis=-1, epsilon=operator.epsilon)
     else:
         y = exporter.node("SimplifiedLayerNormalization", [total, scale], axis=-1, epsilon=operator.epsilon)
