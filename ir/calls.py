@@ -27,7 +27,7 @@ def host_functions(module: Module, names: Iterable[str] = ("main",)) -> list[Fun
         if depth > limits.BODIES:
             expected = f"at most {limits.BODIES} {limits.BODIES.what}"
             raise IRError("branches and loops are nested too deeply", op=f"@{name}", expected=expected)
-        function = module.functions[name]
+        function = module.main if name == "main" else module.functions[name]
         for op in function.ops:
             for body in op.operator.bodies if is_op(op, ControlFlow) else ():
                 if body not in found:

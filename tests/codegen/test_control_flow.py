@@ -189,3 +189,5 @@ def test_bodies_nested_too_deeply_are_refused() -> None:
     verify(module)
     with pytest.raises(IRError, match="branches and loops are nested too deeply"):
         host_functions(module)
+    with pytest.raises(IRError, match="the module has no function @main; found man"):
+        host_functions(parse_module(f"module @m {{ {ends[0].replace('e0', 'man')} }}"))
