@@ -53,7 +53,7 @@ class NativeObject:
         layout = lay_out(elf, mmap.PAGESIZE)
         self._memory = _allocate(layout.size, layout.low)
         self._base = np.frombuffer(self._memory, np.uint8).ctypes.data
-        self._memory[:] = link(elf, layout, self._base, resolve)
+        self._memory[: layout.size] = link(elf, layout, self._base, resolve)
         _synchronize_instructions(self._base, layout.text_end)
         _protect(self._base, layout.text_end, _READ | _EXECUTE)
         _protect(self._base + layout.text_end, layout.read_only_end - layout.text_end, _READ)

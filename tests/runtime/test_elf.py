@@ -181,6 +181,8 @@ def test_only_listed_functions_can_be_called(name: str) -> None:
 def test_missing_export_is_named() -> None:
     with pytest.raises(ArtifactError, match="does not export 'tilewright_run'"):
         NativeObject(compile_object(SAMPLES)).address("tilewright_run")
+    # Of a function that cannot return nothing is left: the object is empty.
+    assert not NativeObject(compile_object("define void @f() { unreachable }")).exports("f")
 
 
 @needs_native
