@@ -9,12 +9,13 @@ import pytest
 from kernel_harness import TARGETS, Execution, described, run_kernels
 
 from tilewright.codegen.cpu.families import lower
-from tilewright.ir.core import Function
+from tilewright.codegen.cpu.kernels.interleaving import repeat
+from tilewright.ir.core import Function, is_op
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.movement import DepthToSpace, Interleave, Transpose
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
 from tilewright.ir.ops.resize import Resize
-from tilewright.ir.types import TensorType
+from tilewright.ir.types import DType, TensorType
 
 
 def execution(operator: Operator, x: np.ndarray, kernel: str | tuple[str, ...], target: str) -> Execution:
@@ -45,6 +46,9 @@ def test_transposes(target: str, rng: np.random.Generator) -> None:
         x = rng.integers(0, 1 << 31, (2, few, many)).astype(dtype)
         executions.append(execution(Transpose((0, 2, 1)), x, "interleaving", target))
         executions.append(execution(Transpose((0, 2, 1)), x.reshape(2, many, few), "transposition", target))
+    picture = execution(Transpose((1, 0)), np.arange(6144, dtype=np.float32).reshape(2048, 3), "transposition", target)
+    assert picture.kernel.units > 1
+    executions.append(picture)
     check(executions, target)
 
 
@@ -63,11 +67,25 @@ def test_channels_spread_over_positions(target: str, rng: np.random.Generator) -
     for blocksize, mode in ((2, "DCR"), (3, "CRD")):
         x = rng.standard_normal((2, 2 * blocksize**2, 5, 37)).astype(np.float32)
         executions.append(execution(DepthToSpace(blocksize, mode), x, "interleaving", target))
-    for extents, scales in (((3, 2, 10, 78), (1, 1, 2, 2)), ((2, 6, 5, 39), (1, 3, 1, 3)), ((10, 39), (2, 1))):
+    repeats = (
+        ((3, 2, 10, 78), (1, 1, 2, 2)),
+        ((2, 6, 5, 39), (1, 3, 1, 3)),
+        ((10, 78), (2, 1)),
+        ((1, 1, 40, 60), (1, 1, 1, 2)),
+    )
+    for extents, scales in repeats:
         x = rng.integers(0, 1 << 31, [int(e / s) for e, s in zip(extents, scales, strict=True)])
         resize = Resize(extents, tuple(map(float, scales)), "nearest", "asymmetric", "floor")
         executions.append(execution(resize, x.astype((np.int8, np.int32)[extents[0] % 2]), "interleaving", target))
+    # Threads share the rows of one image.
+    assert executions[-1].kernel.units == 40
     check(executions, target)
+    # Pixels of few channels are shorter than what masks are worth.
+    function = Function("main", [("x", TensorType((1, 8, 8, 3), DType.F32))])
+    pixels = Resize((1, 16, 16, 3), (1.0, 2.0, 2.0, 1.0), "nearest", "asymmetric", "floor")
+    op = function.append(pixels, function.parameters)
+    assert is_op(op, Resize)
+    assert repeat(op, described(target)) is None
     # Code does not grow with the number of phases, nor does the time that it takes to compile.
     many = execution(Interleave((500,), (1,), (999,)), np.zeros((1, 500, 2), np.float32), "interleaving", target)
     assert len(many.kernel.text) < 10_000

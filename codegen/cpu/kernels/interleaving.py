@@ -23,6 +23,9 @@ from .layout import ELEMENTS
 _MOST_SHUFFLED = 8
 """Rows of x that are shuffled in registers; the number of shuffles grows with the square of it."""
 
+_LEAST_COPIED = 64
+"""Bytes of a row that is repeated as a whole, such as the channels of a pixel, from which on it is worth its masks."""
+
 
 class Part(NamedTuple):
     """One dimension of the result: phases, where it begins in the whole, its extent, and that of x."""
@@ -154,21 +157,25 @@ def interleave(op: Op[Interleave | DepthToSpace], target: TargetDescription) -> 
 
 @lowers(Resize, needs=(is_plain, is_movement))
 def repeat(op: Op[Resize], target: TargetDescription) -> Kernel | None:
-    """To the nearest element, where each of up to three last dimensions is there as often as the others."""
+    """To the nearest element, where each is there as often as the others, along up to three dimensions."""
     operator, shape = op.operator, op.inputs[0].type.shape
     element = {**ELEMENTS, 8: I64}.get(op.result.type.dtype.bytes)
     if operator.mode != "nearest" or operator.coordinates == "tf_crop_and_resize" or element is None:
         return None
-    outer = max(0, len(shape) - 3)
-    parts = [Part()] * (3 - len(shape)) + [
-        Part(max(1, new // max(1, old)), 0, new, old)
-        for new, old in zip(operator.extents[outer:], shape[outer:], strict=True)
-    ]
-    if not all(operator.is_identity(d, shape[d]) for d in range(outer)) or parts[-1].stride > _MOST_SHUFFLED:
+    kept = [d for d, (new, old) in enumerate(zip(operator.extents, shape, strict=True)) if (new, old) != (1, 1)]
+    outer, inner = kept[:-3], kept[-3:]
+    if not all(operator.is_identity(d, shape[d]) for d in outer):
         return None
-    for d, part in enumerate(parts[max(0, 3 - len(shape)) :], outer):
+    parts: list[Part] = []
+    for d in inner:
+        part = Part(max(1, operator.extents[d] // max(1, shape[d])), 0, operator.extents[d], shape[d])
         indices = operator.taps(d, part.given)[0][:, 0]
         if len(indices) != part.stride * part.given or (indices != np.arange(part.extent) // part.stride).any():
             return None
-    spec = Interleaving(1, math.prod(shape[:outer]), (parts[0], parts[1], parts[2]), element, is_repeated=True)
+        parts.append(part)
+    # The first are shared by threads.
+    depth, rows, columns = *parts[:-1], *[Part()] * (3 - len(parts)), *parts[-1:]
+    if columns.stride > _MOST_SHUFFLED or (columns.stride == 1 and columns.extent * element.bytes < _LEAST_COPIED):
+        return None
+    spec = Interleaving(1, math.prod(shape[d] for d in outer), (depth, rows, columns), element, is_repeated=True)
     return spec.kernel(target)

@@ -25,6 +25,9 @@ _LINE = 16
 _LEAST = 4
 """Elements along both innermost dimensions from which on squares are worth their masks."""
 
+_SHARED = 1024
+"""Positions, of which pictures have a multiple, that are taken apart where few elements lie at each."""
+
 
 @dataclass(frozen=True)
 class Transposition(KernelSpec):
@@ -120,12 +123,17 @@ def transpose(op: Op[Transpose], target: TargetDescription) -> Kernel | None:
     spec = Transposition(extents, strides, element)
     length, places = extents[spec.turned], extents[-1]
     if length < _LEAST:
-        return spec.kernel(target) if strides[-1] == length else None
+        if strides[-1] != length:
+            return None
+        if places % _SHARED == 0:
+            # Several parts, which threads share.
+            part = places // _LINE
+            spec = Transposition((*extents[:-1], _LINE, part), (*strides[:-1], part * length, length), element)
+        return spec.kernel(target)
     if places >= _LEAST:
         return spec.kernel(target)
     if spec.turned != len(extents) - 2 or strides[-1] != length or len(extents) > 3:
         return None
-    # Several parts, which threads share.
     parts = math.gcd(length, _LINE)
     columns = Part(places, 0, places * length // parts, length // parts)
     depth = Part(1, 0, parts, parts)
