@@ -518,6 +518,12 @@ STATE = "(bool co, float[3] t) { t = Neg(s) co = Identity(ci) }"
         ),
         (
             LOOP.format(
+                given="k, c, x", body="(bool co, float[6] t) { t = Concat<axis=0>(s, s) co = Identity(ci) }"
+            ).replace("  y =", "  m = ReduceMax<keepdims=0>(x) k = Cast<to=7>(m) y ="),
+            "a condition that is known. Give static input shapes",
+        ),
+        (
+            LOOP.format(
                 given="n, c, x", body="(bool co, float[3] t, float[3] p) { t = Neg(s) p = Abs(s) co = Not(ci) }"
             )
             .replace("  y =", "  y, z =")

@@ -127,8 +127,9 @@ def _branches(node: Node, importer: Importer, condition: Value) -> list[tuple[Fu
 
 
 def freeze_hint(importer: Importer, *values: Value) -> str | None:
-    """How a user makes values known at compile time; ``None`` where none follows from single numbers."""
-    names = [*dict.fromkeys(each.name for value in values for each in scalar_inputs(importer.module, value))]
+    """How a user makes values known at compile time; ``None`` where one follows from more than single numbers."""
+    inputs = [scalar_inputs(importer.module, value) for value in values if not isinstance(value, Constant)]
+    names = [*dict.fromkeys(each.name for found in inputs for each in found)] if all(inputs) else []
     told = f"It follows from {' and '.join(map(repr, names))} alone: fix it with {freeze_flags(names)}."
     return told if names else None
 
