@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from tilewright.limits import RESAMPLED
+
 from ...ir.core import Value
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.resize import Resize
@@ -54,7 +56,7 @@ def resize_by_direction(importer: ModuleBuilder, x: Value, operator: Resize) -> 
 
 def antialiased(node: SourceNode, importer: ModuleBuilder, x: Value, operator: Resize) -> Value:
     """``x`` resampled by kernels as wide as elements of the result are apart: a matrix product along each dimension.
-    Raises UnsupportedError: there is no such product of what x holds."""
+    Raises UnsupportedError: there is no such product of what x holds; ResourceError: a dimension is too long."""
     if not x.type.dtype.is_float or operator.coordinates == "tf_crop_and_resize":
         found = f"{x.type}, {operator.coordinates}"
         raise node.unsupported("antialiasing is of floats, and without cropping", found=found)
@@ -63,7 +65,9 @@ def antialiased(node: SourceNode, importer: ModuleBuilder, x: Value, operator: R
         extent, wanted = x.type.shape[d], operator.extents[d]
         if operator.keeps(d, extent):
             continue
-
+        if extent > RESAMPLED:
+            expected = f"at most {RESAMPLED} positions, for antialiasing"
+            raise node.resource_error("a dimension is too long to be resampled", expected=expected, found=extent)
         indices, weights = _antialiasing(operator, d, extent)
         band = int(np.count_nonzero(weights, axis=1).max())
         rows = max(_BANDWIDTHS * -(-band * wanted // extent), -(-wanted // _MOST_PARTS))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
 
-from tilewright.errors import ModelError
+from tilewright.errors import ModelError, ResourceError
 from tilewright.ir import interp
 
 
@@ -127,6 +127,12 @@ def test_antialiased_resize(mode: str, attributes: dict[str, Any], sizes: list[i
     x = [floats(rng, 1, 2, 20, 26), None, None, np.array(sizes)]
     model = node_model("Resize", x, constants=(3,), mode=mode, antialias=1, **attributes)
     assert_imports_like_onnxruntime(model, x)
+
+
+def test_dimensions_that_are_too_long_for_antialiasing() -> None:
+    x = [np.broadcast_to(np.float32(0), (1, 1, 2**31 - 1, 1)), None, None, np.array([1, 1, 7, 1])]
+    with pytest.raises(ResourceError, match="a dimension is too long to be resampled; expected at most 2097152"):
+        import_checked(node_model("Resize", x, constants=(3,), mode="linear", antialias=1))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32])
