@@ -109,15 +109,15 @@ def _taps_of_padding(found: Match[Conv]) -> Value | None:
 def _reduction_as_pool(found: Match[Reduce]) -> Value | None:
     reduction, x, y = found.root.operator, found["x"], found.root.result
     is_mean, axes, square = isinstance(reduction, ReduceMean), reduction.axes, found["x"].producer
-    # With one dimension, a mean over it may as well be the start of a layer normalisation.
-    if x.type.rank < 3 + is_mean or not axes or min(axes) < 2 or not x.type.dtype.is_float:
+    if x.type.rank < 3 or not axes or min(axes) < 2 or not x.type.dtype.is_float:
         return None
     is_global = axes == tuple(range(2, x.type.rank))
     is_square = is_op(square, Pow) or (is_op(square, Mul) and len({*square.inputs}) == 1)
     # What is taken off its operand may as well be the start of a softmax, or of a normalisation, and a mean one of two.
     others = (Sub, type(reduction))
     is_part = any(isinstance(user, Op) and is_op(user, *others) for user in y.users) or (is_square and is_mean)
-    if is_part and not (is_mean and is_global):
+    # With one dimension, it may as well be the start of a layer normalisation.
+    if is_part and not (is_mean and is_global and x.type.rank > 3):
         return None
     kernel = tuple(extent if 2 + axis in axes else 1 for axis, extent in enumerate(x.type.shape[2:]))
     ones, zeros = (1,) * len(kernel), (0,) * len(kernel)

@@ -516,7 +516,7 @@ def test_rms_norm(rng: np.random.Generator) -> None:
     module = parse(text)
     before = clone(module)
     run_pass("canonicalize", module)
-    assert [op.name for op in module.ops if op.name != "reduce_mean"] == ["neg", "rms_norm", "add", "mul"]
+    assert [op.name for op in module.ops if op.result.users] == ["neg", "rms_norm", "add"]
     assert_same_meaning(before, module, rng)
 
 

@@ -314,7 +314,10 @@ def test_means_and_maxima_over_images_become_global_pooling(rng: np.random.Gener
     assert Net(rng, 2, 3, 4, 5).then(ReduceMean((2, 3), False)).canonical() == ["global_average_pool", "reshape"]
     assert Net(rng, 2, 3, 4, 5).then(ReduceMean((1, 2), False)).canonical() == ["reduce_mean"]
     assert Net(rng, 2, 3, 20).then(ReduceMax((2,), False)).canonical() == ["global_max_pool", "reshape"]
-    assert Net(rng, 2, 3, 20).then(ReduceMean((2,), False)).canonical() == ["reduce_mean"]
+    assert Net(rng, 2, 3, 20).then(ReduceMean((2,), False)).canonical() == ["global_average_pool", "reshape"]
+    net = Net(rng, 2, 3, 20)
+    x = net.last
+    assert net.then(ReduceMean((2,), True)).then(Sub(), first=x).canonical() == ["reduce_mean", "sub"]
     # Of rows or columns alone, as attention to coordinates takes them, but for what may be part of a normalisation.
     assert Net(rng, 2, 3, 4, 5).then(ReduceMean((3,), True)).canonical() == ["average_pool"]
     assert Net(rng, 2, 3, 4, 5).then(ReduceMax((2,), False)).canonical() == ["max_pool", "reshape"]
