@@ -141,6 +141,9 @@ class Certainty:
             gains, is_larger = given - other, self._is_larger(words)
             if len(gains) < FEWEST or gains.mean() <= (0 if words == "colour" else _LEAST):
                 continue
+            if is_larger and np.median(other) < _NOTHING:
+                # Of pictures as it was trained with, a network keeps some doubt; extreme outputs leave none.
+                continue
             if not is_larger:
                 # The few samples of which the network is least sure would drown what all others say.
                 gains /= given + other + _NOTHING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -210,6 +211,22 @@ def test_arrays_of_256_even_steps_tell_how_pixels_became_them(words: str, is_tol
         certainty.observe(inputs, run(inputs))
     found = certainty.warnings()
     assert ["surer with units=-1-1" in each for each in found] == [True] * is_told
+
+
+@pytest.mark.parametrize(("gain", "is_told"), [(0.1, True), (1.0, False)])
+def test_extreme_outputs_are_no_sign_of_larger_units(rng: np.random.Generator, gain: float, is_told: bool) -> None:
+    """What tells classes of pixels up to 255 has doubts of them; what is unsure of smaller ones has none of these."""
+    weights = rng.normal(0, gain / math.sqrt(768), (768, 10))
+    weights -= weights.mean(0)
+
+    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"y": inputs["x"].reshape(1, -1) @ weights}
+
+    certainty = Certainty("x", run, None)
+    for _ in range(20):
+        inputs = {"x": rng.uniform(-1, 1, (1, 3, 16, 16))}
+        certainty.observe(inputs, run(inputs))
+    assert ("surer with units=0-255" in " ".join(certainty.warnings())) == is_told
 
 
 @pytest.mark.parametrize("number", [300.0, float("inf")])
