@@ -1,7 +1,7 @@
 """Text to module: a recursive-descent parser for what the printer writes.
 
 Errors name line and column and show the line with a caret. Unknown operators and attributes are errors; every
-attribute must be there, so a text never means something else after a default has changed.
+attribute must be there, so a text never means something else after a default has changed, but those that came later.
 """
 
 from collections.abc import Mapping

@@ -20,6 +20,9 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
+_ADDED = {"by_pixel": False}
+"""Attributes that artifacts of this format may lack, since they are older, and what they meant without."""
+
 
 class OperatorReader(TokenReader):
     """Base of parsers of the textual form."""
@@ -47,6 +50,7 @@ class OperatorReader(TokenReader):
                     raise
                 except IRError as error:
                     raise self._error(f"{token.text}: {error}", start) from None
+        found = {key: value for key, value in _ADDED.items() if key in declared} | found
         missing = [key for key in declared if key not in found]
         if missing:
             raise self._error(f"{cls.name} lacks attribute {missing[0]!r}", name)

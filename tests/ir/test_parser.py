@@ -105,6 +105,16 @@ def test_texts_in_quotes_may_be_long_and_hold_escapes() -> None:
         assert json.dumps(long) in print_module(parse_module(f"module @m {{ meta a = {json.dumps(long)} }}"))
 
 
+def test_attributes_that_texts_of_earlier_versions_lack_mean_what_they_meant() -> None:
+    text = """module @m {
+      func @main(%x: f32[2], %one: f32[2]) -> (%y: f32[2]) {
+        %y = skip_layer_norm(%x, %one, %one, %one) {axis=0, epsilon=0x1.0p-10, centred=true, groups=0} : f32[2]
+        return %y
+      }
+    }"""
+    assert "groups=0, by_pixel=false}" in print_module(parse_module(text))
+
+
 @pytest.mark.parametrize(
     ("op", "message", "column"),
     [
