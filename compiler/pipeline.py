@@ -116,7 +116,7 @@ def quantized_import_pipeline() -> Pipeline:
 def calibration_pipeline(keep: tuple[str, ...] = (), *, prelu: bool = True) -> Pipeline:
     """From an imported module in floating point to the one that is calibrated, then quantised, in single precision.
     ``keep``, ``prelu``: see :class:`tilewright.passes.quantization.depthwise_affine.DepthwiseAffine`."""
-    turned = (NormalizedHeads(), RotaryPositions(keep)) if prelu else ()
+    turned = (NormalizedHeads(keep), RotaryPositions(keep)) if prelu else ()
     # What is divided by its length is a normalisation by then.
     channels = DepthwiseAffine(prelu, keep), *turned[:1]
     return Pipeline((WidenHalf(), *simplify_pipeline().passes, *turned, *channels), "calibration")

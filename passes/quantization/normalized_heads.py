@@ -1,17 +1,22 @@
 """Normalisation of heads of attention before they are moved apart."""
 
+from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
+from ...ir.ops import REGISTRY
 from ...ir.ops.elementwise import Mul
 from ...ir.ops.movement import Slice, Transpose
 from ...ir.ops.normalization import LayerNorm, RmsNorm
 from ...ir.ops.shape import Reshape
 from ..base import PLAIN, UNPLANNED, Pass, Record
-from ..pattern import Const, Driver, Match, Rule, node
+from ..named_ops import find_named, still_there
+from ..pattern import Const, Driver, Match, Rewrite, Rule, node
 from ..views import view_of
+from .plan import KEEP_FLOAT
 
 
 class NormalizedHeads(Pass):
@@ -21,12 +26,28 @@ class NormalizedHeads(Pass):
 
     The accelerator has the rows of products; parts of tensors of five dimensions it has not, and attention reads heads
     where they lie. Comes before positions are looked for, which are multiples of such rows, too.
+
+    Attributes:
+        keep: names of operators, of source nodes or of results that stay as they are.
     """
 
     requires = (PLAIN, UNPLANNED)
 
+    keep: tuple[str, ...] = ()
+
     def apply(self, module: Module, record: Record) -> bool:
-        return Driver(RULES).run(module, record)
+        kept = kept_ops(module, self.keep, self.name)
+
+        def unless_kept(rewrite: Rewrite[Any]) -> Rewrite[Any]:
+            return lambda found: None if found.root in kept else rewrite(found)
+
+        return Driver([replace(rule, rewrite=unless_kept(rule.rewrite)) for rule in RULES]).run(module, record)
+
+
+def kept_ops(module: Module, keep: Collection[str], stage: str) -> set[Op]:
+    """Those that stay in floating point by names that a module still has."""
+    names = still_there(module.ops, keep, REGISTRY)
+    return {op for ops in find_named(module.ops, names, KEEP_FLOAT, stage, REGISTRY).values() for op in ops}
 
 
 def _before_movement(found: Match[LayerNorm | RmsNorm]) -> Value | None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
-from ...ir.ops import REGISTRY
 from ...ir.ops.elementwise import Add, Mul, Sub
 from ...ir.ops.indexing import Gather
 from ...ir.ops.matmul import MatMul
@@ -13,11 +12,10 @@ from ...ir.ops.movement import Concat, Slice, Split, Transpose
 from ...ir.ops.shape import Expand, Reshape
 from ...ir.ops.unary import Neg
 from ..base import PLAIN, UNPLANNED, Pass, Record
-from ..named_ops import find_named, still_there
 from ..pattern import Driver, Match, Rule, node
 from ..views import LEVELS
-from .normalized_heads import are_heads
-from .plan import KEEP_FLOAT, is_anchor
+from .normalized_heads import are_heads, kept_ops
+from .plan import is_anchor
 
 _MOVING = (Reshape, Transpose, Slice, Split, Expand, Gather)
 
@@ -44,9 +42,7 @@ class RotaryPositions(Pass):
     keep: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
-        names = still_there(module.ops, self.keep, REGISTRY)
-        found = find_named(module.ops, names, KEEP_FLOAT, self.name, REGISTRY)
-        kept = {op for ops in found.values() for op in ops}
+        kept = kept_ops(module, self.keep, self.name)
         rule = Rule("rotary_positions", node((Add, Sub, Concat)), lambda found: _turned_rows(found, kept))
         return Driver((rule,)).run(module, record)
 

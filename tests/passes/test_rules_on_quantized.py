@@ -25,6 +25,7 @@ from tilewright.ir.verify import verify
 from tilewright.passes.base import Record
 from tilewright.passes.pattern import Driver
 from tilewright.passes.quantization.import_quantization import ImportQuantization
+from tilewright.passes.quantization.normalized_heads import NormalizedHeads
 
 RULES = all_rules()
 WAYS = ("equal, with a zero point", "ranges", "equal", "ranges, u8")
@@ -459,6 +460,14 @@ def test_turned_rows_come_before_real_results() -> None:
     text = NETWORKS["turned_rows"].replace(f"u8[2,3,1]{Q}", "f32[2,3,1]")
     with pytest.raises(PassError, match="internal error: AssertionError"):
         run_pass("real_results", parse(text))
+
+
+@pytest.mark.parametrize("name", ["normalized_heads", "factor_of_normalized_heads"])
+def test_heads_that_stay_in_floating_point_stay_where_they_are(name: str) -> None:
+    """Moved, the name would be that of the movement behind the normalisation, which would become integers."""
+    module = parse(NETWORKS[name])
+    assert not NormalizedHeads(("y",)).apply(module, Record(""))
+    assert NormalizedHeads(("gone",)).apply(module, Record(""))
 
 
 @pytest.mark.sweep
