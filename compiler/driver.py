@@ -56,7 +56,6 @@ from .frontend.formats import Model, ModelProto, import_model, shapes_of
 from .frontend.ir.document import Document
 from .options import CompileOptions
 from .pipeline import (
-    attention_pipeline,
     cpu_pipeline,
     float_pipeline,
     kept_pipeline,
@@ -195,8 +194,6 @@ def _build_shape(
         details["elements"] = json.loads(module.metadata["elements"])
     package = Package(module, precision, tilewright.__version__, details, pool=shared.pool, extents=extents)
     if quantized is not None:
-        if "device" in engines:
-            run_passes(attention_pipeline(), quantized, options)
         run_passes(kept_pipeline(keep), quantized, options)
         package.add_kept(quantized)
         _add_integer_engines(package, quantized, engines, targets, machine, places, options)

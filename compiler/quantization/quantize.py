@@ -37,6 +37,7 @@ from ..containers.interface import (
 )
 from ..options import CompileOptions
 from ..pipeline import (
+    attention_pipeline,
     calibration_pipeline,
     interface_pipeline,
     post_training_pipeline,
@@ -74,7 +75,8 @@ def quantize_module(
     choices: Choices | None = None,
     findings: Findings | None = None,
 ) -> Module:
-    """A copy of ``module`` with ops on quantised types.
+    """A copy of ``module`` with ops on quantised types, which attention and normalisations are, too, where an engine is
+    the device: what all engines in integers compute.
 
     Args:
         interface: makes inputs and outputs integers, too.
@@ -93,7 +95,22 @@ def quantize_module(
         run_passes(quantized_import_pipeline(), copy, options)
         if interface is not None:
             _add_interface_to_quantized(copy, quantized_input(module), options, interface)
-        return copy
+    else:
+        _calibrate(copy, module, options, interface, choices, findings)
+    if "device" in (options.engines or ()):
+        run_passes(attention_pipeline(), copy, options)
+    return copy
+
+
+def _calibrate(
+    copy: Module,
+    module: Module,
+    options: CompileOptions,
+    interface: Interface | None,
+    choices: Choices | None,
+    findings: Findings | None,
+) -> None:
+    """Quantise a copy of a module in floating point by samples; arguments as of `quantize_module`."""
     keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
     wide = _wide_names(module, options)
     in_half = any(value.type.dtype is DType.F16 for op in copy.ops for value in (*op.inputs, *op.results))
@@ -212,7 +229,7 @@ def quantize_module(
     apply_weights(copy, plan, choices)
     if interface is None:
         run_passes(post_training_pipeline(ranges, keep, wide=wide, **forms), copy, options)
-        return copy
+        return
     radix = input_radix(interface, pixel_range(options) or at_ends[_INPUT])
     ranges = with_symmetric_outputs(copy.main, values, ranges)
     parameter = copy.main.parameters[0]
@@ -220,7 +237,6 @@ def quantize_module(
     run_passes(post_training_pipeline(ranges, keep), copy, options)
     integers = integer_interface(copy, radix, lambda index: at_ends.get(_OUTPUT.format(index)))
     run_passes(interface_pipeline(integers), copy, options)
-    return copy
 
 
 FAR = 1e6

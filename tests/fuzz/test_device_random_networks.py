@@ -38,7 +38,7 @@ from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.pipeline import attention_pipeline, outline_pipeline, run_passes
+from tilewright.compiler.pipeline import attention_pipeline, outline_pipeline
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import CalibrationError, UnsupportedError
 from tilewright.ir import interp
@@ -159,7 +159,6 @@ def quantized_model(rng: np.random.Generator, style: str, images: int | None) ->
         options = replace(OPTIONS, wide=wide_names(model, style, rng), methods=str(rng.choice(["none", "additions"])))
         try:
             quantized = quantize_module(import_onnx(model), options if options.wide else OPTIONS)
-            run_passes(attention_pipeline(), quantized, OPTIONS)
             return model, quantized
         except CalibrationError as error:
             assert error.message == "nothing in this network can be quantised"

@@ -8,7 +8,7 @@ from ....passes.pipeline import Pipeline
 from ....passes.placement.partition import Partition, seconds_apart
 from ....runtime.machines.machine import DEFAULT
 from ...options import CompileOptions
-from ...pipeline import attention_pipeline, outline_pipeline
+from ...pipeline import outline_pipeline
 
 
 def layer_seconds(quantized: Module, options: CompileOptions) -> tuple[dict[str, float], dict[str, float]]:
@@ -19,14 +19,12 @@ def layer_seconds(quantized: Module, options: CompileOptions) -> tuple[dict[str,
     accelerator computes has to leave it, with its tensors, and may cut a region in two.
 
     Args:
-        quantized: the network in integers.
+        quantized: the network in integers, by the same options.
         options: which machine it is for, and whether the accelerator is among the engines.
     """
     placed, on_device = clone_module(quantized), "device" in (options.engines or ())
     machine = os.fspath(options.machine or DEFAULT)
     passes = outline_pipeline(machine, order=options.devices if on_device else "cpu").passes
-    if on_device:
-        attention_pipeline().run(placed)
     at = next(index for index, each in enumerate(passes) if isinstance(each, Partition))
     Pipeline(passes[: at + 1], "place").run(placed)
     partition = passes[at]
