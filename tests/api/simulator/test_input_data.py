@@ -235,4 +235,5 @@ def test_two_files_of_one_name(tmp_path: Path) -> None:
 
 def test_a_pipe_is_never_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.npy")
-    assert refused(tmp_path / "x.npy") == "cannot read PATH: it is not a regular file"
+    hint = "Save what comes from a pipe in a file, and give its path."
+    assert refused(tmp_path / "x.npy") == f"cannot read PATH: it is not a regular file. {hint}"
