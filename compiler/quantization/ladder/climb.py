@@ -354,7 +354,9 @@ class Search:
         divided = {**tried.choices.scales, **tried.choices.boundaries}
         types = {name: type for name, type in tried.types.items() if name not in divided}
         a, b = _named(self._floating, types), _named(tried.quantized, types)
-        types = {name: type for name, type in types.items() if name in a and name in b}
+        # Attention in integers may give its name to a result by heads.
+        shapes = {name: value.type.shape for name, value in b.items()}
+        types = {name: type for name, type in types.items() if name in a and shapes.get(name) == a[name].type.shape}
         if not types:
             return []
         first = compiled(self._floating, {name: a[name] for name in types}, self._options.report)
