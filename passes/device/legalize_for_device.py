@@ -65,17 +65,20 @@ def _batched_product(found: Match[MatMul]) -> Value | None:
 
 
 def _product_as_convolution(found: Match[MatMul]) -> Value | None:
-    """A matrix is a kernel that covers a whole map: the one that was flattened into the rows, or one of one pixel."""
+    """A matrix is a kernel that covers what was flattened into the rows: a whole map, or one line of it, as networks
+    for speech flatten channels and bands of each step; or else one pixel."""
     matmul, x, y = found.root.operator, found["x"], found.root.result.type
     w, b = found.constant("w"), found.root.operands.b
     if x.type.rank != 2 or matmul.transpose_a or w.type.rank != 2 or not isinstance(b, (Constant, type(None))):
         return None
-    source, order = _flattened_map(x) or (found.emit(Reshape((*x.type.shape, 1, 1)), x), (0, 1, 2, 3))
-    rank = source.type.rank
+    flattened = _flattened_map(x) or (found.emit(Reshape((*x.type.shape, 1, 1)), x), (0,), (1, 2, 3))
+    source, apart, inside = flattened
+    shape, rank = source.type.shape, source.type.rank
     # Rows of the matrix run over the dimensions of the map in the order in which they were flattened.
     rows = w.array if matmul.transpose_b else w.array.T
-    extents = [source.type.shape[axis] for axis in order[1:]]
-    kernel = rows.reshape(len(rows), *extents).transpose(0, *(order.index(axis) for axis in range(1, rank)))
+    extents = [shape[axis] if axis in inside else 1 for axis in range(1, rank)]
+    kernel = rows.reshape(len(rows), *(shape[axis] for axis in inside))
+    kernel = kernel.transpose(0, *(1 + inside.index(axis) for axis in sorted(inside))).reshape(len(rows), *extents)
     quant = w.type.quant
     if quant is not None and quant.axis is not None:
         quant = replace(quant, axis=0)
@@ -83,12 +86,17 @@ def _product_as_convolution(found: Match[MatMul]) -> Value | None:
     weights = found.add_constant(w.name, kernel, kernel_type)
     ones = (1,) * (rank - 2)
     conv = Conv(ones, (0,) * 2 * len(ones), ones, 1, matmul.act, matmul.act_args)
-    product = found.emit(conv, source, weights, b, result_types=[y.with_shape((*y.shape, *ones))])
+    pixels = (shape[axis] if axis in apart else 1 for axis in range(2, rank))
+    product = found.emit(conv, source, weights, b, result_types=[y.with_shape((shape[0], len(rows), *pixels))])
+    if len(apart) > 1:
+        product = found.emit(Transpose((*apart, *sorted({*inside} - {1}), 1)), product)
     return found.emit(Reshape(y.shape), product)
 
 
-def _flattened_map(x: Value) -> tuple[Value, tuple[int, ...]] | None:
-    """The map [N, C, …] that ``x`` [N, K] is the flat form of, and the order in which its dimensions were taken."""
+def _flattened_map(x: Value) -> tuple[Value, tuple[int, ...], tuple[int, ...]] | None:
+    """The map [N, C, …] that ``x`` [M, K] is the flat form of, and the dimensions of which M and K are, in the order in
+    which they were taken: N first of all, or with C some pixels in K, as rows of whole pixels have another form, and so
+    has what was rows itself, as heads whose channels look at each other."""
     op = x.producer
     if op is None or not isinstance(op.operator, Reshape):
         return None
@@ -98,9 +106,16 @@ def _flattened_map(x: Value) -> tuple[Value, tuple[int, ...]] | None:
         order = source.producer.operator.perm
         source = source.producer.inputs[0]
     shape = source.type.shape
-    if len(shape) not in (3, 4) or order[0] != 0 or shape[0] != x.type.shape[0] or max(shape[2:]) > KERNEL_LIMIT:
+    if len(shape) not in (3, 4):
         return None
-    return source, order
+    for count in range(1 + order.index(0), order.index(1) + 1):
+        apart, inside = order[:count], order[count:]
+        extents = [shape[axis] for axis in inside if axis > 1]
+        sizes = tuple(math.prod(shape[axis] for axis in axes) for axes in (apart, inside))
+        if sizes == x.type.shape and max(extents, default=1) <= KERNEL_LIMIT:
+            is_line = math.prod(extents) > 1 and not is_op(source.producer, Reshape)
+            return (source, apart, inside) if apart == (0,) or is_line else None
+    return None
 
 
 def _multiplied_depthwise(found: Match[Conv]) -> Value | None:

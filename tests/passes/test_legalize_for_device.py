@@ -87,6 +87,42 @@ def test_a_map_that_was_flattened_pixel_by_pixel(rng: np.random.Generator) -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("shape", "perm", "rows"),
+    [
+        ((2, 3, 4, 2), (0, 2, 1, 3), 8),
+        ((2, 3, 4, 2), (0, 2, 3, 1), 8),
+        ((2, 3, 4, 2), (2, 0, 3, 1), 8),
+        ((1, 3, 4, 2), (3, 0, 1, 2), 2),
+    ],
+)
+def test_lines_of_a_map_are_flattened(
+    shape: tuple[int, ...], perm: tuple[int, ...], rows: int, rng: np.random.Generator
+) -> None:
+    """As channels and bands of each step of a sound: each line is covered by a kernel, and no channel changes its
+    place with a pixel."""
+    moved, inner = [shape[axis] for axis in perm], int(np.prod(shape)) // rows
+    weights = rng.integers(-9, 9, 5 * inner).tolist()
+    module = parse(f"""
+  const @w : i8[{inner},5]{W} = {weights}
+  func @main(%x: i8{[*shape]}{X}) -> (%y: i8[{rows},5]{Y}) {{
+    %t = transpose(%x) {{perm={[*perm]}}} : i8{moved}{X}
+    %f = reshape(%t) {{shape=[{rows}, {inner}]}} : i8[{rows},{inner}]{X}
+    %y = matmul(%f, @w, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : i8[{rows},5]{Y}
+    return %y
+  }}""")
+    original = clone(module)
+    run_pass(PASS, module)
+    assert "= conv(%0, @c0)" in canonical(module)
+    inputs, machine = random_inputs(original, rng), load("s256")
+    wanted = interp.run(original, inputs)["y"]
+    np.testing.assert_array_equal(interp.run(module, inputs)["y"], wanted)
+    # Only the host brings lines of several images into an order in which images are not outermost.
+    if perm[0] == 0 or shape[0] == 1:
+        found = run_on_device(module, compile_for_device(clone(module), machine), machine, inputs)
+        np.testing.assert_array_equal(found["y"], wanted)
+
+
 def test_products_after_each_other_stay_maps(rng: np.random.Generator) -> None:
     assert_rewrites(
         PASS,
