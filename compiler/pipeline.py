@@ -45,7 +45,6 @@ from ..passes.quantization.parameters import Range
 from ..passes.quantization.quantize import Quantize
 from ..passes.quantization.quantize_attention import QuantizeAttention
 from ..passes.quantization.quantize_normalization import QuantizeNormalization
-from ..passes.quantization.remove_fake_quantization import RemoveFakeQuantization
 from ..passes.quantization.rotary_positions import RotaryPositions
 from ..passes.quantization.wide_forms import WideForms
 from ..passes.simplify.canonicalize import Canonicalize
@@ -54,6 +53,7 @@ from ..passes.simplify.eliminate_dead_code import EliminateDeadCode
 from ..passes.simplify.fold_constants import FoldConstants
 from ..passes.simplify.fuse import Fuse
 from ..passes.simplify.keep_values import KeepValues
+from ..passes.simplify.remove_fake_quantization import RemoveFakeQuantization
 from ..passes.simplify.unique_names import UniqueNames
 from .options import CompileOptions
 from .progress import ProgressReport
