@@ -146,7 +146,7 @@ def test_damaged_and_hostile_headers(content: bytes, message: str, tmp_path: Pat
 def test_nothing_is_waited_for_and_no_device_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path, reason in (
-        (tmp_path / "fifo", "it is not a regular file"),
+        (tmp_path / "fifo", "it is not a regular file. Save what comes from a pipe in a file, and give its path."),
         (tmp_path, "Is a directory"),
         (tmp_path / "none", "No such file or directory"),
         (tmp_path / ("a" * 300), "File name too long"),
