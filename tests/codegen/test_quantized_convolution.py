@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product as product_of
+
 import numpy as np
 import pytest
 import quantized_cases
@@ -29,8 +31,9 @@ from tilewright.ir.core import Function, Module, is_op
 from tilewright.ir.ops.convolution import MOST_COPIED, Conv
 from tilewright.ir.types import DType, Quantization, TensorType
 
-KINDS = ("blocked", "grouped", "joined", "pointwise", "plain", "depthwise")
-"""Of convolutions; ``plain`` takes row-major inputs, and groups of ``joined`` are no whole blocks."""
+KINDS = ("blocked", "few", "grouped", "joined", "pointwise", "plain", "depthwise")
+"""Of convolutions; ``plain`` takes row-major inputs, groups of ``joined`` are no whole blocks, ``few`` has up to four
+outputs."""
 
 
 LEVELS = (*TARGETS, "x86-64-v2", "x86-64-v4", "avx-vnni", *EMULATED)
@@ -164,6 +167,19 @@ def test_the_product_of_bytes_of_each_level(name: str, product: str, rng: np.ran
     kernel = lower(op, target)
     assert kernel is not None
     assert product in machine(target).emit_assembly(parse(kernel.text, kernel.name, target)).replace("  ", " ")
+
+
+def test_lanes_are_input_channels_where_outputs_are_few(rng: np.random.Generator) -> None:
+    """On processors whose products of bytes saturate; of five outputs they are those."""
+    kernels = {"x86-64-v3": set[str](), "avx512-vnni": set[str]()}
+    for outputs, (name, found) in product_of(range(1, 6), kernels.items()):
+        x, w = random_type(rng, DType.U8, (1, 40, 6, 6)), weight_type(rng, (outputs, 40, 3, 3), 0)
+        case = make_case("few", product_sample(rng, Conv((1, 1), (0,) * 4, (1, 1)), x, w, 0))
+        (op,) = with_layouts(case, "c16", "o16i4", "c16").module.main.ops
+        kernel = lower(op, TargetDescription.named(name))
+        assert kernel is not None
+        found.update({str(outputs)} if kernel.name.startswith("few_outputs") else ())
+    assert kernels == {"x86-64-v3": {*"1234"}, "avx512-vnni": set()}
 
 
 OF_LINES = ("x86-64-v2", "x86-64-v3", "x86-64-v4")

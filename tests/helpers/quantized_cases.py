@@ -147,6 +147,8 @@ def blocked(kind: str, rng: np.random.Generator, dtype: DType | None = None, sma
             channels, outputs = 4 * group, 8 * group
     if kind == "plain":
         channels = channels % 4 + 1
+    if kind == "few":
+        outputs = outputs % 4 + 1
     is_wide = dtype is not None
     dtype = dtype or (DType.I8 if rng.random() < 0.5 else DType.U8)
     if kind == "depthwise":

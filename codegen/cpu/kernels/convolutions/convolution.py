@@ -22,6 +22,7 @@ from ..window import Axis, rows_and_columns, walked
 from .convolution_tile import ConvolutionTile
 from .depthwise import Depthwise, QuantizedDepthwise, WordDepthwise
 from .direct_convolution import DirectConvolution
+from .few_outputs import MOST_OUTPUTS, FewOutputs
 from .joined_convolution import JoinedConvolution, joined_weights, with_joined_groups
 from .line_convolution import LineConvolution
 from .paired_convolution import PairedConvolution
@@ -195,6 +196,9 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
             spec = LineConvolution(*image, outputs, **known())
             if spec.is_small:
                 return spec.kernel(target).reading(spec.words(op))
+        if is_blocked and group == 1 and outputs <= MOST_OUTPUTS and saturates(target) and operands.residual is None:
+            spec = FewOutputs(*image, outputs, **known())
+            return spec.kernel(target).reading(spec.words(op))
         constants = channels_of(op, target)
         if is_depthwise:
             return QuantizedDepthwise(*image, constants=constants, has_bias=has_bias).kernel(target)
