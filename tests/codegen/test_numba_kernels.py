@@ -96,6 +96,8 @@ def test_special_floats() -> None:
     x = np.array([NAN, 1.0, -INF, INF, -0.0, 0.0, 3.5, -2.0], np.float32)
     y = np.array([2.0, NAN, INF, -INF, 0.0, -1.0, NAN, NAN], np.float32)
     lines = np.stack([x, y, np.full(8, -INF, np.float32), np.full(8, NAN, np.float32)])
+    # Few, the best of short rows, and many, which are sorted.
+    ranked = [(5, lines), (1, lines.reshape(-1, 2)), (1, lines.reshape(-1, 4)), (90, np.tile(lines, 20))]
     assert_equals_reference(
         as_cases(
             *(Sample(operator(), (x, y)) for operator in (Min, Max, Div)),
@@ -103,7 +105,7 @@ def test_special_floats() -> None:
             Sample(Clip(-1.0, 2.0), (x,)),
             *(Sample(operator(1), (lines,)) for operator in (ArgMax, ArgMin)),
             *(Sample(operator(0, select_last_index=True), (lines,)) for operator in (ArgMax, ArgMin)),
-            *(Sample(TopK(1, 5, largest), (lines,)) for largest in (True, False)),
+            *(Sample(TopK(1, k, largest), (x,)) for largest in (True, False) for k, x in ranked),
             *(Sample(operator((1,)), (lines,)) for operator in (ReduceMax, ReduceLogSumExp)),
             *(Sample(operator(1), (lines[:1, 3:],)) for operator in (Softmax, LogSoftmax)),
         )

@@ -39,11 +39,13 @@ def test_transposes(target: str, rng: np.random.Generator) -> None:
     executions = []
     for perm in ((1, 0), (0, 2, 1), (2, 1, 0), (0, 2, 3, 1), (3, 0, 2, 1), (1, 3, 0, 2)):
         shape = [int(extent) for extent in rng.integers(4, 39 if len(perm) < 4 else 20, len(perm))]
-        x = rng.integers(0, 1 << 31, shape).astype(np.int32)
-        executions += [execution(Transpose(perm), x.astype(d), "transposition", target) for d in (np.int32, np.int8)]
-    for dtype in (np.int32, np.int16, np.int8):
+        x = rng.integers(0, 1 << 62, shape)
+        executions += [
+            execution(Transpose(perm), x.astype(d), "transposition", target) for d in (np.int64, np.int32, np.int8)
+        ]
+    for dtype in (np.int64, np.int32, np.int16, np.int8):
         few, many = int(rng.integers(2, 4)), int(rng.integers(4, 250))
-        x = rng.integers(0, 1 << 31, (2, few, many)).astype(dtype)
+        x = rng.integers(0, 1 << 62, (2, few, many)).astype(dtype)
         executions.append(execution(Transpose((0, 2, 1)), x, "interleaving", target))
         executions.append(execution(Transpose((0, 2, 1)), x.reshape(2, many, few), "transposition", target))
     picture = execution(Transpose((1, 0)), np.arange(6144, dtype=np.float32).reshape(2048, 3), "transposition", target)

@@ -66,6 +66,13 @@ def top_k(cls: type[TopK], rng: np.random.Generator) -> Iterator[Sample]:
         yield Sample(cls(1, 21, largest), (many,))
         yield Sample(cls(1, 80, largest), (many,))
         yield Sample(cls(1, 3, largest), (many,))
+        # Many of more, whose upper bits are counted first: of both signs, with equal ones and such beyond all.
+        wide = np.round(rng.standard_normal((2, 700)) * 40).astype(np.float32) / 16
+        wide[:, ::90], wide[0, ::70], wide[1, 5::350] = -0.0, -np.inf, np.inf
+        yield Sample(cls(1, 200, largest), (wide,))
+        yield Sample(cls(1, 200, largest), (rng.integers(-9, 9, (1, 700)).astype(np.int32) << 19,))
+        for length in (1, 2, 3, 4):
+            yield Sample(cls(1, 1, largest), (rng.integers(0, 3, (40, length)).astype(np.float32),))
         # Few in rows and columns of whole vectors and a rest, with equal ones.
         for axis, k in ((2, 8), (1, 5)):
             yield Sample(cls(axis, k, largest), (rng.integers(0, 30, (2, 9, 85)).astype(np.float32),))

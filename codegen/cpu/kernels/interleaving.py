@@ -15,7 +15,7 @@ from ....ir.ops.resize import Resize
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import I64, Register, Type, partial_mask
+from ..llvm.types import Register, Type, partial_mask
 from ..spec import KernelSpec
 from ..tensors import is_movement, is_plain, layouts
 from .layout import ELEMENTS
@@ -149,7 +149,7 @@ def interleave(op: Op[Interleave | DepthToSpace], target: TargetDescription) -> 
     else:
         strides, begin, is_first = (operator.blocksize,) * 2, (0, 0), operator.mode == "DCR"
     parts = [Part(), Part(), *map(Part, strides, begin, shape, op.inputs[0].type.shape[2:])][-3:]
-    element = {**ELEMENTS, 8: I64}[op.result.type.dtype.bytes]
+    element = ELEMENTS[op.result.type.dtype.bytes]
     if is_blocked:
         element, channels = element.of(CHANNEL_BLOCK), channels // CHANNEL_BLOCK
     return Interleaving(batch, channels, (parts[0], parts[1], parts[2]), element, is_first).kernel(target)
@@ -159,7 +159,7 @@ def interleave(op: Op[Interleave | DepthToSpace], target: TargetDescription) -> 
 def repeat(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     """To the nearest element, where each is there as often as the others, along up to three dimensions."""
     operator, shape = op.operator, op.inputs[0].type.shape
-    element = {**ELEMENTS, 8: I64}.get(op.result.type.dtype.bytes)
+    element = ELEMENTS.get(op.result.type.dtype.bytes)
     if operator.mode != "nearest" or operator.coordinates == "tf_crop_and_resize" or element is None:
         return None
     kept = [d for d, (new, old) in enumerate(zip(operator.extents, shape, strict=True)) if (new, old) != (1, 1)]

@@ -10,12 +10,12 @@ from ....ir.ops.movement import Reorder
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, I16, Register, Type, partial_mask, zero
+from ..llvm.types import F32, I8, I16, I64, Register, Type, partial_mask, zero
 from ..spec import KernelSpec
 from ..tensors import layouts
 from .vector_nest import Expression, nest_kernel
 
-ELEMENTS = {4: F32, 2: I16, 1: I8}
+ELEMENTS = {8: I64, 4: F32, 2: I16, 1: I8}
 """What moves elements of so many bytes."""
 
 
@@ -53,7 +53,7 @@ class BlockChannels(KernelSpec):
     Attributes:
         batch, channels, pixels: the extents.
         inverse: from layout ``c16`` to row-major order.
-        element: of one byte, two or four.
+        element: of one to eight bytes.
     """
 
     batch: int

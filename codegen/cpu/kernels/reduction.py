@@ -25,6 +25,9 @@ _BEYOND = 0x7F800001
 _FEW_BEST = 8
 """Elements whose order, and where they are, registers hold."""
 
+_SHORT = 4
+"""The longest row whose best element one after the other finds faster than a register of lanes that hold none."""
+
 Dimensions = tuple[tuple[int, int], ...]
 """Extent and stride in x, in elements, of each."""
 
@@ -383,6 +386,8 @@ def best(op: Op[ArgExtreme | TopK], target: TargetDescription) -> Kernel | None:
     if type.dtype is not DType.F32 or not 0 < count <= _FEW_BEST or type.shape[operator.axis] >= 2**31:
         return None
     dimensions = dimensions_of(type.shape, (operator.axis,))
+    if count == 1 and dimensions[1][-1] in [(length, 1) for length in range(_SHORT + 1)]:
+        return None
     if isinstance(operator, TopK):
         return Best(*dimensions, not operator.largest, count).kernel(target)
     is_smallest, is_last = not isinstance(operator, ArgMax), operator.select_last_index

@@ -1,4 +1,4 @@
-"""Transposes of elements of one byte, two or four whose innermost dimension changes: by squares in registers, or, where
+"""Transposes of elements of up to eight bytes whose innermost dimension changes: by squares in registers, or, where
 one of few elements becomes or was the innermost, by picking them out of neighbours or laying them between each other.
 """
 
@@ -36,7 +36,7 @@ class Transposition(KernelSpec):
     Attributes:
         extents: of the result.
         strides: of x, in elements, along the dimensions of the result; not 1 along the last.
-        element: of one byte or four.
+        element: of one to eight bytes.
     """
 
     extents: tuple[int, ...]

@@ -214,23 +214,37 @@ y[o * inner + i] = found
 OF_MANY = 40
 """The best are told by sorting all, if these are at most as many times the best as the best are times this number."""
 
-_SORTED = """count, counts = n[2], 2 * length
-q, here, there = o * count * inner + i, 0, length
-for d in range(4 * 256):
+_BUCKETS = 4096
+"""By the upper bits of what is compared, elements are counted: of numbers sign, exponent and three bits."""
+
+_SORTED = f"""count, counts = n[2], 2 * length
+q, here, there, many, last = o * count * inner + i, 0, length, 0, 0
+for d in range({_BUCKETS}):
     scratch[counts + d] = 0
 for e in range(length):
-    v = {element}
-    key = {key} + (1 << 31)
-    scratch[e] = ({order}) << 32 | e
+    v = {{element}}
+    key = {{key}} + (1 << 31)
+    scratch[there + e] = ({{order}}) << 32 | e
+    scratch[counts + (scratch[there + e] >> 52 & {_BUCKETS - 1})] += 1
+while many < count:
+    many += scratch[counts + last]
+    last += 1
+many = 0
+for e in range(length):
+    scratch[many] = scratch[there + e]
+    many += np.int64((scratch[there + e] >> 52 & {_BUCKETS - 1}) < last)
+for d in range(4 * 256):
+    scratch[counts + d] = 0
+for e in range(many):
     for d in range(4):
         scratch[counts + 256 * d + (scratch[e] >> (8 * d + 32) & 255)] += 1
 for d in range(4):
     first, shift = counts + 256 * d, 8 * d + 32
-    if scratch[first + (scratch[here] >> shift & 255)] < length:
+    if scratch[first + (scratch[here] >> shift & 255)] < many:
         total = 0
         for k in range(first, first + 256):
             scratch[k], total = total, total + scratch[k]
-        for e in range(here, here + length):
+        for e in range(here, here + many):
             k = first + (scratch[e] >> shift & 255)
             scratch[there + scratch[k]] = scratch[e]
             scratch[k] += 1
@@ -239,7 +253,8 @@ for k in range(count):
     e = scratch[here + k] & 0xFFFFFFFF
     y[q + k * inner], indices[q + k * inner] = x[p + e * inner], e
 """
-"""By the bytes of integers that compare as the elements do, the least first; equal ones stay in order."""
+"""Those that may be among the best are sorted by the bytes of integers that compare as the elements do, the least
+first; equal ones stay in order."""
 
 
 def _order_of_float() -> str:
@@ -259,7 +274,7 @@ def lower_sorted(op: Op[TopK], target: TargetDescription) -> Kernel | None:
     key = _order_of_float() if type.dtype is DType.F32 else "np.int64(v)"
     order = "(1 << 32) - 1 - key" if operator.largest else "key"
     source = _SORTED.format(element=_element(type.dtype, "e"), key=key, order=order)
-    numbers, scratch = (length, inner, operator.k), (DType.I64, 2 * length + 4 * 256)
+    numbers, scratch = (length, inner, operator.k), (DType.I64, 2 * length + _BUCKETS)
     function = _line_function("y, indices", source)
     return compile_kernel(op, function, target, units=outer, integers=numbers, scratch=scratch)
 
@@ -277,6 +292,18 @@ def lower_top_k(op: Op[TopK], target: TargetDescription) -> Kernel:
             first, second = (v, w) if operator.largest else (w, v)
             found += f" or ({first} != {first} and {second} == {second})"
         return f"({found})"
+
+    if operator.k == 1:
+        source = f"""
+q, found, w = o * inner + i, 0, {_element(dtype, "0")}
+for e in range(1, length):
+    v = {_element(dtype, "e")}
+    if {better("v", "w")}:
+        found, w = e, v
+y[q], indices[q] = x[p + found * inner], found
+"""
+        function = _line_function("y, indices", source)
+        return compile_kernel(op, function, target, units=outer, integers=(length, inner))
 
     def sift(place: str, size: str) -> str:
         """Put element ``e``, of value ``v``, at a place of the heap, or below it where there are worse ones."""
