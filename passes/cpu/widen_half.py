@@ -8,6 +8,7 @@ from ...ir.calls import callees, host_functions
 from ...ir.core import Constant, Function, Module, Op, Value, is_op, types_of
 from ...ir.op import QuantizationRule
 from ...ir.ops.pooling import Pool
+from ...ir.ops.reduction import ArgExtreme, ReduceExtreme, TopK
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Cast
 from ...ir.types import DType
@@ -21,8 +22,8 @@ class WidenHalf(Pass):
 
     Between such ops nothing is rounded to half precision and nothing overflows, as in onnxruntime on a CPU. Inputs,
     outputs, what bodies of loops and branches take and return, and conversions that the network asks for stay float16,
-    and so do inputs and constants that are moved before anything is computed of them, but not into pools or to points
-    between elements. Other constants become float32.
+    and so do inputs and constants that are moved before anything is computed of them, but not into pools, to points
+    between elements, or where the best of them are sought. Other constants become float32.
     """
 
     requires = (PLAIN, UNPLANNED)
@@ -86,7 +87,7 @@ class _Widening:
             for index, type in enumerate(types)
         ]
         is_stored = all(type != types[index] for index, type in enumerate(single) if index in halves)
-        moves = operator.QUANTIZATION in _MOVES and not isinstance(operator, Pool)
+        moves = operator.QUANTIZATION in _MOVES and not isinstance(operator, Pool | ReduceExtreme | ArgExtreme | TopK)
         moves = moves and not (isinstance(operator, Resize) and operator.mode != "nearest")
         if callees(op) or operator.GIVEN_RESULTS or (is_stored and moves):
             return False

@@ -88,6 +88,20 @@ def test_windows_of_what_is_stored_are_compared_in_single_precision() -> None:
     assert [op.name for op in module.ops] == ["cast", "max_pool", "cast"]
 
 
+def test_the_best_of_what_is_stored_are_found_in_single_precision() -> None:
+    text = """
+      func @main(%x: f16[3,8]) -> (%i: i64[3], %b: f16[3,2], %j: i64[3,2], %m: f16[3]) {
+        %i = arg_max(%x) {axis=1, keepdims=false, select_last_index=false} : i64[3]
+        %b, %j = top_k(%x) {axis=1, k=2, largest=true} : f16[3,2], i64[3,2]
+        %m = reduce_max(%x) {axes=[1], keepdims=false} : f16[3]
+        return %i, %b, %j, %m
+      }
+    """
+    module = parse(text)
+    run_pass("widen_half", module)
+    assert [op.name for op in module.ops] == ["cast", "arg_max", "top_k", "reduce_max", "cast", "cast"]
+
+
 RESIZE = (
     'coordinates="half_pixel", nearest_mode="floor", cubic_coeff_a=-0x1.8p-1, exclude_outside=false, '
     "extrapolation_value=0x0.0p0, roi=[]"
