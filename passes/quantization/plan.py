@@ -366,6 +366,8 @@ def why_real(op: Op) -> str:
     """Why quantisation left an op in floating point, as far as its network tells: what it is itself, or else what
     takes its numbers in the end, all between being able to compute with integers."""
     if not (is_anchor(op) or _has_rule(op)):
+        if is_op(op, MatMul) and is_known(op.inputs[0]):
+            return "a product with a constant has integers where that is its right factor alone"
         if is_op(op, MatMul):
             return "a product of two computed tensors has integers as part of attention alone"
         several = any(isinstance(value, Constant) and value.type.elements > 1 for value in op.inputs)

@@ -65,6 +65,13 @@ REJECTIONS = [
         "found f32: a product of two computed tensors has integers as part of attention alone",
     ),
     (
+        "const @c : f32[2,2] = [0x1.0p0, 0x1.0p0, 0x1.0p0, 0x1.0p0] "
+        "func @main(%x: f32[2,2]) -> (%y: f32[2,2]) { %y = matmul(@c, %x, _) "
+        '{transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[2,2] return %y }',
+        "matmul %y: Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor; "
+        "found f32: a product with a constant has integers where that is its right factor alone",
+    ),
+    (
         unary("relu(%x)", "f32[1,2]", "f32[1,2]"),
         "relu %x: Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor; "
         "found f32: its numbers go to the output, and not to integers",
