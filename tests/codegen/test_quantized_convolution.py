@@ -24,6 +24,7 @@ from random_seeds import in_turn
 
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernels.convolutions.convolution import convolution
+from tilewright.codegen.cpu.kernels.convolutions.few_outputs import MOST_OUTPUTS
 from tilewright.codegen.cpu.llvm.module import parse
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.ir.accumulators import word_parts
@@ -163,15 +164,16 @@ def test_many_random_shapes(kind: str, target: str, rng: np.random.Generator) ->
 def test_the_product_of_bytes_of_each_level(name: str, product: str, rng: np.random.Generator) -> None:
     """Also of those that this machine lacks: nothing runs."""
     target = TargetDescription.named(name)
-    (op,) = blocked("pointwise", rng).module.main.ops
+    cases = (blocked("pointwise", rng) for _ in range(1000))
+    op = next(op for case in cases for op in case.module.main.ops if op.result.type.shape[1] > MOST_OUTPUTS)
     kernel = lower(op, target)
     assert kernel is not None
     assert product in machine(target).emit_assembly(parse(kernel.text, kernel.name, target)).replace("  ", " ")
 
 
 def test_lanes_are_input_channels_where_outputs_are_few(rng: np.random.Generator) -> None:
-    """On processors whose products of bytes saturate; of five outputs they are those."""
-    kernels = {"x86-64-v3": set[str](), "avx512-vnni": set[str]()}
+    """On processors that add up products of two words; of five outputs they are those."""
+    kernels = {name: set[str]() for name in ("x86-64-v3", "avx512-vnni", "aarch64-i8mm")}
     for outputs, (name, found) in product_of(range(1, 6), kernels.items()):
         x, w = random_type(rng, DType.U8, (1, 40, 6, 6)), weight_type(rng, (outputs, 40, 3, 3), 0)
         case = make_case("few", product_sample(rng, Conv((1, 1), (0,) * 4, (1, 1)), x, w, 0))
@@ -179,7 +181,7 @@ def test_lanes_are_input_channels_where_outputs_are_few(rng: np.random.Generator
         kernel = lower(op, TargetDescription.named(name))
         assert kernel is not None
         found.update({str(outputs)} if kernel.name.startswith("few_outputs") else ())
-    assert kernels == {"x86-64-v3": {*"1234"}, "avx512-vnni": set()}
+    assert kernels == {"x86-64-v3": {*"1234"}, "avx512-vnni": {*"1234"}, "aarch64-i8mm": set()}
 
 
 OF_LINES = ("x86-64-v2", "x86-64-v3", "x86-64-v4")

@@ -196,9 +196,6 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
             spec = LineConvolution(*image, outputs, **known())
             if spec.is_small:
                 return spec.kernel(target).reading(spec.words(op))
-        if is_blocked and group == 1 and outputs <= MOST_OUTPUTS and saturates(target) and operands.residual is None:
-            spec = FewOutputs(*image, outputs, **known())
-            return spec.kernel(target).reading(spec.words(op))
         constants = channels_of(op, target)
         if is_depthwise:
             return QuantizedDepthwise(*image, constants=constants, has_bias=has_bias).kernel(target)
@@ -207,6 +204,10 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         together = joined or 1 if not constants.zeros else 1
         spec = kind(*image, outputs, group, is_plain, joined=together, constants=constants, has_bias=has_bias)
         tiled = tiled_convolution(op, spec, target)
+        are_few = is_blocked and group == 1 and outputs <= MOST_OUTPUTS and operands.residual is None
+        if tiled is None and are_few and target.is_x86_64:
+            spec = FewOutputs(*image, outputs, **known())
+            return spec.kernel(target).reading(spec.words(op))
         if tiled is None and saturates(target) and not is_plain:
             spec = PairedConvolution(*image, outputs, group, **known(constants))
             exact = word_winograd(op, target) if is_blocked else None
