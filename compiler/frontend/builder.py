@@ -291,13 +291,12 @@ class ModuleBuilder:
         """A constant that ``node`` describes without holding it, made once it is known that there is room.
         Raises ResourceError: all such constants of the model would take more than they may."""
         type = TensorType(tuple(shape), dtype)
-        size = type.elements * dtype.bytes
-        self._described += size
+        self._described += type.elements * dtype.bytes
         if self._described > limits.DESCRIBED:
             raise node.resource_error(
                 "the node asks for a constant that is too large",
                 expected=f"at most {limits.DESCRIBED} bytes in all such constants of the model",
-                found=f"{size} bytes for {type}",
+                found=f"{self._described} bytes with {type}",
             )
         return self.constant(make(), f"{node.name}{suffix}")
 
