@@ -63,6 +63,19 @@ def test_one_wrong_op_of_a_hundred_remains_alone(tmp_path: Path, capsys: Capture
     assert [dimension.dim_value for dimension in shape.dim] == [1, 1, 1, 1]
 
 
+def test_what_stands_behind_operators_that_onnx_does_not_know_is_cut_off(tmp_path: Path, capsys: Capture) -> None:
+    model = deep_model()
+    del model.graph.value_info[:]
+    for node in model.graph.node:
+        if node.op_type in ("Sigmoid", "Softsign"):
+            node.op_type, node.domain = f"Fancy{node.op_type}", "com.example"
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+    path, output = write_model(tmp_path / "deep.onnx", model), tmp_path / "small.onnx"
+    assert main(["reduce", str(path), "-o", str(output), "--while", "grep -q FancySoftsign"]) == 0
+    assert capsys.readouterr().out.startswith(f"{output}: 1 node of 100 (1 FancySoftsign) still fails, after ")
+    assert kinds(onnx.load(output)) == ["FancySoftsign"]
+
+
 def test_what_depends_on_two_ops_that_are_connected_keeps_both() -> None:
     def reaches(model: onnx.ModelProto) -> bool:
         """Whether the Softsign is computed of what the first Sigmoid gives."""

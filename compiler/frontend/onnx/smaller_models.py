@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import onnx
+import onnx.defs
 import onnx.helper
 import onnx.numpy_helper
-from onnx import ModelProto, NodeProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from tilewright.errors import ModelError
@@ -184,11 +185,31 @@ class ReducibleModel:
 
 
 def _types_of(model: ModelProto) -> dict[str, ValueInfoProto]:
+    """Types by name. What operators that ONNX does not know make is taken to be like what they read first: otherwise
+    nothing behind them could be cut off, and where it is wrong, what is cut out is unsound or does not fail."""
     try:
-        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        strange = [node for node in model.graph.node if node.input and not onnx.defs.has(node.op_type, node.domain)]
+        while guesses := _guessed(strange, known := _declared(inferred.graph)):
+            inferred.graph.value_info.extend(guesses)
+            inferred = onnx.shape_inference.infer_shapes(inferred, data_prop=True)
     except Exception as error:
         raise ModelError(f"the shapes of the model cannot be inferred: {error}", stage="reduce") from None
+    return known
+
+
+def _declared(graph: GraphProto) -> dict[str, ValueInfoProto]:
     return {info.name: info for info in (*graph.input, *graph.value_info, *graph.output)}
+
+
+def _guessed(nodes: Sequence[NodeProto], known: dict[str, ValueInfoProto]) -> list[ValueInfoProto]:
+    return [
+        ValueInfoProto(name=name, type=known[node.input[0]].type)
+        for node in nodes
+        if node.input[0] in known
+        for name in node.output
+        if name and name not in known
+    ]
 
 
 def _extents(info: ValueInfoProto) -> list[int]:
