@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from tilewright.errors import ResourceError, UsageError
 
-from .waiting import Monitor, Wait, at_fork
+from .waiting import Monitor, Wait, at_fork, start
 
 if TYPE_CHECKING:
     from .request import Request
@@ -107,7 +107,7 @@ class RequestQueue:
         thread = threading.Thread(target=self._work, args=(self._threads,), name=name, daemon=True)
         self._threads.append(thread)
         try:
-            thread.start()
+            start(thread)
         except RuntimeError as error:
             self._threads.remove(thread)
             if not self._threads:

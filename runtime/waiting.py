@@ -6,6 +6,7 @@ own lock leaves it locked, and whoever needs it next waits for ever. Bounded que
 
 import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -225,6 +226,14 @@ def waits_for_others(thread: int) -> bool:
     return wait is not None and not wait.comes()
 
 
+def start(thread: threading.Thread) -> None:
+    """Start a thread. Raises RuntimeError: none can be started, such as while the interpreter ends: CPython before 3.12
+    would wait for it for ever."""
+    if sys.is_finalizing():
+        raise RuntimeError("the interpreter ends")
+    thread.start()
+
+
 Result = TypeVar("Result")
 
 
@@ -263,7 +272,7 @@ def compute_aside(compute: Callable[[Asked | None], Result]) -> Result:
 
     thread = threading.Thread(target=work, name="tilewright-run", daemon=True)
     try:
-        thread.start()
+        start(thread)
         finished.wait()
     except BaseException as error:
         abandoned.flag.value = 1
@@ -295,7 +304,7 @@ class Watchdog:
             if thread is None or not thread.is_alive():
                 self._thread = thread = threading.Thread(target=self._look, name="tilewright-watchdog", daemon=True)
                 try:
-                    thread.start()
+                    start(thread)
                 except RuntimeError:
                     # Otherwise a signal handler has raised it.
                     if thread.ident is None:

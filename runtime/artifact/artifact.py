@@ -72,8 +72,14 @@ def _bytes(content: bytes | bytearray | memoryview) -> memoryview:
     try:
         return memoryview(content).cast("B")
     except TypeError:
-        expected, found = "a path, or bytes in one piece", type(content).__name__
-        raise UsageError("this cannot be an artifact", expected=expected, found=found) from None
+        # Files in archives, as importlib.resources finds them, are paths that no system knows.
+        reads = next((name for name in ("read_bytes", "read") if hasattr(content, name)), None)
+        raise UsageError(
+            "this cannot be an artifact",
+            expected="a path, or bytes in one piece",
+            found=type(content).__name__,
+            hint=reads and f"Give what its {reads}() returns.",
+        ) from None
 
 
 def _check_size(size: int, origin: str, limit: int | None) -> None:

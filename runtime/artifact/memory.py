@@ -15,6 +15,8 @@ import numpy as np
 
 from tilewright.errors import ResourceError
 
+from ..waiting import start
+
 _PIECE = 1 << 20
 _LARGE = 1 << 22
 """Bytes from which on a second thread reads ahead."""
@@ -29,7 +31,7 @@ def already_filled(begin: int, end: int) -> None:
 
 def crc32(memory: memoryview, begin: int, end: int, fill: Fill) -> int:
     """The CRC-32 of ``memory[begin:end]``, as :func:`zlib.crc32` gives it. Raises Exception: whatever `fill` raises."""
-    pieces = [(start, min(start + _PIECE, end)) for start in range(begin, end, _PIECE)]
+    pieces = [(first, min(first + _PIECE, end)) for first in range(begin, end, _PIECE)]
     filled = SimpleQueue[BaseException | None]()
 
     def read_ahead() -> None:
@@ -44,7 +46,7 @@ def crc32(memory: memoryview, begin: int, end: int, fill: Fill) -> int:
     if end - begin >= _LARGE and fill is not already_filled:
         # Where there is no thread to be had, it takes a little longer.
         with contextlib.suppress(RuntimeError):
-            thread.start()
+            start(thread)
     crc = 0
     try:
         for first, last in pieces:

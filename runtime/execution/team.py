@@ -24,7 +24,7 @@ from ..artifact.memory import private_pages
 from ..native import host
 from ..native.mapping import NativeObject
 from ..native.team_layout import HELP, RECALL, SCRATCH, TeamLayout
-from ..waiting import at_fork
+from ..waiting import at_fork, start
 
 VARIABLE = "TILEWRIGHT_THREADS"
 
@@ -95,7 +95,7 @@ class _Helper:
             name = f"tilewright-helper-{self.number}"
             self._thread = threading.Thread(target=self._help, name=name, daemon=True)
             try:
-                self._thread.start()
+                start(self._thread)
             except RuntimeError:
                 # The system starts no more threads: those that are there do the work.
                 self._thread = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+import zipfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -174,6 +175,18 @@ def test_resealed_names_kinds_and_counts_are_checked() -> None:
 def test_what_is_neither_a_path_nor_bytes_is_refused(source: object) -> None:
     with pytest.raises(UsageError, match="this cannot be an artifact; expected a path, or bytes in one piece, found"):
         Artifact.open(source)  # pyright: ignore[reportArgumentType]
+
+
+def test_files_and_members_of_archives_are_told_how_they_are_read(tmp_path: Path) -> None:
+    archive = tmp_path / "package.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("model.twa", small_artifact())
+    member = zipfile.Path(archive, "model.twa")
+    with pytest.raises(UsageError, match=r"found Path\. Give what its read_bytes\(\) returns\."):
+        Artifact.open(member)  # pyright: ignore[reportArgumentType]
+    with member.open("rb") as file, pytest.raises(UsageError, match=r"Give what its read\(\) returns\."):
+        Artifact.open(file)  # pyright: ignore[reportArgumentType]
+    assert Artifact.open(member.read_bytes()).manifest
 
 
 def test_a_manifest_that_fills_the_memory_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:

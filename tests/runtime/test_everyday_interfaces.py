@@ -6,6 +6,8 @@ import asyncio
 import concurrent.futures
 import copy
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +75,34 @@ def test_what_fails_or_is_cancelled_does_so_where_it_is_awaited() -> None:
     assert not failing.cancelled()
     assert isinstance(failing.exception(), ZeroDivisionError)
     assert concurrent.futures.wait([failing, cancelled], timeout=60).not_done == set()
+
+
+ENDING = """
+import sys
+import numpy as np
+import tilewright
+
+image = np.zeros((1, 1, 8, 8), np.float32)
+
+class Owner:
+    def __init__(self, runs: bool) -> None:
+        self.session = tilewright.load(sys.argv[1], threads=2)
+        self.expected = self.session.run({"image": image})["probabilities"] if runs else None
+        self.request = self.session.submit({"image": image})
+
+    def __del__(self) -> None:
+        found = self.session.run({"image": image})["probabilities"]
+        print(self.expected is None or found.tobytes() == self.expected.tobytes())
+        self.session.close()
+
+owners = [Owner(False), Owner(True)]
+"""
+
+
+def test_a_session_runs_while_the_interpreter_ends(path: Path) -> None:
+    """No thread can be started by then, and none of those that there are goes on."""
+    done = subprocess.run([sys.executable, "-c", ENDING, path], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\nTrue\n", "")
 
 
 def test_sessions_are_pickled_by_path_or_by_content(path: Path) -> None:
