@@ -11,8 +11,9 @@ import pytest
 from network_files import write_model
 from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
 
+import tilewright
 from tilewright.compiler.frontend.onnx.tensor_roles import tensor_roles
-from tilewright.errors import ClassesWarning, ModelError, UnsupportedError
+from tilewright.errors import ClassesWarning, InputError, ModelError, UnsupportedError
 from tilewright.ir import interp
 from tilewright.ir.types import DType
 from tilewright.runtime.api.comparison.party import open_party
@@ -181,6 +182,14 @@ COEFFICIENTS = [0.5, -1.0, 0.25, 1.5, 0.0, -0.5, 0.1, 0.2, 0.3]
 def test_features_and_linear_models(op_type: str, attributes: dict[str, Any]) -> None:
     model = node_model(op_type, [X], domain=DOMAIN, **attributes)
     assert_imports_like_onnxruntime(model, [X])
+
+
+def test_a_value_without_a_category_is_refused() -> None:
+    x = np.array([[3, 0], [1, 3]])
+    model = node_model("OneHotEncoder", [x], domain=DOMAIN, cats_int64s=[3, 0, 1], zeros=0)
+    assert_imports_like_onnxruntime(model, [x])
+    with tilewright.load(tilewright.compile(model)) as session, pytest.raises(InputError, match="out of range"):
+        session.run({session.inputs[0].name: np.array([[3, 0], [2, 3]])})
 
 
 @pytest.mark.parametrize("kernel", ["LINEAR", "POLY", "RBF", "SIGMOID"])

@@ -100,11 +100,22 @@ def import_one_hot_encoder(node: Node, importer: Importer) -> Value:
     x, categories = node.input(0), np.asarray(node.attributes.get("cats_int64s", ()), np.int64)
     if node.has("cats_strings") or not len(categories):
         raise node.unsupported("categories that are text are not supported", expected="cats_int64s")
-    if not node.bool("zeros", 1):
-        raise node.unsupported("values without a category must be allowed", expected="zeros = 1")
-    x = reshape(importer, cast(importer, x, DType.I64), (*x.type.shape, 1))
+    column = (*x.type.shape, 1)
+    x = reshape(importer, cast(importer, x, DType.I64), column)
     equal = importer.emit_one(Equal(), x, importer.constant(categories, f"{node.name}_categories"))
+    if not node.bool("zeros", 1):
+        # A value without a category is an index out of range, which a run refuses.
+        numbers = importer.constant(np.arange(len(categories)), f"{node.name}_numbers")
+        place = importer.emit_one(Gather(0), numbers, _first(importer, equal))
+        equal = importer.emit_one(Equal(), reshape(importer, place, column), numbers)
     return cast(importer, equal, DType.F32)
+
+
+def _first(importer: Importer, found: Value) -> Value:
+    """The first place along the last dimension where something was found, or one behind all, i64 without it."""
+    rank = found.type.rank
+    fits = importer.emit_one(Pad((*(0,) * (2 * rank - 1), 1), value=1.0), cast(importer, found, DType.U8))
+    return importer.emit_one(ArgMax(rank - 1, keepdims=False), fits)
 
 
 @imports("LabelEncoder", domain=MACHINE_LEARNING)
@@ -122,12 +133,8 @@ def import_label_encoder(node: Node, importer: Importer) -> Value:
     if keys.dtype.kind == "f" and np.isnan(keys).any():
         both = importer.emit_one(And(), importer.emit_one(IsNan(), column), importer.constant(np.isnan(keys), "is_nan"))
         found = importer.emit_one(Or(), found, both)
-    # The first key that fits, or a further one, which fits everything.
-    pads = (*(0,) * (2 * x.type.rank + 1), 1)
-    fits = importer.emit_one(Pad(pads, value=1.0), cast(importer, found, DType.U8))
-    place = importer.emit_one(ArgMax(x.type.rank, keepdims=False), fits)
     table = np.append(values, np.asarray(default, values.dtype).reshape(-1)[:1])
-    return importer.emit_one(Gather(0), importer.constant(table, f"{node.name}_values"), place)
+    return importer.emit_one(Gather(0), importer.constant(table, f"{node.name}_values"), _first(importer, found))
 
 
 def _entries(node: Node, which: str) -> np.ndarray:
