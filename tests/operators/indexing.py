@@ -65,3 +65,4 @@ def one_hot(cls: type[OneHot], rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample(cls(5, 1), (np.array([0, 4, -1, 7, -6]), np.array([0.0, 1.0], np.float32)))
     yield Sample(cls(3, 0), (rng.integers(-3, 3, (2, 4)), np.array([-1.0, 2.5], np.float32)))
     yield Sample(cls(4, 1), (rng.integers(-4, 4, (2, 3)), np.array([7, 9])), frozenset({1}))
+    yield Sample(cls(4, 1), (rng.integers(-4, 4, (2, 3)).astype(np.int32), np.array([0.5, -2.0], np.float32)))

@@ -25,6 +25,9 @@ def grid_sample(cls: type[GridSample], rng: np.random.Generator) -> Iterator[Sam
             grid = random_array(rng, DType.F32, (1, 2, 3, 2, 3), -reach, reach)
             yield Sample(cls("linear", padding_mode, coordinates), (x, grid))
             yield Sample(cls("nearest", padding_mode, coordinates), (x, grid))
+    line, volume = random_array(rng, DType.F32, (2, 5, 2), -9, 9), random_array(rng, DType.F32, (2, 4, 2, 3, 2), -9, 9)
+    for grid in (line, volume):
+        yield Sample(cls("linear", "zeros", "pixels"), (random_array(rng, DType.F32, (2, 3, 5, 4)), grid))
     half = random_array(rng, DType.F16, (1, 2, 4, 4)), random_array(rng, DType.F16, (1, 3, 3, 2), -1, 1)
     yield Sample(cls("linear", "zeros", "edges"), half)
     double = random_array(rng, DType.F64, (1, 2, 4, 4)), random_array(rng, DType.F64, (1, 3, 3, 2), -1.4, 1.4)

@@ -9,6 +9,7 @@ from .....ir.core import Op, Value
 from .....ir.ops.comparison import Less, Where
 from .....ir.ops.elementwise import Add, Mod, Sub
 from .....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
+from .....ir.types import DType
 from ...movement import join, transpose
 from ...shape import expand, reshape
 from ..exporter import MICROSOFT, Exporter, exports
@@ -45,7 +46,9 @@ def import_one_hot(node: Node, importer: Importer) -> Value:
 @exports(OneHot)
 def export_one_hot(op: Op[OneHot], exporter: Exporter) -> None:
     indices, values = op.operands
-    depth = exporter.integers([op.operator.depth], "depth")
+    # onnxruntime counts indices of 32 bits by a depth of 32 bits alone.
+    dtype = np.int32 if indices.type.dtype is DType.I32 else np.int64
+    depth = exporter.constant(np.array([op.operator.depth], dtype), "depth")
     exporter.write_as(op, "OneHot", [indices, depth, values], axis=op.operator.axis)
 
 

@@ -37,14 +37,16 @@ def export_grid_sample(op: Op[GridSample], exporter: Exporter) -> None:
         extents = np.asarray(x.type.shape[:1:-1], np.float64)
         factors, offsets = (exporter.constant(each.astype(dtype)) for each in (2 / extents, 1 / extents - 1))
         written = exporter.node("Add", [exporter.node("Mul", [written, factors]), offsets])
-    exporter.write_as(
-        op,
-        "GridSample",
-        [x, written],
-        mode=operator.mode,
-        padding_mode=operator.padding_mode,
-        align_corners=int(operator.coordinates == "centres"),
-    )
+    centres = int(operator.coordinates == "centres")
+    attributes = {"mode": operator.mode, "padding_mode": operator.padding_mode, "align_corners": centres}
+    if grid.type.rank == x.type.rank:
+        exporter.write_as(op, "GridSample", [x, written], **attributes)
+        return
+    # In ONNX points have as many dimensions as images.
+    batch, *points, rank = grid.type.shape
+    line = exporter.integers([batch, math.prod(points), *[1] * (rank - 1), rank], "line")
+    y = exporter.node("GridSample", [x, exporter.node("Reshape", [written, line], allowzero=1)], **attributes)
+    exporter.write_as(op, "Reshape", [y, exporter.integers(op.result.type.shape, "shape")], allowzero=1)
 
 
 @imports("AffineGrid")
