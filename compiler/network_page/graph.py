@@ -195,10 +195,11 @@ def _curve(points: Sequence[tuple[float, float]]) -> str:
 def _box(number: int, layer: Layer, middle: tuple[float, float], style: str) -> str:
     x, y = round(middle[0] - _WIDTH / 2), round(middle[1] - _HEIGHT / 2)
     shape = "×".join(map(str, layer.output[1:] or layer.output))
-    texts = (layer.name, _LETTERS), (f"{layer.op} {shape}", _LETTERS - 6)
-    name, op = (escape(shortened(on_one_line(text), width)) for text, width in texts)
     seconds = layer.seconds if layer.seconds is not None else layer.cpu_seconds
-    time = f'<text class="time" x="{_WIDTH - 8}" y="28">{show_seconds(seconds)}</text>' if seconds is not None else ""
+    shown = show_seconds(seconds) if seconds is not None else ""
+    texts = (layer.name, _LETTERS), (f"{layer.op} {shape}", _LETTERS - len(shown))
+    name, op = (escape(shortened(on_one_line(text), width)) for text, width in texts)
+    time = f'<text class="time" x="{_WIDTH - 8}" y="28">{shown}</text>' if shown else ""
     return (
         f'<g class="{_class(layer)}" data-layer="{number}" style="{style}" transform="translate({x} {y})">'
         f'<title>{_title(layer)}</title><rect width="{_WIDTH}" height="{_HEIGHT}" rx="5"/>'

@@ -64,7 +64,7 @@ circle { fill: var(--own); stroke: var(--text); } .roof { fill: none; stroke: va
 .n.on rect, circle.on, rect.on { stroke: var(--text); stroke-width: 2; stroke-opacity: 1; }
 i.on { outline: 2px solid var(--text); } tr.on { background: var(--cold); font-weight: 600; }
 table { font-size: 13px; white-space: nowrap; } td:last-child { white-space: normal; min-width: 16em; }
-td { max-width: 26em; overflow: hidden; text-overflow: ellipsis; overflow-wrap: anywhere; }
+td:not(.right) { max-width: 26em; } td { overflow: hidden; text-overflow: ellipsis; overflow-wrap: anywhere; }
 thead th { position: sticky; top: 0; background: var(--back); }
 section:has(table) .wide { max-height: 80vh; overflow: auto; }
 """

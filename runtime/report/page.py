@@ -93,8 +93,9 @@ def picture(label: str, bars: Sequence[Bar], line: float) -> str:
         top, length = _GAP + number * (_BAR + _GAP), bar.value * unit
         middle, kind = top + _BAR - 4, "good" if bar.value >= line else "bad"
         name = on_one_line(bar.name)
+        short = escape(shortened(name, _LETTERS, is_name=True))
         drawn += (
-            f'<text x="{names - 8}" y="{middle}" text-anchor="end">{escape(shortened(name, _LETTERS))}</text>'
+            f'<text x="{names - 8}" y="{middle}" text-anchor="end">{short}</text>'
             f'<rect class="{kind}" x="{names}" y="{top}" width="{length:.1f}" height="{_BAR}">'
             f"<title>{escape(name)}</title></rect>"
             f'<text x="{names + length + 6:.1f}" y="{middle}">{escape(bar.shown)}</text>\n'

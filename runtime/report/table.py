@@ -235,11 +235,12 @@ def _narrowed(columns: list[_Texts], chosen: list[bool], least: int, available: 
     return found
 
 
-def shortened(text: str, width: int) -> str:
-    """A text without its end, or a name without its middle, where it is longer than the width."""
+def shortened(text: str, width: int, *, is_name: bool = False) -> str:
+    """A text without its end, or a name, which has no spaces unless said, without its middle, where it is longer than
+    the width."""
     if len(text) <= width:
         return text
-    end = 0 if " " in text else (width - 1) // 2
+    end = 0 if " " in text and not is_name else (width - 1) // 2
     return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
 
 

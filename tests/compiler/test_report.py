@@ -106,6 +106,14 @@ def test_inspect_writes_the_same_page(compiled: Path, tmp_path: Path, capsys: Ca
     assert "`tilewright report` compiles a model for its page." in capsys.readouterr().err
 
 
+def test_an_operator_and_its_time_have_room_beside_each_other(compiled: Path, tmp_path: Path) -> None:
+    assert main(["inspect", str(compiled), "--html", str(tmp_path / "x.html")]) == 0
+    text = (tmp_path / "x.html").read_text(encoding="utf-8")
+    boxes = re.findall(r'<text class="op"[^>]*>([^<]*)</text><text class="time"[^>]*>([^<]*)<', text)
+    assert any(operator.startswith("max_pool") for operator, _ in boxes)
+    assert max(len(html.unescape(operator)) + len(time) for operator, time in boxes) <= 21
+
+
 def test_layers_have_the_times_of_the_simulation_and_the_reasons_of_the_placement(compiled: Path) -> None:
     artifact = Artifact.open(compiled)
     simulation = simulate_artifact(artifact)
