@@ -25,7 +25,7 @@ METHODS = {
     "channels": "scales by channel for what only depthwise convolutions read",
     "products": "scales by channel between matrix products and floating point (SmoothQuant)",
     "additions": "sums of convolutions taken from their accumulators",
-    "outputs": "results of the last layers, and on the host what PReLUs read, taken from their accumulators",
+    "outputs": "results of the last layers, and on the host what floating point reads, taken from accumulators",
     "rounding": "weights rounded by their layer's error, with corrected biases",
 }
 """The methods in the order in which they are applied, and what each does."""

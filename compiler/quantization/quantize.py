@@ -57,7 +57,7 @@ from .methods import (
 )
 from .scale_channels import candidates, set_scales
 from .smooth_maps import function_behind, map_boundaries
-from .smooth_products import boundaries, choose_scales, set_boundary_scales
+from .smooth_products import boundaries, choose_scales, looked_at, set_boundary_scales
 
 
 def brings_quantization(module: Module) -> bool:
@@ -153,7 +153,7 @@ def _calibrate(
         }
         wanted = {name: each for name, each in wanted.items() if name not in divided}
         if is_first and options.encodings is None:
-            here = Observation(copy, {name: each.value for name, each in wanted.items()}, options)
+            here = Observation(copy, looked_at(wanted), options)
             choices.boundaries.update(choose_scales(copy, wanted, here))
         scaled = set_boundary_scales(copy, wanted, choices.boundaries)
         if not scaled:

@@ -9,11 +9,15 @@ In the same way results that only floating point reads are divided in the weight
 again. What goes into products of two computed matrices, or comes out of them, stays as it is: attention takes integers
 of one scale.
 
+What is multiplied before a product reads it, as in gated layers (SwiGLU: Shazeer, "GLU Variants Improve Transformer",
+2020), is divided in the weights of the product that made one of the factors: nothing more is computed.
+
 A table of 256 entries, as GELU is, has one scale for all channels of its result. Where that loses a bit, the function
 is computed in floating point between two such multiplications; not where the accelerator is among the engines, which
 has tables alone.
 """
 
+import itertools
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
@@ -25,7 +29,7 @@ from ...ir.ops.matmul import MatMul
 from ...ir.text.names import Names
 from ...ir.types import DType, TensorType
 from ...passes.quantization.parameters import LARGEST, affine_parameters
-from ...passes.quantization.plan import Plan, is_moving
+from ...passes.quantization.plan import NORMS, Plan, is_moving
 from ..calibration.computations import computations
 from ..calibration.observation import Observation
 from ..calibration.windows import rows_of_weights, weights_of_rows, windows
@@ -43,16 +47,22 @@ ROWS = 1024
 WORTH = 0.25
 """Of the power of what rounding does, at most so much must be left: factors are worth a multiplication for a bit."""
 
+WORTH_NOTHING = 0.9
+"""The same of factors that cost nothing."""
+
 
 @dataclass
 class Boundary:
-    """A value of one scale between products and floating point.
+    """A value of one scale between products and floating point, or between products.
 
     Attributes:
         producer: the product whose result only floating point reads, or
-        readers: the products that read what floating point made.
+        readers: the products that read what floating point made, or what was multiplied.
+        source: the product that made one of the factors, whose weights take the division.
+        is_rounded: whether what it made is of integers, too.
+        is_free: whether the division is part of what is computed anyway.
         low, high: the smallest and the largest number of each channel, and 0.
-        rows: some of what is read, [places, channels].
+        rows: some of what is read, and of the factor, [places, channels].
     """
 
     value: Value
@@ -60,7 +70,11 @@ class Boundary:
     readers: tuple[Op[MatMul], ...]
     low: np.ndarray
     high: np.ndarray
+    source: Op[MatMul] | None = None
+    is_rounded: bool = False
+    is_free: bool = False
     rows: list[np.ndarray] = field(default_factory=list)
+    factor_rows: list[np.ndarray] = field(default_factory=list)
 
     @property
     def along(self) -> tuple[int, ...]:
@@ -75,6 +89,10 @@ class Boundary:
         if self.readers:
             self.rows.append(windows(self.readers[0], x, index, -(-ROWS // samples))[:, 0])
 
+    def observe_factor(self, x: np.ndarray, index: int, samples: int) -> None:
+        """Take in the factor on the same places."""
+        self.factor_rows.append(windows(self.readers[0], x, index, -(-ROWS // samples))[:, 0])
+
     def scales(self) -> ChannelScales | None:
         """What to divide by; ``None`` if that is not worth it."""
         reach = np.maximum(-self.low, self.high)
@@ -87,6 +105,8 @@ class Boundary:
         """Divide the value in the weights that make it, or multiply those that read it."""
         if self.producer is not None:
             scale_results(module, self.producer, 1 / by.astype(np.float64), has_bias=True)
+        if self.source is not None:
+            scale_results(module, self.source, 1 / by.astype(np.float64), has_bias=True)
         for reader in self.readers:
             scaled = rows_of_weights(reader, real_weights(reader)) * by
             reader.set_operand(1, module.add_constant(reader.operands.w.name, weights_of_rows(reader, scaled)))
@@ -98,20 +118,34 @@ class Boundary:
         """The scales by which the products of the rows change least."""
         weights = np.concatenate([rows_of_weights(op, real_weights(op))[0] for op in self.readers])
         rows, against = np.concatenate(self.rows), np.abs(weights).max(0)
-        is_used = (reach > 0) & (against > 0)
+        spans, factor = [reach, np.sqrt(np.square(rows).mean(0))], None
+        if self.source is not None:
+            factor = np.concatenate(self.factor_rows)
+            own = np.abs(factor).max(0)
+            spans += [np.sqrt(reach * own), own]
         tried = [self._divided_by(np.ones(reach.shape, np.float32))]
-        for exponent in EXPONENTS:
+        for span, exponent in itertools.product(spans, EXPONENTS):
             factors = np.ones(reach.shape)
-            factors[is_used] = reach[is_used] ** exponent / against[is_used] ** (1 - exponent)
+            is_used = (span > 0) & (against > 0)
+            factors[is_used] = span[is_used] ** exponent / against[is_used] ** (1 - exponent)
             tried.append(self._divided_by(factors.astype(np.float32)))
         wanted = rows @ weights.T
-        errors = [np.square(_products(rows, weights, each) - wanted).mean() for each in tried]
+        errors = [
+            np.square(_products(rows, weights, each, factor if self.is_rounded else None) - wanted).mean()
+            for each in tried
+        ]
         best = int(np.argmin(errors))
-        return tried[best] if errors[best] < WORTH * errors[0] else None
+        return tried[best] if errors[best] < (WORTH_NOTHING if self.is_free else WORTH) * errors[0] else None
 
 
-def _products(rows: np.ndarray, weights: np.ndarray, scales: ChannelScales) -> np.ndarray:
-    """Of integers of 8 bits, rows divided and weights multiplied."""
+def _products(rows: np.ndarray, weights: np.ndarray, scales: ChannelScales, factor: np.ndarray | None) -> np.ndarray:
+    """Of integers of 8 bits, rows divided and weights multiplied.
+    ``factor``: of the rows, which is divided and rounded before."""
+    if factor is not None:
+        divided = factor / scales.factors
+        limits = float(min(divided.min(), 0)), float(max(divided.max(), 0))
+        kept = rounded(divided, TensorType(rows.shape, DType.I8, affine_parameters(limits, DType.I8)))
+        rows = rows * np.divide(kept, divided, out=np.zeros_like(divided), where=divided != 0)
     type = TensorType(rows.shape, DType.I8, affine_parameters(scales.range, DType.I8))
     scaled = weights * scales.factors
     steps = np.maximum(np.abs(scaled).max(1, keepdims=True), SMALLEST) / LARGEST
@@ -121,6 +155,7 @@ def _products(rows: np.ndarray, weights: np.ndarray, scales: ChannelScales) -> n
 def boundaries(plan: Plan, *, tables: bool = False) -> dict[str, Boundary]:
     """The values of a plan between products and floating point, by their names. ``tables``: functions stay tables."""
     found: dict[str, Boundary] = {}
+    quantized = {*plan.values.values()}
     for name, value in plan.values.items():
         producer = value.producer
         made = producer if is_op(producer, MatMul) and producer in plan.anchors and not value.is_returned else None
@@ -129,12 +164,44 @@ def boundaries(plan: Plan, *, tables: bool = False) -> dict[str, Boundary]:
         users = [user for user in value.users if user in plan.ops]
         readers = tuple(op for op in users if is_op(op, MatMul) and op in plan.anchors and not op.operator.transpose_a)
         may_be_real = not tables and is_table(producer) and len(users) == len(value.uses)
-        is_free = producer not in plan.ops or may_be_real
+        source = _source(value, plan)
+        is_free = producer not in plan.ops or may_be_real or source is not None
         is_read = bool(readers) and is_free and not is_op(producer, MatMul)
         if len(readers) == len(users) and (is_read or (made is not None and not readers)):
             zeros = np.zeros(value.type.shape[-1], np.float32)
             found[name] = Boundary(value, made, readers, zeros, zeros.copy())
+            if readers:
+                found[name].source = source
+                found[name].is_rounded = source is not None and source.result in quantized
+                is_last = len(users) == len(value.users) and not value.is_returned
+                found[name].is_free = source is not None or (is_last and is_op(producer, *NORMS))
     return found
+
+
+def _source(value: Value, plan: Plan) -> Op[MatMul] | None:
+    """Of a value that is multiplied of two maps, the product that made one of them, if its weights can take what the
+    value is divided by: nothing else reads either."""
+    made = value.producer
+    is_read = all(is_op(user, MatMul) and user in plan.anchors for user in value.users)
+    if not is_op(made, Mul) or not is_read or value.is_returned:
+        return None
+    for each in made.inputs:
+        maker = each.producer
+        if is_op(maker, MatMul) and maker in plan.anchors and len(each.uses) == 1 and each.type == value.type:
+            return maker
+    return None
+
+
+def looked_at(wanted: Mapping[str, Boundary | MapBoundary]) -> dict[str, Value]:
+    """What scales are chosen by, by the names that it is observed under."""
+    found = {name: each.value for name, each in wanted.items()}
+    sources = {name: each.source for name, each in wanted.items() if isinstance(each, Boundary)}
+    return found | {factor_of(name): op.result for name, op in sources.items() if op is not None}
+
+
+def factor_of(name: str) -> str:
+    """What the factor is observed under whose product divides a value of this name."""
+    return f"{name} by its factor"
 
 
 def _is_attended(value: Value, plan: Plan, levels: int = 8) -> bool:
@@ -157,11 +224,14 @@ def choose_scales(
     for name, each in wanted.items():
         behind = [made_of[result] for user in each.value.users for result in user.results]
         readers = tuple(made_of[result] for op in each.readers for result in op.results)
-        keys[name] = type(each), each.producer is None, readers, made_of[each.value], *behind
+        how = (each.source is None, each.is_rounded, each.is_free) if isinstance(each, Boundary) else ()
+        keys[name] = type(each), each.producer is None, *how, readers, made_of[each.value], *behind
     new = {name: each for name, each in wanted.items() if keys[name] not in seen}
     for index, arrays in enumerate(observation.arrays() if new else ()):
         for name, each in new.items():
             each.observe(arrays[name], index, len(observation.samples))
+            if isinstance(each, Boundary) and each.source is not None:
+                each.observe_factor(arrays[factor_of(name)], index, len(observation.samples))
     seen.update({keys[name]: each.scales() for name, each in new.items()})
     found = {name: seen[key] for name, key in keys.items()}
     return {name: each for name, each in found.items() if each is not None}
@@ -181,6 +251,13 @@ def set_boundary_scales(
         if name not in scales:
             continue
         value, by = each.value, scales[name].factors
+        if isinstance(each, Boundary) and each.source is not None:
+            for divided in (each.source.result, value):
+                # It holds other numbers than the tensor of the source.
+                divided.origin = None
+            each.divide(module, by)
+            found[name] = name
+            continue
         uses = [(user, index) for user, index in value.uses if each.producer is not None or user in each.readers]
         along = by.reshape(each.along)
         constant = module.add_constant(f"{name}_by", along if each.producer is not None else 1 / along)

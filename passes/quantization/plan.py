@@ -11,7 +11,7 @@ from tilewright.errors import PassError, first_of
 from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
-from ...ir.ops.activation import Activation, Clip, PRelu, Relu
+from ...ir.ops.activation import Activation, Clip, Relu
 from ...ir.ops.comparison import Where
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
@@ -63,7 +63,7 @@ class Plan:
     Attributes:
         anchors: convolutions and products with constant weights.
         ops: all ops to quantise, anchors included.
-        real: anchors whose results nothing quantised comes after, and which are to be real numbers.
+        real: anchors whose results nothing quantised reads, and which are to be real numbers.
         values: where integers are made, in order, by unique names: the parameters and results of ops whose ranges
             calibration has to find out.
         wide: names of those that are to be of 16 bits whatever the others are.
@@ -118,7 +118,8 @@ def plan_quantization(
         keep: names of operators, of source nodes or of results, whose ops stay as they are, and the clamps that are
             all that reads kept convolutions and products.
         also: further ops that have a quantised form.
-        real_outputs: the last convolutions and products give real numbers; without shortcuts those before PReLUs, too.
+        real_outputs: the last convolutions and products give real numbers; without shortcuts all that nothing quantised
+            reads, and gates of products are real numbers, too.
         exact_sums: what convolutions alone give to sums is not rounded before.
         shortcuts: what normalisations read is of integers where shortcuts start before them, and of 16 bits.
         slopes: what leaky ReLUs alone read of convolutions and products is not rounded before.
@@ -151,8 +152,8 @@ def plan_quantization(
             anchors.append(op)
             before.update(op.inputs)
             # The accelerator, for which shortcuts are, makes integers alone.
-            readers = {} if shortcuts else {type(user.operator) for user in op.result.users}
-            if real_outputs and (is_last or readers == {PRelu}) and is_op(op, Conv, MatMul):
+            is_real = is_last or not (shortcuts or wanted.intersection(op.results))
+            if real_outputs and is_real and is_op(op, Conv, MatMul):
                 real.add(op)
         elif shortcuts and is_op(op, MatMul) and _makes_scores(op):
             scored.update(factored(value)[0] for value in op.inputs[:2])
@@ -169,6 +170,8 @@ def plan_quantization(
             continue
         elif wanted.isdisjoint(op.results) or not (op in also or _has_rule(op) or (shortcuts and has_numbers(op))):
             continue
+        elif real_outputs and not shortcuts and is_gate(op):
+            continue  # rounded once, behind it
         elif has_numbers(op) and not is_op(op, Mul) and multiplied.isdisjoint(op.inputs):
             continue  # as means of pictures, which would be rounded before they are taken off
         # Before all products integers save nothing where floating point reads on, such as the sine of a position:
@@ -324,6 +327,15 @@ def is_anchor(op: Op) -> TypeGuard[Anchor]:
     if not is_known(w) or not isinstance(b, (Constant, type(None))) or residual is not None:
         return False
     return operator.act == "none" and (isinstance(operator, Conv) or w.type.rank == 2)
+
+
+def is_gate(op: Op) -> bool:
+    """Whether an op multiplies products with others, or what functions make of them, as gated layers do."""
+    if not is_op(op, Mul) or any(value.type.shape != op.result.type.shape for value in op.inputs):
+        return False
+    sources = [_moved(value) for value in op.inputs]
+    sources = [_moved(v.producer.inputs[0]) if is_op(v.producer, Activation) else v for v in sources]
+    return all(is_op(v.producer, MatMul) and is_anchor(v.producer) for v in sources)
 
 
 def is_below_zero(op: Op | None) -> bool:

@@ -14,6 +14,7 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 import pytest
+from onnx_networks import OnnxNetwork
 from PIL import Image
 
 import tilewright
@@ -473,3 +474,21 @@ def test_integers_are_poor_by_the_mean_of_the_outputs(choice: float, *, is_wanti
     search = object.__new__(climb.Search)
     search.rungs, search._options = [Rung("first", Score(30.0, 1.0, None), choice)], CompileOptions()
     assert search._is_wanting(Goal(None, None, None)) is is_wanting
+
+
+def test_losses_are_told_of_values_of_one_shape_in_both_networks(tmp_path: Path) -> None:
+    """Attention in integers gives its name to a result by heads, before they are joined."""
+    net, parts = OnnxNetwork(np.random.default_rng(0)), [np.array(shape) for shape in ([1, 8, 2, 16], [1, 8, 32])]
+
+    def heads() -> str:
+        rows = net.op("Reshape", net.op("MatMul", "x", net.some(32, 32)), net.number(parts[0]))
+        return net.op("Transpose", rows, perm=[0, 2, 1, 3])
+
+    scores = net.op("MatMul", heads(), net.op("Transpose", heads(), perm=[0, 1, 3, 2]))
+    attended = net.op("MatMul", net.op("Softmax", scores, axis=-1), heads())
+    joined = net.op("Reshape", net.op("Transpose", attended, perm=[0, 2, 1, 3]), net.number(parts[1]))
+    model = net.model([1, 8, 32], net.op("MatMul", joined, net.some(32, 8)))
+    samples = np.random.default_rng(1).standard_normal((12, 8, 32)).astype(np.float32)
+    found = tilewright.quantize(model, tmp_path / "attention.twa", calibration=samples, methods="none")
+    assert joined not in {each.name for each in found.layers}
+    assert found.layers

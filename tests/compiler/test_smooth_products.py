@@ -9,6 +9,7 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 import pytest
+from onnx_networks import OnnxNetwork
 
 import tilewright
 from tilewright.compiler.frontend.formats import import_model
@@ -16,8 +17,9 @@ from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.methods import Choices
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.ir import interp
-from tilewright.ir.core import Module
+from tilewright.ir.core import Module, is_op
 from tilewright.ir.ops.elementwise import Mul
+from tilewright.ir.ops.matmul import MatMul
 
 F32 = onnx.TensorProto.FLOAT
 ROWS, CHANNELS = 8, 32
@@ -52,21 +54,33 @@ def transformer(*, has_shortcut: bool, reach: float = 60.0) -> bytes:
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]).SerializeToString()
 
 
+def gated(reach: float = 60.0) -> bytes:
+    """A gated layer (SwiGLU), of which channels reach differently behind the product, with a shortcut."""
+    net = OnnxNetwork(np.random.default_rng(0))
+    spread = np.ones(2 * CHANNELS, np.float32)
+    spread[::16] = reach
+    gate = net.op("MatMul", "x", net.some(CHANNELS, 2 * CHANNELS))
+    up = net.op("MatMul", "x", net.number(net.rng.normal(size=(CHANNELS, 2 * CHANNELS)).astype(np.float32) * spread))
+    product = net.op("Mul", net.op("Mul", gate, net.op("Sigmoid", gate)), up)
+    weights = net.rng.normal(size=(2 * CHANNELS, CHANNELS)).astype(np.float32) / spread[:, None]
+    down = net.op("MatMul", product, net.number(weights))
+    return net.model([1, ROWS, CHANNELS], net.op("Softplus", net.op("Add", "x", down)))
+
+
 SAMPLES = np.random.default_rng(1).standard_normal((24, ROWS, CHANNELS)).astype(np.float32)
 
 
-def quantized(model: bytes, methods: str, choices: Choices | None = None) -> Module:
-    return quantize_module(
-        import_model(model), CompileOptions(calibration=SAMPLES[:16], methods=methods), None, choices
-    )
+def quantized(model: bytes, methods: str, choices: Choices | None = None, engines: str | None = None) -> Module:
+    options = CompileOptions(calibration=SAMPLES[:16], methods=methods, engines=engines)
+    return quantize_module(import_model(model), options, None, choices)
 
 
-def decibels(model: bytes, methods: str) -> float:
+def decibels(model: bytes, methods: str, engines: str | None = None) -> float:
     """Signal over noise on samples that were not calibrated on."""
-    float_module, found = import_model(model), quantized(model, methods)
+    float_module, found = import_model(model), quantized(model, methods, None, engines)
     signal = wrong = 0.0
     for x in SAMPLES[16:, None]:
-        a, b = (interp.run(each, {"x": x})["y"] for each in (float_module, found))
+        a, b = (next(iter(interp.run(each, {"x": x}).values())) for each in (float_module, found))
         signal, wrong = signal + float((a**2).sum()), wrong + float(((b - a) ** 2).sum())
     return 10 * float(np.log10(signal / wrong))
 
@@ -95,14 +109,31 @@ def test_channels_that_reach_alike_stay_as_they_are() -> None:
     assert not choices.boundaries
 
 
-def test_engines_agree_on_them() -> None:
-    model = transformer(has_shortcut=True)
+def test_a_factor_takes_over_the_division_of_what_it_makes() -> None:
+    model, choices = gated(), Choices()
+    module = quantized(model, "products", choices)
+    (product,) = (op for op in module.main.ops if is_op(op, Mul))
+    assert {*choices.boundaries} == {product.result.name} and product.result.type.quant is not None
+    assert decibels(model, "products") > decibels(model, "none") + 10
+
+
+def test_the_host_rounds_gates_once_and_nothing_that_floating_point_reads() -> None:
+    module = quantized(gated(1.0), "outputs", None, "software")
+    (product,) = (op for op in module.main.ops if is_op(op, Mul))
+    assert product.result.type.quant is None
+    makers = [op for op in module.main.ops if is_op(op, MatMul)]
+    assert len(makers) == 3 and all(op.result.type.quant is None for op in makers)
+    assert decibels(gated(1.0), "outputs", "software") > decibels(gated(1.0), "none", "software") + 2
+
+
+@pytest.mark.parametrize("model", [transformer(has_shortcut=True), gated()], ids=["transformer", "gated"])
+def test_engines_agree_on_them(model: bytes) -> None:
     artifact = tilewright.compile(model, precision="int8", calibration=SAMPLES[:16], methods="all")
     x = SAMPLES[20][None]
     sessions = [tilewright.load(artifact, engine=engine) for engine in ("software", "device")]
-    a, b = (session.run({"x": x})["y"] for session in sessions)
+    a, b = (next(iter(session.run({"x": x}).values())) for session in sessions)
     assert a.tobytes() == b.tobytes()
-    expected = interp.run(quantized(model, "all"), {"x": x})["y"]
+    (expected,) = interp.run(quantized(model, "all", None, "device,software"), {"x": x}).values()
     assert np.abs(a - expected).max() < 0.05 * np.abs(expected).max()
 
 
@@ -115,4 +146,13 @@ def test_quantize_tells_of_methods_and_values_that_changed_as_they_are(tmp_path:
     assert not {"+ channels", "+ additions"} & {*tried}
     # The result of the second product is divided: it is no less exact for that.
     assert "r" not in {each.name for each in found.layers}
+    assert all(each.here > 10 for each in found.layers)
+
+
+def test_quantize_tells_nothing_of_factors_that_were_divided(tmp_path: Path) -> None:
+    found = tilewright.quantize(gated(), tmp_path / "gated.twa", calibration=SAMPLES, engines="device,software")
+    assert any("products" in rung.what for rung in found.rungs if not rung.rejected)
+    told = {each.name for each in found.layers}
+    # The gate and what SiLU makes of it are as they were, their factor and the product are not.
+    assert "v0" in told and not told & {"v1", "v4"}
     assert all(each.here > 10 for each in found.layers)

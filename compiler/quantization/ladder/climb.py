@@ -351,12 +351,15 @@ class Search:
     def losses(self, index: int) -> list[LayerLoss]:
         """What the values of a try lose, the most harmed first."""
         tried = self.tried[index]
-        divided = {**tried.choices.scales, **tried.choices.boundaries}
-        types = {name: type for name, type in tried.types.items() if name not in divided}
+        types = tried.types
         a, b = _named(self._floating, types), _named(tried.quantized, types)
-        # Attention in integers may give its name to a result by heads.
-        shapes = {name: value.type.shape for name, value in b.items()}
-        types = {name: type for name, type in types.items() if name in a and shapes.get(name) == a[name].type.shape}
+        # Attention in integers may give its name to a result by heads; what was divided by channel has lost its tensor.
+        shared = {name: (value, b[name]) for name, value in a.items() if name in b}
+        types = {
+            name: types[name]
+            for name, (real, value) in shared.items()
+            if value.type.shape == real.type.shape and (value.origin or not real.origin)
+        }
         if not types:
             return []
         first = compiled(self._floating, {name: a[name] for name in types}, self._options.report)
