@@ -109,18 +109,19 @@ def _sum_of_parts(found: Match[Reduce]) -> Value | None:
     weights, is one of these maps."""
     axes, x, y = found.root.operator.axes, found["x"], found.root.result.type
     factors = x.producer.inputs if is_op(x.producer, Mul) and len(x.uses) == 1 else [x]
-    is_known = any(is_op(value.producer, Concat, Reshape) for value in factors)
-    if {value.type.rank for value in (x, *factors)} != {5} or len(axes) != 1 or not is_known:
+    rank, makers = x.type.rank, [value.producer for value in factors]
+    if {value.type.rank for value in factors} != {rank} or len(axes) != 1 or not 1 < x.type.shape[axes[0]] <= _PARTS:
         return None
-    if not 1 < x.type.shape[axes[0]] <= _PARTS:
+    is_stacked = any(is_op(op, Concat) and op.operator.axis == axes[0] for op in makers)
+    if not is_stacked and (rank != 5 or not any(is_op(op, Concat, Reshape) for op in makers)):
         return None
     total: Value | None = None
     for at in range(x.type.shape[axes[0]]):
         parts = list[Value]()
         for value in factors:
-            begin, shape = [0] * 5, [*value.type.shape]
+            begin, shape = [0] * rank, [*value.type.shape]
             begin[axes[0]], shape[axes[0]] = at if shape[axes[0]] > 1 else 0, 1
-            part = found.emit(Slice(tuple(begin), tuple(shape), (1,) * 5), value)
+            part = found.emit(Slice(tuple(begin), tuple(shape), (1,) * rank), value)
             parts.append(found.emit(Reshape((*shape[: axes[0]], *shape[axes[0] + 1 :])), part))
         part = found.emit(Mul(), *parts) if len(parts) > 1 else parts[0]
         total = part if total is None else found.emit(Add(), total, part)

@@ -397,6 +397,26 @@ def test_maps_that_weights_of_two_choose_between_are_a_sum(parts: str, rng: np.r
     assert (names.count("sigmoid"), names.count("add"), names.count("reshape")) == (2, 2, 1)
 
 
+def test_stacked_rows_are_summed_up_one_by_one(rng: np.random.Generator) -> None:
+    """As branches of parallel vision transformers are; not what is joined along another dimension."""
+    module = parse(
+        """
+        func @main(%x: f32[1,3,4], %z: f32[1,3,4]) -> (%y: f32[1,3,4], %s: f32[2,1,4]) {
+          %a = reshape(%x) {shape=[1, 1, 3, 4]} : f32[1,1,3,4]
+          %b = reshape(%z) {shape=[1, 1, 3, 4]} : f32[1,1,3,4]
+          %c = concat(%a, %b) {axis=0} : f32[2,1,3,4]
+          %y = reduce_sum(%c) {axes=[0], keepdims=false} : f32[1,3,4]
+          %s = reduce_sum(%c) {axes=[2], keepdims=false} : f32[2,1,4]
+          return %y, %s
+        }"""
+    )
+    after = clone(module)
+    run_pass("canonicalize", after)
+    assert_same_meaning(module, after, rng)
+    assert [op.name for op in after.ops].count("reduce_sum") == 1
+    assert [op.name for op in after.ops if op.result is after.main.results[0]] == ["add"]
+
+
 def test_what_repeats_single_elements_is_an_expansion(rng: np.random.Generator) -> None:
     """As queries that all windows have in common, of which attention makes a view."""
     text = """
