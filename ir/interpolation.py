@@ -75,11 +75,16 @@ def interpolate(x: Integers, table: Integers) -> NDArray[np.int64]:
 
 
 def largest_error(
-    function: Callable[[NDArray[np.float32]], NDArray[np.float32]], scale: np.float32, into: np.float32
+    function: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    scale: np.float32,
+    into: np.float32,
+    share: float = 0.0,
 ) -> float:
-    """By how many steps a table is wrong at most, beyond what rounding to integers is: of all integers of 16 bits."""
+    """By how many steps a table is wrong at most, beyond what rounding to integers is: of all integers of 16 bits.
+    ``share``: of a result that may be wrong as well, which counts as `ERROR_LIMIT` steps."""
     every = np.arange(LOWEST, HIGHEST + 1)
     with np.errstate(all="ignore"):
         exact = function(dequantize(every, scale, 0)).astype(np.float64) / np.float64(into)
     exact = np.clip(np.where(np.isnan(exact), -np.inf, exact), LOWEST, HIGHEST)
-    return float(np.abs(interpolate(every, knots(function, scale, into)) - exact).max())
+    unit = np.maximum(np.abs(exact) * share / ERROR_LIMIT, 1.0)
+    return float((np.abs(interpolate(every, knots(function, scale, into)) - exact) / unit).max())

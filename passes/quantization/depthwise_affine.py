@@ -20,7 +20,7 @@ from ...ir.types import DType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..named_ops import still_there
 from ..pattern import Const, Driver, Match, Rule, node
-from ..simplify import linear_rules
+from ..simplify import linear_rules, share_rules
 from .plan import BELOW_ZERO, NORMS, plan_quantization
 
 
@@ -36,7 +36,8 @@ class DepthwiseAffine(Pass):
 
     Attributes:
         prelu: so does a PReLU with a slope for each channel, if its result becomes integers: x and a convolution of
-            what of it is below zero. And arithmetic on tokens, [N, tokens, channels], whose means become pools.
+            what of it is below zero. And arithmetic on tokens, [N, tokens, channels], whose means become pools, and
+            what compares channels of a map with each other.
         keep: names of operators, of source nodes or of results that stay in floating point, with their PReLUs.
     """
 
@@ -46,7 +47,8 @@ class DepthwiseAffine(Pass):
     keep: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
-        changed = Driver((*_of_tokens(module), *RULES) if self.prelu else RULES).run(module, record)
+        rules = (*_of_tokens(module), *share_rules.RULES, *RULES) if self.prelu else RULES
+        changed = Driver(rules).run(module, record)
         prelus = {op for op in module.main.ops if self.prelu and _has_slopes(op)}
         if prelus:
             keep = still_there(module.ops, self.keep, REGISTRY)

@@ -28,6 +28,7 @@ from ...ir.text.names import Names
 from ...ir.types import DType
 from ..named_ops import find_named, still_there
 from ..simplify.linear_rules import factored
+from ..simplify.share_rules import made_of_squares
 from ..views import LEVELS
 from .integer_rules import is_fused_activation
 from .parameters import has_numbers
@@ -133,6 +134,7 @@ def plan_quantization(
     before: set[Value] = set()
     anchors: list[Anchor] = []
     started = _shortcuts(function) if shortcuts else {}
+    squared = made_of_squares(function) if shortcuts else set()
     normalizing: set[Op] = set()
     scored: set[Value] = set()
     kept = {op for ops in find_named(function.ops, keep, KEEP_FLOAT, "quantize", REGISTRY).values() for op in ops}
@@ -168,7 +170,9 @@ def plan_quantization(
             normalizing.add(op)
             wanted.update(op.inputs[:1])
             continue
-        elif wanted.isdisjoint(op.results) or not (op in also or _has_rule(op) or (shortcuts and has_numbers(op))):
+        elif wanted.isdisjoint(op.results) or not (
+            op in also or _has_rule(op) or squared.issuperset(op.results) or (shortcuts and has_numbers(op))
+        ):
             continue
         elif real_outputs and not shortcuts and is_gate(op):
             continue  # rounded once, behind it
@@ -206,7 +210,7 @@ def plan_quantization(
     # Known rows may be far smaller than those that they are joined with.
     joined = (op for op in taken if is_op(op, Concat) and has_numbers(op) and op.result.type.rank == 3)
     streams.update(op.result for op in joined if shortcuts)
-    wide = tuple(name for name, value in named.items() if value in streams)
+    wide = tuple(name for name, value in named.items() if value in streams or value in squared)
     return Plan(tuple(reversed(anchors)), frozenset(taken | normalizing), frozenset(real), named, wide)
 
 

@@ -10,7 +10,7 @@ import pytest
 from tilewright.ir import interpolation
 from tilewright.ir.ops.activation import Elu, Gelu, HardSwish, LeakyRelu, Mish, Selu, Sigmoid, Softplus, Swish, Tanh
 from tilewright.ir.ops.elementwise import Mul
-from tilewright.ir.ops.unary import Exp, Floor, Sqrt, Unary
+from tilewright.ir.ops.unary import Exp, Floor, Reciprocal, Sqrt, Unary
 from tilewright.ir.types import DType, Quantization, TensorType
 
 EVERY = np.arange(-(2**15), 2**15)
@@ -71,6 +71,18 @@ def test_what_a_table_misses_is_told(function: Unary) -> None:
     """Steps, and what grows by more than a straight line follows; bends at 0 are at a knot."""
     found = function.misses(words(8.0 / 2**15), words(8.0 / 2**15))
     assert (found > interpolation.ERROR_LIMIT) is isinstance(function, Floor | Exp)
+
+
+def test_a_reciprocal_may_miss_a_share_of_itself() -> None:
+    """Straight lines miss it by 1/4224 of itself everywhere, more than steps where results are large."""
+    x, y = words(2.0 / 2**15), words(4.0 / 2**15)
+    steps = results(Reciprocal(), x, y)[EVERY > 0]
+    exact = 2.0**27 / EVERY[EVERY > 0]
+    inside = exact < 2**15 - 1
+    missed = abs(steps - exact)[inside]
+    assert missed.max() > interpolation.ERROR_LIMIT
+    assert (missed < 0.5 + 0.125 + exact[inside] / 4096).all()
+    assert Reciprocal().misses(x, y) <= interpolation.ERROR_LIMIT
 
 
 def test_types_of_16_bits_have_the_zero_point_0() -> None:

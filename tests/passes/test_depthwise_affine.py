@@ -339,3 +339,46 @@ def test_what_is_below_zero_keeps_its_steps_and_its_sum_is_rounded_once() -> Non
     assert clip.result.type == clip.inputs[0].type
     (total,) = (op for op in module.ops if is_op(op, Conv) and len(op.inputs) > 2)
     assert total.inputs[-1] is clip.inputs[0] and total.inputs[0] is clip.result
+
+
+@pytest.mark.parametrize(("is_last", "extent"), [(True, 10), (False, 32)])
+def test_a_response_normalisation_is_one_program(is_last: bool, extent: int, rng: np.random.Generator) -> None:
+    """Of rows, as ConvNeXt V2 has it, and of a map with more rows than a window."""
+    net = OnnxNetwork(rng)
+    axes, channel, shape = ([1, 2], 3, (20,)) if is_last else ([2, 3], 1, (1, 20, 1, 1))
+    x = net.op("Conv", "x", net.some(20, 3, 3, 3), kernel_shape=[3, 3], pads=[1] * 4)
+    x = net.op("Relu", net.op("Transpose", x, perm=[0, 2, 3, 1]) if is_last else x)
+    length = net.op("ReduceL2", x, axes=axes)
+    mean = net.op("ReduceMean", length, axes=[channel])
+    share = net.op("Div", length, net.op("Add", mean, net.number(np.array(1e-6, np.float32))))
+    product = net.op("Mul", net.op("Mul", x, share), net.some(*shape))
+    x = net.op("Add", x, net.op("Add", net.some(*shape), product))
+    x = net.op("Transpose", x, perm=[0, 3, 1, 2]) if is_last else x
+    model = net.model([1, 3, extent, extent], net.op("Conv", x, net.some(8, 20, 1, 1), kernel_shape=[1, 1]))
+    samples = [{"x": rng.normal(size=(1, 3, extent, extent)).astype(np.float32)} for _ in range(4)]
+    options = CompileOptions(precision="int8", calibration=samples, effort="quick", methods="none")
+    artifact = compile_to_memory(model, options)
+    host = {each.op for each in details_of(artifact).placement if each.on == "cpu"}
+    assert len(artifact.manifest.device_programs) == 1
+    assert host <= {"quantize", "dequantize", "reshape", "reorder", "transpose"}
+    assert_engines_agree(artifact, samples[0])
+    (exact,) = interp.run(import_model(model), samples[0]).values()
+    with load(artifact, engine="software") as session:
+        (found,) = session.run(samples[0]).values()
+    assert np.square(exact).sum() > 1000 * np.square(found - exact).sum()
+
+
+def test_lengths_over_primes_beyond_a_window_stay() -> None:
+    """No two steps make their mean."""
+    assert_leaves_alone(
+        PASS,
+        """
+  const @e : f32[] = [0x1.0p-4]
+  func @main(%x: f32[1,3,37,2]) -> (%y: f32[1,3,1,1]) {
+    %l = reduce_l2(%x) {axes=[2, 3], keepdims=true} : f32[1,3,1,1]
+    %m = reduce_mean(%l) {axes=[1], keepdims=true} : f32[1,1,1,1]
+    %a = add(%m, @e) : f32[1,1,1,1]
+    %y = div(%l, %a) : f32[1,3,1,1]
+    return %y
+  }""",
+    )

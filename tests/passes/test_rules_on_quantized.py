@@ -355,6 +355,25 @@ NETWORKS = {
     %y = reduce_sum(%m) {axes=[1], keepdims=false} : f32[1,3,2,2]
     return %y
   }""",
+    "share_of_length": """
+  const @e : f32[] = [0x1.0p-4]
+  func @main(%x: f32[2,4,2,3]) -> (%y: f32[2,1,1,3]) {
+    %l = reduce_l2(%x) {axes=[1, 2], keepdims=true} : f32[2,1,1,3]
+    %m = reduce_mean(%l) {axes=[3], keepdims=true} : f32[2,1,1,1]
+    %a = add(%m, @e) : f32[2,1,1,1]
+    %y = div(%l, %a) : f32[2,1,1,3]
+    return %y
+  }""",
+    "sum_with_share": """
+  const @w : f32[3] = [1, -2, 3]
+  const @b : f32[1,1,1,3] = [4, 5, 6]
+  func @main(%x: f32[2,4,2,3], %f: f32[2,1,1,3]) -> (%y: f32[2,4,2,3]) {
+    %p = mul(%x, %f) : f32[2,4,2,3]
+    %s = mul(@w, %p) : f32[2,4,2,3]
+    %a = add(@b, %s) : f32[2,4,2,3]
+    %y = add(%x, %a) : f32[2,4,2,3]
+    return %y
+  }""",
     "one_of_two": """
   func @main(%x: f32[3,2,4]) -> (%y: f32[3,1,4], %z: f32[3,1,4]) {
     %w = softmax(%x) {axis=1} : f32[3,2,4]

@@ -111,6 +111,8 @@ def _before_any_transposition(found: Match) -> Value | None:
                 return None  # What is computed on rows has just come behind the transposition.
             operands.append(maker.inputs[0])
         elif max(shape) == value.type.elements < y.elements:
+            if y.rank == 4 and moved.perm == channels_first(4) and shape[1] > 1:
+                return None  # What is computed of a map for each of its channels is repeated over it as it is.
             operands.append(found.emit(Reshape(tuple(shape[axis] for axis in back)), value))
         else:
             return None
