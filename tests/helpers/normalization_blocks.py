@@ -72,11 +72,13 @@ def normalized_rows(
     spread: float = 1.0,
     groups: int = 0,
     by_pixel: bool = False,
+    alike: int = 1,
 ) -> Module:
-    """One normalisation of integers, whose channels have factors that differ by so many powers of ten."""
+    """One normalisation of integers, whose channels have factors that differ by so many powers of ten.
+    ``alike``: so many parts of the channels have the same numbers."""
     module = Module("normalization")
     function = module.add_function(Function("main"))
-    channels, least = shape[axis], 0 if dtype is DType.U8 else -128
+    channels, least = shape[axis] // alike, 0 if dtype is DType.U8 else -128
 
     def type_of(*, is_result: bool = False) -> TensorType:
         step = float(np.float32(rng.uniform(0.01, 0.1)))
@@ -86,10 +88,10 @@ def normalized_rows(
         return TensorType(shape, DType.I8 if dtype is DType.I16 else dtype, quant)
 
     def numbers(name: str, low: float, high: float) -> Value:
-        return module.add_constant(name, rng.uniform(low, high, channels).astype(np.float32))
+        return module.add_constant(name, np.tile(rng.uniform(low, high, channels).astype(np.float32), alike))
 
     def factors(name: str) -> Value:
-        return module.add_constant(name, (10.0 ** rng.uniform(-spread, 0, channels)).astype(np.float32))
+        return module.add_constant(name, np.tile((10.0 ** rng.uniform(-spread, 0, channels)).astype(np.float32), alike))
 
     x = function.add_parameter("x", type_of())
     skip = [function.add_parameter("skip", type_of()), factors("skip_factor")] if is_sum else []

@@ -78,6 +78,23 @@ def test_heads_are_normalised_pixel_by_pixel(dtype: DType, rng: np.random.Genera
     assert found is not None and found.found == "groups of 8"
 
 
+def test_heads_that_are_alike_have_their_numbers_together(rng: np.random.Generator) -> None:
+    """Those of 128 heads would not fit."""
+    machine = load_machine("s256")
+    module, apart = (
+        normalized_rows(rng, (3, 2048, 1, 1), is_sum=False, groups=128, by_pixel=True, alike=alike)
+        for alike in (128, 1)
+    )
+    found = reject(the_op(apart), machine)
+    assert found is not None
+    assert found.found == "24576 bytes needed of the parameter scratchpad, which has 16384 on S256"
+    assert reject(the_op(module), machine) is None
+    compiled = compile_for_device(module, machine)
+    for inputs in extreme_inputs(module, rng):
+        expected = interp.run(module, inputs)["y"]
+        np.testing.assert_array_equal(run_on_device(module, compiled, machine, inputs)["y"], expected)
+
+
 def test_clusters_share_groups_out(rng: np.random.Generator) -> None:
     """Of 5 channels each, 16 of which are five blocks."""
     module, machine = normalized_rows(rng, (1, 320, 12, 12), groups=64), load_machine("m4096")

@@ -30,14 +30,15 @@ def lower_normalization(op: Op[SkipLayerNorm], program: TileProgram) -> None:
     multipliers += [np.zeros_like(multipliers[0])] * (2 - len(multipliers))
     roles = "multiplier", "skip_multiplier", "gain", "offset"
     arrays = [*zip(roles, (*multipliers, by.gain, by.offset), strict=True)]
-    loaded: dict[tuple[int, int, int], Value] = {}
+    loaded: dict[tuple[int | Value, ...], Value] = {}
 
     def parameters_of(first: int, count: int) -> Value:
-        """Of channels, which are loaded once."""
-        key = program.everywhere if count == channels else program.cluster, first, count
+        """Of channels, which are loaded once, and so are those of heads that are alike."""
+        cluster = program.everywhere if count == channels else program.cluster
+        constants = [program.constant(role, array[first : first + count]) for role, array in arrays]
+        key = cluster, *constants
         if key not in loaded:
-            constants = [program.constant(role, array[first : first + count]) for role, array in arrays]
-            loaded[key] = program.add(LoadNormalization(key[0]), *constants)
+            loaded[key] = program.add(LoadNormalization(cluster), *constants)
         return loaded[key]
 
     *sources, target = program.maps(op, x, *([skip] if skip is not None else []))

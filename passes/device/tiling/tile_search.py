@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 
 from ....ir.annotations import IMAGES, Split, Stationary
-from ....ir.core import Op, Value, is_op
+from ....ir.core import Constant, Op, Value, is_op
 from ....ir.feature_map import (
     VIEWS,
     MapShape,
@@ -321,7 +321,13 @@ def _blocks_read(op: Op, source: MapShape, blocks: Counts) -> Counts:
 def pointwise_parameter_bytes(op: Op) -> int:
     """What an op that is no product reads of the parameters: a table, blocks of a normalisation or a vector record."""
     if is_op(op, SkipLayerNorm):
-        return normalization_bytes(computed_map(op).channels)
+        channels = computed_map(op).channels
+        if op.operator.by_pixel:
+            # Groups that are alike have them together.
+            numbers = np.stack([value.array for value in op.inputs if isinstance(value, Constant)])
+            apart = numbers.reshape(len(numbers), op.operator.groups, -1)
+            channels = apart.shape[2] * np.unique(apart, axis=1).shape[1]
+        return normalization_bytes(channels)
     if is_op(op, Unary, Requantize):
         return WIDE_TABLE_BYTES if is_wide(op.result.type) else TABLE_BYTES
     return RECORD_BYTES
