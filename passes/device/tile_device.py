@@ -30,6 +30,7 @@ from ..base import PLACED, Invariant, Pass, Record
 from .cascades.choose_cascades import Cascades, ring_of
 from .fused_pairs import choose_overwritten, fused_convolution, pairs_brought_together, with_fused
 from .kept.apart import lay_apart
+from .kept.by_slices import follow_slices
 from .kept.choose_kept import KeptMaps
 from .kept.choose_splits import with_best_splits
 from .kept.kept_maps import explain_kept
@@ -171,6 +172,7 @@ def tile_function(
             set_tile(op, tile)
         if op.result in chosen.kept:
             KEPT.set(op, True)
+    follow_slices(maps, chosen)
     if not cascading:
         lay_apart(maps, chosen)
     set_planned_tiles(ops, others, clusters)
