@@ -28,6 +28,7 @@ def follow_slices(maps: KeptMaps, chosen: Chosen) -> None:
     """Give ops of the vector unit between maps on chip the slices of channels that what they read last is made in.
     ``maps``: of a function whose ops are annotated with the tiles of ``chosen``."""
     slices: dict[Value, int] = {}
+    places = {op.result: place for place, op in enumerate(maps.ops)}
     for op in maps.ops:
         if is_product(op):
             _, target = convolution_maps(op)
@@ -37,7 +38,7 @@ def follow_slices(maps: KeptMaps, chosen: Chosen) -> None:
             if is_sliced and blocks < target.blocks:
                 slices[op.result] = blocks
         elif is_op(op, *BY_ELEMENT) and {op.result, *op.inputs} <= chosen.kept and fused_convolution(op) is None:
-            last = max(op.inputs, key=lambda value: maps.ops.index(value.producer))
+            last = max(op.inputs, key=places.__getitem__)
             blocks = slices.get(last, 0)
             if blocks and _can_follow(op, last, blocks, maps.clusters):
                 slices[op.result] = blocks
