@@ -60,14 +60,14 @@ def entropy(outputs: Mapping[str, np.ndarray]) -> float | None:
 
 def _guessed(array: np.ndarray) -> Preprocessing | None:
     """What the numbers of an image say of their units: common ones, or, where they are 256 even steps from least to
-    largest, what was subtracted and multiplied by."""
+    largest, what was subtracted and multiplied by; as nearly as arithmetic in single precision leaves them."""
+    for words in ("units=0-1", "units=0-255", "units=-1-1"):
+        own = Preprocessing.of(words)
+        pixels = array.astype(np.float64) / own.scale[0] + own.mean[0]
+        is_within = pixels.min() >= -_EVEN and pixels.max() <= 255 + _EVEN
+        if is_within and (words != "units=0-255" or np.abs(pixels - np.rint(pixels)).max() <= _EVEN):
+            return own
     low, high = float(array.min()), float(array.max())
-    if low >= 0 and high <= 1:
-        return Preprocessing.of("units=0-1")
-    if low >= 0 and high <= 255 and (array == np.rint(array)).all():
-        return Preprocessing.of("units=0-255")
-    if -1 <= low < 0 and high <= 1:
-        return Preprocessing.of("units=-1-1")
     step = (high - low) / 255
     if not 0 < step < np.inf:
         return None

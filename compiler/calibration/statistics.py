@@ -116,7 +116,8 @@ class _Input:
             if not self.is_number and (row == first).all():
                 self.constant += 1
                 self.zero += int(first == 0)
-        self.low, self.high = min(self.low, float(array.min())), max(self.high, float(array.max()))
+        # Of -0 becomes 0, as it is shown.
+        self.low, self.high = min(self.low, float(array.min()) + 0.0), max(self.high, float(array.max()) + 0.0)
         if not self.is_float:
             return
         values = array.astype(np.float64)

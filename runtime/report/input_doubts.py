@@ -50,7 +50,7 @@ def doubts(inputs: Mapping[str, np.ndarray], calibration: Sequence[InputStatisti
 def _doubt(array: np.ndarray, known: InputStatistics) -> str:
     low, high = known.minimum, known.maximum
     told = f"the samples of calibration had {low:.4g} to {high:.4g}, mean {np.mean(known.mean):.3g}"
-    values = array.astype(np.float64)
+    values = array.astype(np.float64) + 0.0  # of -0 becomes 0, as it is shown
     if missing := np.count_nonzero(np.isnan(values)):
         return f"has values that are no numbers in {missing:,} of {values.size:,} places; {told}"
     least, most = values.min(), values.max()

@@ -48,6 +48,7 @@ def test_other_units_are_told(right: str, given: str, rng: np.random.Generator) 
 def test_what_is_constant_or_in_another_layout_is_told(rng: np.random.Generator) -> None:
     known = statistics(0, 255)
     assert doubt(np.full((1, 3, 32, 32), 7), known).startswith("input 'x' is 7 throughout; the samples")
+    assert doubt(np.full((1, 3, 32, 32), -0.0), known).startswith("input 'x' is 0 throughout; the samples")
     colours = photo(rng) * np.asarray([1, 0.5, 0.1]).reshape(1, 3, 1, 1)
     interleaved = colours.transpose(0, 2, 3, 1).reshape(1, 3, 32, 32)
     assert "colours lie one after the other" in doubt(interleaved, known)
