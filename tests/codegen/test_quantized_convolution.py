@@ -184,6 +184,18 @@ def test_lanes_are_input_channels_where_outputs_are_few(rng: np.random.Generator
     assert kernels == {"x86-64-v3": {*"1234"}, "avx512-vnni": {*"1234"}, "aarch64-i8mm": set()}
 
 
+def test_long_kernels_are_not_unrolled_for_each_output(rng: np.random.Generator) -> None:
+    """A kernel of 127 columns and four outputs took 47 MB of LLVM's text, and a megabyte of code."""
+    cases = []
+    for columns in (16, 17):
+        x, w = random_type(rng, DType.U8, (1, 16, 2, 40)), weight_type(rng, (4, 16, 1, columns), 0)
+        sample = product_sample(rng, Conv((1, 1), (0, 8, 0, 8), (1, 1), 1, "none", ()), x, w, 0)
+        cases.append(with_layouts(make_case("long", sample), "c16", "o16i4", "c16"))
+    kernels = [lower(op, TargetDescription.named("v3")) for case in cases for op in case.module.main.ops]
+    assert [kernel is not None and kernel.name.startswith("few_outputs") for kernel in kernels] == [True, False]
+    check(cases, "v3")
+
+
 OF_LINES = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
 """Processors whose products of bytes saturate, where first layers read lines of words."""
 

@@ -22,7 +22,7 @@ from ..window import Axis, rows_and_columns, walked
 from .convolution_tile import ConvolutionTile
 from .depthwise import Depthwise, QuantizedDepthwise, WordDepthwise
 from .direct_convolution import DirectConvolution
-from .few_outputs import MOST_OUTPUTS, FewOutputs
+from .few_outputs import MOST_COLUMNS, MOST_OUTPUTS, FewOutputs
 from .joined_convolution import JoinedConvolution, joined_weights, with_joined_groups
 from .line_convolution import LineConvolution
 from .paired_convolution import PairedConvolution
@@ -204,8 +204,8 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         together = joined or 1 if not constants.zeros else 1
         spec = kind(*image, outputs, group, is_plain, joined=together, constants=constants, has_bias=has_bias)
         tiled = tiled_convolution(op, spec, target)
-        are_few = is_blocked and group == 1 and outputs <= MOST_OUTPUTS and operands.residual is None
-        if tiled is None and are_few and target.is_x86_64:
+        are_few = is_blocked and group == 1 and outputs <= MOST_OUTPUTS and axes[1].kernel <= MOST_COLUMNS
+        if tiled is None and are_few and operands.residual is None and target.is_x86_64:
             spec = FewOutputs(*image, outputs, **known())
             return spec.kernel(target).reading(spec.words(op))
         if tiled is None and saturates(target) and not is_plain:

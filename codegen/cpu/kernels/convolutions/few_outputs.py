@@ -27,6 +27,9 @@ from ..window_walk import Values, WindowWalk, over
 MOST_OUTPUTS = 4
 """Of one more, sums over lanes take longer than products of absent channels."""
 
+MOST_COLUMNS = 16
+"""Of a kernel, as all its columns are unrolled for all outputs: 128 of them took LLVM six times as long as others."""
+
 _SUMS = 8
 """Registers of sums at a time."""
 
@@ -35,7 +38,7 @@ _WORDS = I16.of(CHANNEL_BLOCK)
 
 @dataclass(frozen=True)
 class FewOutputs(QuantizedOutput):
-    """Convolution of one group without a residual; x and the result in layout ``c16``.
+    """Convolution of one group, of up to :data:`MOST_COLUMNS`, without a residual; x and the result in layout ``c16``.
 
     Weights are read as ``w``, words, zero points taken off: the data of :meth:`words`.
 
