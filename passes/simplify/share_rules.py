@@ -62,8 +62,14 @@ def _share_of_length(found: Match[Div]) -> Value | None:
     """The length of each channel over rows and columns, divided by the mean of all of them."""
     x, length, mean = found["x"], found.op("length", ReduceL2), found.op("mean", GlobalAveragePool, ReduceMean)
     axes, epsilon = length.operator.axes, found.constant("epsilon").array.reshape(-1)
-    is_mean = mean.result.type.shape == (x.type.shape[0], 1, 1, 1) and epsilon.size == 1
-    if x.type.rank != 4 or axes not in ((2, 3), (1, 2)) or not is_mean or x.type.dtype is not DType.F32:
+    is_mean = mean.result.type.shape == (x.type.shape[0], 1, 1, 1) and found.root.result.type == length.result.type
+    if (
+        x.type.rank != 4
+        or axes not in ((2, 3), (1, 2))
+        or epsilon.size != 1
+        or not is_mean
+        or x.type.dtype is not DType.F32
+    ):
         return None
     is_last = axes == (1, 2)
     x = found.emit(Transpose(_FIRST), x) if is_last else x

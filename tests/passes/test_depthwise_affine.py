@@ -382,3 +382,19 @@ def test_lengths_over_primes_beyond_a_window_stay() -> None:
     return %y
   }""",
     )
+
+
+def test_shares_of_lengths_keep_their_dimensions() -> None:
+    """What is added to the mean may have more."""
+    assert_leaves_alone(
+        PASS,
+        """
+  const @e : f32[1,1,1,1,1] = [0x1.0p-4]
+  func @main(%x: f32[2,3,5,2]) -> (%y: f32[1,2,3,1,1]) {
+    %l = reduce_l2(%x) {axes=[2, 3], keepdims=true} : f32[2,3,1,1]
+    %m = reduce_mean(%l) {axes=[1], keepdims=true} : f32[2,1,1,1]
+    %a = add(%m, @e) : f32[1,2,1,1,1]
+    %y = div(%l, %a) : f32[1,2,3,1,1]
+    return %y
+  }""",
+    )
