@@ -68,6 +68,7 @@ class Plan:
         values: where integers are made, in order, by unique names: the parameters and results of ops whose ranges
             calibration has to find out.
         wide: names of those that are to be of 16 bits whatever the others are.
+        kept: ops that were named to stay in floating point.
     """
 
     anchors: tuple[Anchor, ...]
@@ -75,6 +76,7 @@ class Plan:
     real: frozenset[Op]
     values: Mapping[str, Value]
     wide: tuple[str, ...] = ()
+    kept: frozenset[Op] = frozenset()
 
     def reads_quantized(self, value: Value, user: Op | Function) -> bool:
         """Whether ``user`` reads the quantised form of ``value``; else the original, which costs nothing."""
@@ -211,7 +213,7 @@ def plan_quantization(
     joined = (op for op in taken if is_op(op, Concat) and has_numbers(op) and op.result.type.rank == 3)
     streams.update(op.result for op in joined if shortcuts)
     wide = tuple(name for name, value in named.items() if value in streams or value in squared)
-    return Plan(tuple(reversed(anchors)), frozenset(taken | normalizing), frozenset(real), named, wide)
+    return Plan(tuple(reversed(anchors)), frozenset(taken | normalizing), frozenset(real), named, wide, frozenset(kept))
 
 
 def _makes_scores(op: Op[MatMul]) -> bool:

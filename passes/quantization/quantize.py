@@ -1,6 +1,7 @@
 """Post-training quantisation: from a network in floating point and the ranges of its values to 8-bit integers."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from tilewright.errors import PassError
 
 from ...ir.accumulators import channel_axis
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
+from ...ir.ops.activation import Activation
 from ...ir.ops.convolution import ConvTranspose
 from ...ir.ops.elementwise import Add, Mul
 from ...ir.ops.movement import Concat
@@ -15,11 +17,11 @@ from ...ir.ops.quantization import Dequantize
 from ...ir.ops.quantization import Quantize as QuantizeOperator
 from ...ir.types import DType, Quantization, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
-from ..pattern import Driver
+from ..pattern import Driver, Rule
 from . import integer_rules, sink_dequantize_rules, transposed_rules
 from .check_accumulator_overflow import SETTLED
 from .parameters import LARGEST, affine_parameters, has_numbers, on_own_grid, per_channel
-from .plan import Anchor, Plan, factor_of, is_below_zero, plan_quantization
+from .plan import Anchor, Plan, factor_of, is_below_zero, is_moving, plan_quantization
 from .sink_dequantize_rules import is_interpolation
 
 ACTIVATIONS = {"i8": DType.I8, "u8": DType.U8}
@@ -84,7 +86,10 @@ class Quantize(Pass):
             self._quantize_weights(module, op, record)
         record.counts["quantised value"] = len(types)
         rules = (*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *SETTLED)
-        Driver((*rules, *integer_rules.REAL_RESULTS) if plan.real else rules).run(module, record)
+        rules = (*rules, *integer_rules.REAL_RESULTS) if plan.real else rules
+        # What moves numbers is exact in integers, too.
+        kept = {op for op in plan.kept if not is_moving(op)}
+        Driver([_sparing(rule, kept) for rule in rules] if kept else rules).run(module, record)
         module.drop_unused_constants()
         return True
 
@@ -101,6 +106,20 @@ class Quantize(Pass):
         assert op.function is not None
         real = op.function.insert(Op(Dequantize(), [constant], names=[w.name], loc=op.loc), op)
         op.set_operand(1, real.result)
+
+
+def _sparing(rule: Rule, kept: Set[Op]) -> Rule:
+    """A rule that leaves these ops in floating point, whatever stands around them."""
+    given = rule.pattern.where
+
+    def is_concerned(op: Op) -> bool:
+        ends: list[Op | None] = [op]
+        if is_op(op, QuantizeOperator):
+            ends.append(op.inputs[0].producer)
+            ends += [value.producer for value in ends[-1].inputs[:1]] if is_op(ends[-1], Activation) else []
+        return kept.isdisjoint(ends) and (given is None or given(op))
+
+    return replace(rule, pattern=replace(rule.pattern, where=is_concerned))
 
 
 def _store_numbers(op: Op[Mul | Add | Concat], type: TensorType | None, dtype: DType) -> None:

@@ -9,8 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from network_files import tiled_model
+from onnx_networks import OnnxNetwork
 
 import tilewright
+from tilewright.compiler.frontend.formats import import_model
+from tilewright.compiler.options import CompileOptions
+from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import PassError, UsageError
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.report.simulation import device_programs
@@ -78,3 +82,37 @@ def test_what_stays_in_floating_point_is_named_by_operator_node_or_pattern(kept:
     assert placed["conv"] == "device"
     assert "matmul" not in {op.op for op in details_of(compiled()).placement}
     assert onnx.load_from_string(model()).graph.node[3].name == "classifier"
+
+
+KEPT = {
+    "pool": ("GlobalAveragePool", {}),
+    "mean": ("ReduceMean", {"axes": [2, 3], "keepdims": 1}),
+    "mean of rows": ("ReduceMean", {"axes": [2, 3], "keepdims": 0}),
+    "window": ("AveragePool", {"kernel_shape": [2, 2]}),
+    "function": ("Tanh", {}),
+    "mean of tokens": ("ReduceMean", {"axes": [1], "keepdims": 1}),
+}
+
+
+@pytest.mark.parametrize("engines", ["device,software", "software"])
+@pytest.mark.parametrize("kind", KEPT)
+def test_what_is_kept_between_layers_of_integers_is_in_floating_point(kind: str, engines: str) -> None:
+    net, (operator, attributes) = OnnxNetwork(np.random.default_rng(0)), KEPT[kind]
+    is_map = kind != "mean of tokens"
+    shape = [1, 3, 8, 8] if is_map else [1, 6, 8]
+    x = net.op("Conv", "x", net.some(8, 3, 3, 3)) if is_map else net.op("MatMul", "x", net.some(8, 8))
+    kept = net.op(operator, x, **attributes)
+    if kind in ("window", "function"):
+        last = net.op("Conv", kept, net.some(4, 8, 3, 3))
+    else:
+        last = net.op("MatMul", net.op("Flatten", kept), net.some(8, 4))
+    samples = np.random.default_rng(1).standard_normal((4, *shape[1:])).astype(np.float32)
+    options = CompileOptions(calibration=samples, engines=engines, keep_float=[kept])
+    module = quantize_module(import_model(net.model(shape, last)), options)
+    kinds = ("global_average_pool", "reduce_mean", "average_pool", "tanh")
+    named = [op for op in module.ops if kept in op.loc and op.name in kinds]
+    assert named and all(op.result.type.quant is None for op in named)
+    assert [op.result.type.quant is None for op in module.ops if op.name in ("conv", "matmul")][:1] == [False]
+    if engines != "software":
+        found = tilewright.compile(net.model(shape, last), calibration=samples, keep_float=[kept])
+        assert {each.on for each in details_of(found).placement if each.op == named[0].name} == {"cpu"}
