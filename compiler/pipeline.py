@@ -32,6 +32,7 @@ from ..passes.device.planning.plan_scratchpads import PlanScratchpads
 from ..passes.device.share_batch import ShareBatch
 from ..passes.device.split_cards import SplitCards
 from ..passes.device.tile_device import CHEAPEST, TileDevice
+from ..passes.device.whole_blocks import WholeBlocks
 from ..passes.instruments import Dump, Instrument, Print, instruments_from_environment
 from ..passes.pipeline import Pipeline
 from ..passes.placement.partition import Partition
@@ -177,6 +178,7 @@ def outline_pipeline(
             Partition(machine=machine, affinity=affinity, order=order, clusters=clusters),
             UniqueNames(),
             OutlineDevice(),
+            WholeBlocks(machine=machine, clusters=clusters),
             FoldGathers(machine=machine),
             ShareBatch(cards=cards, clusters=clusters, images_per_cluster=images_per_cluster),
             SplitCards(machine=machine, cards=split_cards, clusters=clusters),

@@ -42,7 +42,7 @@ from .outline_device import device_functions
 Channels = NDArray[np.int64]
 """Channels of a map, in some order."""
 
-_BY_CHANNEL = (AveragePool, GlobalPool, MaxPool, Requantize, Unary)
+BY_CHANNEL = (AveragePool, GlobalPool, MaxPool, Requantize, Unary)
 """Operators that do with every channel the same, whatever the others hold."""
 
 
@@ -89,21 +89,21 @@ class FoldGathers(Pass):
 
 
 @dataclass(frozen=True)
-class _Convolution:
+class Convolution:
     """A convolution with weights [outputs, inputs, …] for all input channels, most of them zero if it is in groups."""
 
     op: Op[Conv]
     weights: np.ndarray
 
     @staticmethod
-    def of(op: Op[Conv]) -> _Convolution:
-        return _Convolution(op, of_all_inputs(_array(op.operands.w), op.operator.group, zero_of_weights(op)))
+    def of(op: Op[Conv]) -> Convolution:
+        return Convolution(op, of_all_inputs(_array(op.operands.w), op.operator.group, zero_of_weights(op)))
 
-    def making(self, outputs: Channels) -> _Convolution:
+    def making(self, outputs: Channels) -> Convolution:
         """With these of its outputs."""
         return replace(self, weights=self.weights[outputs])
 
-    def reading(self, inputs: Channels) -> _Convolution:
+    def reading(self, inputs: Channels) -> Convolution:
         """With these of its inputs, and weights of zero for -1."""
         weights = self.weights[:, inputs]
         weights[:, inputs < 0] = zero_of_weights(self.op)
@@ -145,17 +145,17 @@ class _Chain:
 
     gather: Op[Gather]
     picked: Channels
-    maker: _Convolution | None
+    maker: Convolution | None
     before: list[Op]
     after: list[Op]
-    reader: _Convolution | None
+    reader: Convolution | None
 
     @staticmethod
     def around(gather: Op[Gather]) -> _Chain:
         before, after = [*_around(gather.inputs[0], False)], [*_around(gather.result, True)]
         maker = before.pop() if before and not _is_by_channel(before[-1]) else None
         reader = after.pop() if after and not _is_by_channel(after[-1]) else None
-        ends = [_Convolution.of(op) if op is not None and is_op(op, Conv) else None for op in (maker, reader)]
+        ends = [Convolution.of(op) if op is not None and is_op(op, Conv) else None for op in (maker, reader)]
         return _Chain(gather, channels_picked(gather), ends[0], before, after, ends[1])
 
     def orders(self) -> Iterator[Channels]:
@@ -205,9 +205,9 @@ class _Chain:
         for ops, channels in ((self.before, order), (self.after, places)):
             for op in ops:
                 if is_op(op, Conv):
-                    _pick_outputs(module, op, channels)
+                    pick_outputs(module, op, channels)
         if self.maker is not None:
-            _pick_outputs(module, self.maker.op, order, self.maker)
+            pick_outputs(module, self.maker.op, order, self.maker)
         if self.reader is not None:
             self.reader.reading(places).write(module)
         self.gather.replace_with(self.gather.inputs[0])
@@ -243,7 +243,7 @@ def _read_copies(module: Module, reader: Op[Conv]) -> bool:
     if _pixels(reader) * (1 + is_more) * steps <= more:
         return False
     macs = maker.macs
-    _pick_outputs(module, maker, np.arange(outputs) % inputs, _Convolution.of(maker))
+    pick_outputs(module, maker, np.arange(outputs) % inputs, Convolution.of(maker))
     for op in (*between, maker):
         op.result.type = op.result.type.with_shape((op.result.type.shape[0], outputs, *op.result.type.shape[2:]))
     MACS.set(maker, macs)
@@ -303,7 +303,7 @@ def _around(value: Value, behind: bool) -> Iterator[Op]:
 
 
 def _is_by_channel(op: Op) -> bool:
-    return is_depthwise(op) or isinstance(op.operator, _BY_CHANNEL)
+    return is_depthwise(op) or isinstance(op.operator, BY_CHANNEL)
 
 
 def _pixels(op: Op) -> int:
@@ -316,7 +316,7 @@ def _array(value: Value) -> np.ndarray:
     return value.array
 
 
-def _pick_outputs(module: Module, op: Op[Conv], channels: Channels, whole: _Convolution | None = None) -> None:
+def pick_outputs(module: Module, op: Op[Conv], channels: Channels, whole: Convolution | None = None) -> None:
     """Let a convolution make its outputs in another order. ``whole``: it, unless it works channel by channel."""
     if op.operands.b is not None:
         _set_constant(module, op, 2, _array(op.operands.b)[channels], channels)

@@ -13,7 +13,7 @@ from tilewright.ir.ops.activation import Tanh
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.ops.indexing import Gather
-from tilewright.ir.ops.movement import Transpose
+from tilewright.ir.ops.movement import Concat, Slice, Transpose
 from tilewright.ir.ops.pooling import MaxPool
 from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.types import DType, Quantization, TensorType
@@ -66,11 +66,47 @@ class ChannelNetwork:
     def table(self) -> None:
         self.x = self._append(Tanh(), [self.x], self.x.type)
 
-    def pool(self) -> None:
-        self.x = self._append(MaxPool((3, 3), (1, 1), (1, 1, 1, 1), (1, 1)), [self.x], self.x.type)
+    def pool(self, stride: int = 1) -> None:
+        shape = [*self.x.type.shape[:2], *(-(-extent // stride) for extent in self.x.type.shape[2:])]
+        pool = MaxPool((3, 3), (stride,) * 2, (1, 1, 1, 1), (1, 1))
+        self.x = self._append(pool, [self.x], self.x.type.with_shape(shape))
 
     def add(self, other: Value) -> None:
         self.x = self._append(Add(), [self.x, other], self.x.type)
+
+    def join(self, *others: Value) -> None:
+        """With these behind it."""
+        channels = sum(value.type.shape[1] for value in (self.x, *others))
+        self.x = self._append(
+            Concat(1), [self.x, *others], self.x.type.with_shape((1, channels, *self.x.type.shape[2:]))
+        )
+
+    def part(self, first: int, count: int) -> None:
+        """So many channels, from one on."""
+        shape = (1, count, *self.x.type.shape[2:])
+        self.x = self._append(Slice((0, first, 0, 0), shape, (1,) * 4), [self.x], self.x.type.with_shape(shape))
+
+    def ghost(self, channels: int) -> None:
+        """As many channels as are given twice, every second of them made of one of the others alone."""
+        self.convolution(channels, 1)
+        first = self.x
+        self.convolution(channels, channels, 3)
+        last, self.x = self.x, first
+        self.join(last)
+
+    def exchanged_halves(self) -> None:
+        """A unit of which half of the channels is computed, and a shuffle behind."""
+        half = self.x.type.shape[1] // 2
+        whole = self.x
+        self.part(0, half)
+        first, self.x = self.x, whole
+        self.part(half, half)
+        self.convolution(half, 1)
+        self.convolution(half, half, 3)
+        self.convolution(half, 1)
+        last, self.x = self.x, first
+        self.join(last)
+        self.shuffle(2)
 
     def spelled_shuffle(self, groups: int) -> None:
         """A shuffle as models have it."""

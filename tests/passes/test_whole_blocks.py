@@ -1,0 +1,149 @@
+"""Joins and slices inside blocks of channels become joins of whole blocks, and not one byte of any output changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from before_after import clone, random_inputs, run_pass
+from channel_networks import ChannelNetwork
+from wide_networks import I8, I16, WideNetwork
+
+from tilewright.ir import interp
+from tilewright.ir.annotations import ON
+from tilewright.ir.core import Module, Value, is_op
+from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.movement import Concat
+from tilewright.passes.device.tile_device import tile_function
+from tilewright.passes.device.whole_blocks import WholeBlocks
+from tilewright.passes.simplify.unique_names import UniqueNames
+from tilewright.runtime.machines.machine import load
+
+
+def written(
+    net: ChannelNetwork, *more: Value, machine: str = "m4096", clusters: int = 4
+) -> tuple[Module, Counter[str]]:
+    """The module after the pass, and its ops; what it computes and counts has not changed, and its tiles cost no
+    more."""
+    results = [net.x, *more]
+    net.function.set_results(results, [f"y{index}" for index in range(len(results))])
+    run_pass(UniqueNames(), net.module)
+    after = clone(net.module)
+    run_pass(WholeBlocks(machine, clusters), after)
+    inputs = net.inputs()
+    found = interp.run(after, inputs)
+    for name, array in interp.run(net.module, inputs).items():
+        assert len(np.unique(array)) > 8
+        np.testing.assert_array_equal(found[name], array)
+    macs = [sum(op.macs for op in module.ops if is_op(op, Conv)) for module in (net.module, after)]
+    assert macs[0] == macs[1]
+    prices = [tile_function(clone(module).main, load(machine), clusters) for module in (net.module, after)]
+    assert prices[1] <= prices[0]
+    return after, Counter(op.name for op in after.ops)
+
+
+def joined(module: Module) -> list[list[int]]:
+    """The channels of what each join joins."""
+    return [[value.type.shape[1] for value in op.inputs] for op in module.ops if is_op(op, Concat)]
+
+
+def test_parts_are_made_with_whole_blocks_and_read_with_zeros(rng: np.random.Generator) -> None:
+    """Nothing is chosen where convolutions read what is joined, or what is made of that channel by channel."""
+    net = ChannelNetwork(rng, 24, size=(14, 14))
+    net.ghost(12)
+    net.table()
+    net.ghost(20)
+    net.pool()
+    net.convolution(16, 1)
+    module, found = written(net)
+    assert found == Counter(conv=5, concat=2, tanh=1, max_pool=1)
+    assert joined(module) == [[16, 16], [32, 32]]
+
+
+def test_sums_of_maps_in_blocks_are_in_blocks(rng: np.random.Generator) -> None:
+    """What has its channels elsewhere has them moved by a choice, which here comes from a convolution."""
+    net = ChannelNetwork(rng, 24, size=(14, 14))
+    net.convolution(24, 1)
+    first = net.x
+    net.ghost(12)
+    net.add(first)
+    last = net.x
+    net.ghost(12)
+    net.add(last)
+    net.convolution(16, 1)
+    module, found = written(net)
+    assert found == Counter(conv=6, concat=2, add=2, gather=1)
+    assert joined(module) == [[16, 16]] * 2
+
+
+@pytest.mark.parametrize("channels", [116, 58])
+def test_halves_that_change_places_stay_where_they_are(channels: int, rng: np.random.Generator) -> None:
+    """Shuffles and halves are known as such of what is joined, and what is left out, before it is joined again."""
+    net = ChannelNetwork(rng, 24, size=(14, 14))
+    net.convolution(channels, 1)
+    for _ in range(3):
+        net.exchanged_halves()
+    net.convolution(32, 1)
+    module, found = written(net)
+    assert not found["slice"]
+    assert all(size % 16 == 0 for sizes in joined(module) for size in sizes[:-1])
+
+
+def test_each_is_written_as_costs_less(rng: np.random.Generator) -> None:
+    """A join of large maps, which no scratchpad holds, stays in a function in which one of small maps is of blocks."""
+    net = ChannelNetwork(rng, 24, size=(112, 112))
+    net.ghost(4)
+    net.convolution(24, 1)
+    for stride in (4, 2):
+        net.pool(stride)
+    net.ghost(12)
+    net.convolution(24, 1)
+    module, _ = written(net, machine="s256", clusters=1)
+    assert joined(module) == [[4, 4], [16, 16]]
+
+
+def test_what_others_read_is_chosen(rng: np.random.Generator) -> None:
+    """Results of the function are the maps themselves."""
+    net = ChannelNetwork(rng, 24, size=(14, 14))
+    net.ghost(12)
+    net.ghost(20)
+    middle = net.x
+    for _ in range(3):
+        net.convolution(40, 40, 3)
+    module, _ = written(net, middle)
+    assert [value.type.shape[1] for value in module.main.results] == [40, 40]
+
+
+def test_what_falls_on_blocks_stays(rng: np.random.Generator) -> None:
+    net = ChannelNetwork(rng, 24)
+    net.ghost(16)
+    net.part(16, 9)
+    net.convolution(9, 1)
+    net.function.set_results([net.x])
+    assert not run_pass(WholeBlocks("m4096"), net.module)[0].modified
+
+
+@pytest.mark.parametrize("is_returned", [False, True])
+def test_maps_of_16_bits_are_made_in_blocks_and_read_so(is_returned: bool, rng: np.random.Generator) -> None:
+    """There is no choice of channels of 16 bits: where one would be needed, all stays."""
+    made = WideNetwork(rng, I8, 1, 24, 14, 14)
+    a = made.conv(made.x, I8, 12, 1)
+    joined = made.function.append(Concat(1), [a, a], [a.type.with_shape((1, 24, 14, 14))], names=["j"]).result
+    b = made.conv(joined, I16, 24, 3, group=24)
+    c = made.conv(b, I16, 24, 3, group=24)
+    d = made.conv(c, I8, 20, 1)
+    made.function.set_results([d, c] if is_returned else [d], ["d", "c"][: 1 + is_returned])
+    ON.set(made.function, "device")
+    for op in made.function.ops:
+        ON.set(op, "device")
+    run_pass(UniqueNames(), made.module)
+    inputs = random_inputs(made.module, rng)
+    expected = interp.run(made.module, inputs)
+    (record,) = run_pass(WholeBlocks("m4096", 4), made.module)
+    assert record.modified is not is_returned
+    found = interp.run(made.module, inputs)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+    if not is_returned:
+        assert [op.result.type.shape[1] for op in made.function.ops] == [16, 32, 32, 32, 20]
