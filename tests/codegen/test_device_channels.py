@@ -12,10 +12,12 @@ from device_runs import compile_for_device, run_on_device
 from tilewright.compiler.pipeline import outline_pipeline
 from tilewright.ir import interp
 from tilewright.ir.annotations import ON
-from tilewright.ir.core import Module
+from tilewright.ir.core import Function, Module, is_op
+from tilewright.ir.ops.movement import Slice
 from tilewright.passes.device.channel_blocks import blocks_read, products_in_quarters
 from tilewright.passes.device.fold_gathers import FoldGathers
 from tilewright.passes.device.outline_device import device_functions
+from tilewright.passes.device.whole_blocks import WholeBlocks
 from tilewright.runtime.isa.encoding import Queue, Stream
 from tilewright.runtime.isa.matrix import Convolve, ConvolveDepthwise
 from tilewright.runtime.machines.cost import cost
@@ -50,19 +52,76 @@ def shuffled(rng: np.random.Generator, *, read_twice: bool) -> ChannelNetwork:
 @pytest.mark.parametrize(("machine", "clusters"), [(load("m4096"), 4), (load("s256"), 1), (SMALL, 1)])
 def test_a_shuffle_is_no_border(machine, clusters: int, read_twice: bool, rng: np.random.Generator) -> None:
     net = shuffled(rng, read_twice=read_twice)
+    function = compiled_as_the_reference(net, machine, clusters)
+    assert any(op.name == "gather" for op in function.ops) == read_twice
+
+
+def compiled_as_the_reference(net: ChannelNetwork, machine: Machine, clusters: int) -> Function:
+    """The device function of a network that is wholly one, of which the device makes the bytes of the reference."""
     inputs = net.inputs()
     expected = interp.run(net.module, inputs)
     ON.drop(net.function)
     outline_pipeline("m4096", order="device", clusters=clusters).run(net.module)
     (function,) = device_functions(net.module)
-    assert any(op.name == "gather" for op in function.ops) == read_twice
     alone = Module("alone")
     alone.constants, alone.functions["main"] = net.module.constants, function
     compiled = compile_for_device(alone, machine, clusters)
     verify_cards([compiled.program], machine)
     arguments = dict(zip((p.name for p in function.parameters), inputs.values(), strict=True))
-    (found,) = run_on_device(alone, compiled, machine, arguments).values()
-    np.testing.assert_array_equal(found, next(iter(expected.values())))
+    found = run_on_device(alone, compiled, machine, arguments)
+    for array, other in zip(found.values(), expected.values(), strict=True):
+        np.testing.assert_array_equal(array, other)
+    return function
+
+
+@pytest.mark.parametrize(("machine", "clusters"), [(load("m4096"), 4), (load("s256"), 1), (SMALL, 1)])
+def test_joins_and_slices_inside_blocks(machine: Machine, clusters: int, rng: np.random.Generator) -> None:
+    """Ghosts that a sum adds up, and halves that are exchanged, of which the middle ones are results, too."""
+    net = ChannelNetwork(rng, 24, size=(14, 14))
+    net.convolution(24, 1)
+    first = net.x
+    net.ghost(12)
+    net.add(first)
+    net.convolution(58, 1)
+    net.exchanged_halves()
+    middle = net.x
+    net.exchanged_halves()
+    net.convolution(20, 1)
+    net.function.set_results([middle, net.x], ["middle", "last"])
+    function = compiled_as_the_reference(net, machine, clusters)
+    assert not any(is_op(op, Slice) for op in function.ops)
+
+
+@pytest.mark.parametrize(("machine", "clusters"), [(load("m4096"), 4), (load("s256"), 1), (SMALL, 1)])
+def test_what_is_joined_twice_lies_where_all_plans_see_it(
+    machine: Machine, clusters: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Joins that are written anew read a map in the order of before: of two that do it lies in the first."""
+
+    def only_first(_pass: WholeBlocks, _module: Module, function: Function) -> dict[str, bool]:
+        return {op.result.name: False for op in function.ops if op.result.type.shape[1] == 36}
+
+    monkeypatch.setattr(WholeBlocks, "_ways", only_first)
+    net = ChannelNetwork(rng, 24, size=(4, 2))
+    whole = net.x
+    net.part(14, 3)
+    part = net.x
+    net.x = whole
+    net.choice(rng.integers(0, 24, 18))
+    chosen = net.x
+    net.add(chosen)
+    total = net.x
+    net.join(total)
+    first = net.x
+    net.x = part
+    net.table()
+    table = net.x
+    net.join(total)
+    last = net.x
+    net.x = table
+    net.convolution(3, 3, 3)
+    net.function.set_results([chosen, first, last, net.x], ["chosen", "first", "last", "convolved"])
+    compiled_as_the_reference(net, machine, clusters)
 
 
 @pytest.mark.parametrize(("size", "most"), [(4, 4), (16, 16), (32, 64)])

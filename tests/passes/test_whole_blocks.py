@@ -91,16 +91,17 @@ def test_halves_that_change_places_stay_where_they_are(channels: int, rng: np.ra
 
 
 def test_each_is_written_as_costs_less(rng: np.random.Generator) -> None:
-    """A join of large maps, which no scratchpad holds, stays in a function in which one of small maps is of blocks."""
+    """A join of large maps, which no scratchpad holds, stays in a function in which those of small maps are of blocks."""
     net = ChannelNetwork(rng, 24, size=(112, 112))
     net.ghost(4)
     net.convolution(24, 1)
     for stride in (4, 2):
         net.pool(stride)
-    net.ghost(12)
-    net.convolution(24, 1)
+    for _ in range(32):
+        net.ghost(12)
+        net.convolution(24, 1)
     module, _ = written(net, machine="s256", clusters=1)
-    assert joined(module) == [[4, 4], [16, 16]]
+    assert joined(module) == [[4, 4], *[[16, 16]] * 32]
 
 
 def test_what_others_read_is_chosen(rng: np.random.Generator) -> None:
