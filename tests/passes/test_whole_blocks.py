@@ -91,7 +91,7 @@ def test_halves_that_change_places_stay_where_they_are(channels: int, rng: np.ra
 
 
 def test_each_is_written_as_costs_less(rng: np.random.Generator) -> None:
-    """A join of large maps, which no scratchpad holds, stays in a function in which those of small maps are of blocks."""
+    """A join of large maps, which no scratchpad holds, stays where those of small maps are of blocks."""
     net = ChannelNetwork(rng, 24, size=(112, 112))
     net.ghost(4)
     net.convolution(24, 1)
