@@ -42,8 +42,8 @@ from .tiling.tile_searches import TileSearches, shared_searches
 _ELEMENTWISE = (Add, Max, Min, Mul, Sub)
 
 _LARGEST_SHARE = 7 / 8
-"""Of what a function costs as it is, that it may cost otherwise: prices do not tell how much of the movement that is saved
-would have passed beside computation, and of functions that were to cost a tenth less some took a tenth more.
+"""Of what a function costs as it is, that it may cost otherwise: prices do not tell what movement passes beside
+computation, and of functions that were to cost a tenth less some took a tenth more.
 """
 
 
