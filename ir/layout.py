@@ -144,6 +144,12 @@ HALVES = "i8o16"
 NARROW = "n32"
 """The layout that holds two numbers in bfloat16 in four bytes."""
 
+
+def in_whole_blocks(count: int) -> int:
+    """So many channels, or pixels that lie like them, with those that fill the last block."""
+    return -(-count // CHANNEL_BLOCK) * CHANNEL_BLOCK
+
+
 _PARTS = {
     "c16": ((1, CHANNEL_BLOCK),),
     "o16i16": ((1, CHANNEL_BLOCK), (0, CHANNEL_BLOCK)),

@@ -196,10 +196,10 @@ def looked_at(wanted: Mapping[str, Boundary | MapBoundary]) -> dict[str, Value]:
     """What scales are chosen by, by the names that it is observed under."""
     found = {name: each.value for name, each in wanted.items()}
     sources = {name: each.source for name, each in wanted.items() if isinstance(each, Boundary)}
-    return found | {factor_of(name): op.result for name, op in sources.items() if op is not None}
+    return found | {_factor_name(name): op.result for name, op in sources.items() if op is not None}
 
 
-def factor_of(name: str) -> str:
+def _factor_name(name: str) -> str:
     """What the factor is observed under whose product divides a value of this name."""
     return f"{name} by its factor"
 
@@ -231,7 +231,7 @@ def choose_scales(
         for name, each in new.items():
             each.observe(arrays[name], index, len(observation.samples))
             if isinstance(each, Boundary) and each.source is not None:
-                each.observe_factor(arrays[factor_of(name)], index, len(observation.samples))
+                each.observe_factor(arrays[_factor_name(name)], index, len(observation.samples))
     seen.update({keys[name]: each.scales() for name, each in new.items()})
     found = {name: seen[key] for name, key in keys.items()}
     return {name: each for name, each in found.items() if each is not None}

@@ -8,16 +8,11 @@ from tilewright.errors import IRError
 
 from .. import arithmetic
 from ..core import Value
-from ..layout import CHANNEL_BLOCK
+from ..layout import CHANNEL_BLOCK, in_whole_blocks
 from ..op import Operator, UnaryOperands, operator
 from ..types import DType, TensorType
 from .requantization import HIGHEST, LOWEST, Requantize
 from .types import TILE_OPERATORS, TileType, placed_map, tile, written
-
-
-def padded(count: int) -> int:
-    """So many channels with those that fill the last block."""
-    return -(-count // CHANNEL_BLOCK) * CHANNEL_BLOCK
 
 
 @operator("tile_map_as_weights", TILE_OPERATORS)
@@ -34,14 +29,14 @@ class MapAsWeights(Operator[UnaryOperands]):
         if (channels % CHANNEL_BLOCK and not self.turned) or source.packed or source.ring:
             raise IRError("only maps of whole blocks of channels become weights", expected=CHANNEL_BLOCK, found=source)
         pixels = rows * columns
-        shape = (pixels, channels) if self.turned else (channels, padded(pixels))
+        shape = (pixels, channels) if self.turned else (channels, in_whole_blocks(pixels))
         return TileType((*shape, 1, 1), DType.I8, memory="weights", cluster=source.cluster)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         pixels = x.reshape(-1, x.shape[-1])
         if self.turned:
             return pixels[:, :, None, None].copy()
-        filled = np.zeros((padded(len(pixels)), x.shape[-1]), np.int8)
+        filled = np.zeros((in_whole_blocks(len(pixels)), x.shape[-1]), np.int8)
         filled[: len(pixels)] = pixels
         return filled.T[:, :, None, None].copy()
 
@@ -72,7 +67,7 @@ class Weigh(Operator[tuple[Value, Value | None]]):
             added = tile(mask, "maps", "the mask", cluster=source.cluster)
             if added.shape not in ((rows, columns, keys), (1, columns, keys)):
                 raise IRError("the mask has another shape", expected=list(source.shape), found=added)
-        return placed_map((rows, columns, padded(keys) + CHANNEL_BLOCK), source.cluster, None)
+        return placed_map((rows, columns, in_whole_blocks(keys) + CHANNEL_BLOCK), source.cluster, None)
 
     def reference(self, x: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         rows, columns, keys = x.shape
@@ -83,10 +78,10 @@ class Weigh(Operator[tuple[Value, Value | None]]):
             seen, added = seen & (mask != LOWEST), mask.astype(np.int64) - self.mask_zero
         multipliers = self.multiplier, self.mask_multiplier, self.shift
         weights = arithmetic.attention_weights(x, multipliers, added, seen)
-        result = np.zeros((rows, columns, padded(keys) + CHANNEL_BLOCK), np.int8)
+        result = np.zeros((rows, columns, in_whole_blocks(keys) + CHANNEL_BLOCK), np.int8)
         result[..., :keys] = weights
         total = weights.sum(-1, keepdims=True).astype("<i4")
-        result[..., padded(keys) : padded(keys) + 4] = total.view(np.int8)
+        result[..., in_whole_blocks(keys) : in_whole_blocks(keys) + 4] = total.view(np.int8)
         return result
 
 

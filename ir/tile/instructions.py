@@ -11,7 +11,7 @@ from tilewright.errors import IRError
 
 from ..core import Op, OperatorT, Value, is_op
 from ..interpolation import KNOTS
-from ..layout import CHANNEL_BLOCK
+from ..layout import CHANNEL_BLOCK, in_whole_blocks
 from ..op import Operator
 from .attention import MapAsWeights, RequantizeMean, Weigh
 from .compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Product, Resize, ResizeLinear
@@ -129,7 +129,7 @@ def _moved_channels(place: Located, count: int) -> int:
     assert place.address is not None
     first, channels = place.box[6], place.shape[3]
     fills = place.address.padded and first % CHANNEL_BLOCK == 0 and first + count == channels
-    return -(-count // CHANNEL_BLOCK) * CHANNEL_BLOCK if fills else count
+    return in_whole_blocks(count) if fills else count
 
 
 _builds("LoadMaps", Load)(

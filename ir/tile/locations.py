@@ -6,7 +6,7 @@ from tilewright.errors import IRError
 
 from ..annotations import DRAM, MapAddress
 from ..core import Op, Value, is_op
-from ..layout import CHANNEL_BLOCK
+from ..layout import CHANNEL_BLOCK, in_whole_blocks
 from ..types import DType
 from .places import Part, Phase, Reshape, whole_of
 from .types import TileType
@@ -43,7 +43,7 @@ class Located(NamedTuple):
         if self.shape == (1, 1, 1, 1):
             return _WHOLE
         images, rows, columns, channels = self.shape
-        return (0, images, 0, rows, 0, columns, 0, _padded(channels))
+        return (0, images, 0, rows, 0, columns, 0, in_whole_blocks(channels))
 
     @property
     def span(self) -> tuple[int, int]:
@@ -124,10 +124,6 @@ def _place(op: Op, type: TileType) -> Located:
     return place._replace(box=place.all)
 
 
-def _padded(channels: int) -> int:
-    return -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK
-
-
 def _part(whole: Located, part: Part, rows: tuple[int, int] | None = None) -> Located:
     """``rows``: of a ring, where they lie."""
     first = _first(whole, part) if whole.address is None else whole.first
@@ -139,7 +135,7 @@ def _part(whole: Located, part: Part, rows: tuple[int, int] | None = None) -> Lo
     (down, across), (top, count), (left, columns) = whole.step, rows or part.rows, part.columns
     row, column, channel = row + top * down, column + left * across, channel + part.channels[0]
     # What ends inside a block may be written with the rest of it.
-    stop = _padded(channel + part.channels[1])
+    stop = in_whole_blocks(channel + part.channels[1])
     below, right = row + (count - 1) * down + 1, column + (columns - 1) * across + 1
     box = (image, last, row, below, column, right, channel, stop)
     return Located(whole.root, whole.type, whole.shape, box, whole.address, whole.step, first)

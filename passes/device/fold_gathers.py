@@ -42,7 +42,7 @@ from .outline_device import device_functions
 Channels = NDArray[np.int64]
 """Channels of a map, in some order."""
 
-BY_CHANNEL = (AveragePool, GlobalPool, MaxPool, Requantize, Unary)
+_BY_CHANNEL = (AveragePool, GlobalPool, MaxPool, Requantize, Unary)
 """Operators that do with every channel the same, whatever the others hold."""
 
 
@@ -153,8 +153,8 @@ class _Chain:
     @staticmethod
     def around(gather: Op[Gather]) -> _Chain:
         before, after = [*_around(gather.inputs[0], False)], [*_around(gather.result, True)]
-        maker = before.pop() if before and not _is_by_channel(before[-1]) else None
-        reader = after.pop() if after and not _is_by_channel(after[-1]) else None
+        maker = before.pop() if before and not is_by_channel(before[-1]) else None
+        reader = after.pop() if after and not is_by_channel(after[-1]) else None
         ends = [Convolution.of(op) if op is not None and is_op(op, Conv) else None for op in (maker, reader)]
         return _Chain(gather, channels_picked(gather), ends[0], before, after, ends[1])
 
@@ -294,16 +294,17 @@ def _around(value: Value, behind: bool) -> Iterator[Op]:
     while len(value.uses) == 1:
         op = next(iter(value.users), None) if behind else value.producer
         # What is added to sums has its channels in an order of its own.
-        if op is None or (op.operands.residual is not None if is_op(op, Conv) else not _is_by_channel(op)):
+        if op is None or (op.operands.residual is not None if is_op(op, Conv) else not is_by_channel(op)):
             return
         yield op
-        if not _is_by_channel(op):
+        if not is_by_channel(op):
             return
         value = op.result if behind else op.inputs[0]
 
 
-def _is_by_channel(op: Op) -> bool:
-    return is_depthwise(op) or isinstance(op.operator, BY_CHANNEL)
+def is_by_channel(op: Op) -> bool:
+    """Whether an op makes each channel from the same one alone, in the same way as the others."""
+    return is_depthwise(op) or isinstance(op.operator, _BY_CHANNEL)
 
 
 def _pixels(op: Op) -> int:

@@ -19,6 +19,7 @@ from ...ir.annotations import MACS, ON
 from ...ir.clone import clone_module
 from ...ir.core import Function, Module, Op, Value, is_op
 from ...ir.feature_map import is_depthwise
+from ...ir.layout import in_whole_blocks
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.indexing import Gather
@@ -30,7 +31,7 @@ from ...runtime.machines.machine import CHANNEL_BLOCK, load
 from ..base import PLACED, UNPLANNED, Pass, Record
 from ..placement.device_support import is_weight
 from .channel_blocks import channels_picked
-from .fold_gathers import BY_CHANNEL, Channels, Convolution, FoldGathers, pick_outputs
+from .fold_gathers import Channels, Convolution, FoldGathers, is_by_channel, pick_outputs
 from .fused_pairs import fused_convolution
 from .kept.choose_kept import KeptMaps
 from .kept.kept_maps import kept_values
@@ -294,10 +295,10 @@ class _InBlocks:
         """What there is of a map for an op that takes along all of it, or what was chosen of that."""
         found = self._of(value)
         count, size = len(found.channels), found.value.type.shape[1]
-        self.is_wasteful |= _filled(count) < _filled(size)
-        if self._way(op.result.name) and _filled(count) < _filled(size):
+        self.is_wasteful |= in_whole_blocks(count) < in_whole_blocks(size)
+        if self._way(op.result.name) and in_whole_blocks(count) < in_whole_blocks(size):
             kept, places = np.unique(found.channels, return_inverse=True)
-            chosen = self._choice(found.value, kept[np.arange(_filled(count)) % count], op, op.result.name)
+            chosen = self._choice(found.value, kept[np.arange(in_whole_blocks(count)) % count], op, op.result.name)
             found = self._stored[value] = _Stored(chosen, places)
         return found
 
@@ -307,7 +308,7 @@ class _InBlocks:
             value, own = self._packed(operand, op)
             size = value.type.shape[1]
             if size % CHANNEL_BLOCK and index < len(op.inputs) - 1:
-                value = self._choice(value, np.arange(_filled(size)) % size, op, op.result.name)
+                value = self._choice(value, np.arange(in_whole_blocks(size)) % size, op, op.result.name)
             op.set_operand(index, value)
             channels.append(first + own)
             first += value.type.shape[1]
@@ -352,7 +353,7 @@ class _InBlocks:
         if residual in self._stored:
             layout = _Layout.of(self._stored[residual])
         elif op.result in self._filled and count % CHANNEL_BLOCK:
-            layout = _Layout(np.arange(count), _filled(count))
+            layout = _Layout(np.arange(count), in_whole_blocks(count))
         else:
             return
         if residual is not None:
@@ -361,10 +362,6 @@ class _InBlocks:
         self._store(op, layout)
 
 
-def _filled(count: int) -> int:
-    return -(-count // CHANNEL_BLOCK) * CHANNEL_BLOCK
-
-
 def _keeps_channels(op: Op) -> bool:
     """Whether an op makes each channel from the same one of what it reads."""
-    return is_depthwise(op) or is_op(op, *BY_CHANNEL, *_ELEMENTWISE, Resize)
+    return is_by_channel(op) or is_op(op, *_ELEMENTWISE, Resize)

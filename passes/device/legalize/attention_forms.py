@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from ....ir.annotations import MACS
 from ....ir.core import Constant, Op, Value, is_op
+from ....ir.layout import in_whole_blocks
 from ....ir.ops.attention import Attention
 from ....ir.ops.convolution import Conv
 from ....ir.ops.indexing import Gather
 from ....ir.quantized import parameters
-from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...pattern import Match, Rule, node, on_quantized
 from ..attention_views import unfit, views_of
 from .movement_forms import is_quantized, ones_for_channels
@@ -51,8 +51,8 @@ def _heads_of_blocks(found: Match[Attention]) -> Value | None:
     wider = replace(
         attention,
         **{f"{name}_view": places.view for name, places in zip("qkvy", placed, strict=True)},
-        width=_in_blocks(attention.width),
-        depth=_in_blocks(attention.depth),
+        width=in_whole_blocks(attention.width),
+        depth=in_whole_blocks(attention.depth),
         shape=rows.shape,
     )
     result = found.emit(wider, *operands, *op.operands[3:], result_types=[rows])
@@ -65,10 +65,6 @@ def _heads_of_blocks(found: Match[Attention]) -> Value | None:
     return found.emit(Gather(1), result, found.add_constant(f"{op.result.name}.channels", order))
 
 
-def _in_blocks(count: int) -> int:
-    return -(-count // CHANNEL_BLOCK) * CHANNEL_BLOCK
-
-
 def _placed(view: Sequence[int], batch: tuple[int, ...], count: int, width: int) -> _Placed | None:
     """A view of rows of ``width`` channels whose heads of ``count`` start blocks; ``None`` where it is of columns, or
     no strides say where the heads are then."""
@@ -78,7 +74,7 @@ def _placed(view: Sequence[int], batch: tuple[int, ...], count: int, width: int)
     index = np.array([*np.ndindex(*batch)], np.int64).T
     rows, channels = np.divmod(offset + np.asarray(strides, np.int64) @ index, width)
     starts, order = np.unique(channels, return_inverse=True)
-    step = _in_blocks(count)
+    step = in_whole_blocks(count)
     wide, corners = step * len(starts), rows * step * len(starts) + step * order.reshape(-1)
     if starts[-1] + count > width:
         return None

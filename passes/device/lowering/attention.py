@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from ....ir.core import Op, Value
+from ....ir.layout import in_whole_blocks
 from ....ir.ops.attention import Attention
 from ....ir.quantized import limits, parameters
-from ....ir.tile.attention import MapAsWeights, RequantizeMean, Weigh, padded
+from ....ir.tile.attention import MapAsWeights, RequantizeMean, Weigh
 from ....ir.tile.compute import Convolve
 from ....ir.tile.places import Part
 from ....ir.tile.transfer import LoadRequantization
@@ -78,7 +79,7 @@ class _Attention:
         weigh = replace(self.weigh, first=operator.keys - operator.rows + first) if operator.causal else self.weigh
         weights = program.add(weigh, scores, self._mask(head, first, count))
         values = self._weights("v", self.v, head.v, operator.depth, turned=False)
-        blocks = padded(operator.keys)
+        blocks = in_whole_blocks(operator.keys)
         whole = Part(-1, (0, count), (0, 1), (0, blocks))
         value_zero = chip_zero(self.op.operands.v)
         sums = program.add(_product(count, value_zero), program.part(weights, whole), values)
