@@ -20,7 +20,6 @@ Result = TypeVar("Result")
 _CLASSES: dict[str, type] = {
     "str": str,
     "bytes": bytes,
-    "os.PathLike": os.PathLike,
     "Mapping": Mapping,
     "Sequence": Sequence,
     "None": type(None),
@@ -60,6 +59,9 @@ def _fits(value: object, hint: str) -> bool:
         return callable(value)
     if base == "Sequence" and isinstance(value, (list, tuple, str)):
         return not isinstance(value, str) and all(_fits(each, inner[:-1]) for each in value)
+    if base == "os.PathLike":
+        # Those of bytes, as os.scandir(b".") gives them, are none that Python's paths take.
+        return isinstance(value, os.PathLike) and isinstance(os.fspath(value), str)
     if base in _CLASSES:
         return isinstance(value, _CLASSES[base])
     return base in (each.__name__ for each in type(value).__mro__)

@@ -162,6 +162,14 @@ def warnings_of(module: Module) -> list[str]:
     ]
 
 
+def hint_of_export(op: Op) -> str | None:
+    """What a user can do where a format has no form of an op that runs bodies."""
+    if is_op(op, Loop):
+        most = f"and its steps are {limits.WRITTEN_STEPS} ops at most"
+        return f"A loop is written step by step where constants alone say how many there are {most}: freeze inputs."
+    return "Freeze the inputs that decide: one branch alone is written then." if is_op(op, If) else None
+
+
 def unrolled(module: Module) -> Module:
     """A copy in which loops of ``main`` are what their steps do, where it is known how many they take, and as long as
     that is :data:`limits.WRITTEN_STEPS` together at most; the module itself if it has no loop.

@@ -117,7 +117,8 @@ def _refuse(name: str, declared: Declared, names: Iterable[str]) -> None:
 
 def _whole_numbers(what: str, extents: object) -> tuple[int, ...]:
     if not isinstance(extents, Iterable) or not all(isinstance(extent, Integral) for extent in extents):
-        raise UsageError(f"wrong {what}", expected="whole numbers", found=f"{extents!r:.60}")
+        hint = "In Python they are no text: [1, 4] or range(32, 513, 32)." if isinstance(extents, str) else None
+        raise UsageError(f"wrong {what}", expected="whole numbers", found=f"{extents!r:.60}", hint=hint)
     return tuple(int(extent) for extent in extents)
 
 

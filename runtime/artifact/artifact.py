@@ -74,11 +74,13 @@ def _bytes(content: bytes | bytearray | memoryview) -> memoryview:
     except TypeError:
         # Files in archives, as importlib.resources finds them, are paths that no system knows.
         reads = next((name for name in ("read_bytes", "read") if hasattr(content, name)), None)
+        # Those of text refuse or garble what is none.
+        opens = "Open it with mode 'rb'. " if hasattr(content, "encoding") else ""
         raise UsageError(
             "this cannot be an artifact",
             expected="a path, or bytes in one piece",
             found=type(content).__name__,
-            hint=reads and f"Give what its {reads}() returns.",
+            hint=reads and f"{opens}Give what its {reads}() returns.",
         ) from None
 
 
@@ -258,7 +260,13 @@ class Artifact(Container):
 
 def _opened_again(content: bytes, shape: int | None) -> Artifact:
     artifact = Artifact.open(content)
-    return artifact if shape is None else artifact.in_shapes()[shape]
+    if shape is None:
+        return artifact
+    shapes = artifact.in_shapes()
+    if not isinstance(shape, int) or not 0 <= shape < len(shapes):
+        message, expected = "a pickled artifact does not hold its shape", f"0 to {len(shapes) - 1}"
+        raise ArtifactError(message, stage="load artifact", expected=expected, found=f"{shape!r:.60}")
+    return shapes[shape]
 
 
 _Limits = Annotated[tuple[Annotated[int, Bounds(-ELEMENTS, ELEMENTS)], ...], AtMost(RANK)]

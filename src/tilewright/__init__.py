@@ -51,6 +51,7 @@ _LATE = {
 # Type checkers do not see it, so that they report a name that is not there.
 if not TYPE_CHECKING:
 
+    @errors.resources("import of tilewright")
     def __getattr__(name: str) -> object:
         if name not in _LATE:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -280,7 +280,7 @@ def resources(stage: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator: the door of a stage for what may run out anywhere behind it.
 
     Raises:
-        ResourceError: memory ran out, or nesting was too deep.
+        ResourceError: memory ran out, nesting was too deep, or the interpreter ends and what it needs is not imported.
     """
 
     def guarded(function: Callable[P, R]) -> Callable[P, R]:
@@ -293,6 +293,11 @@ def resources(stage: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 raise ResourceError("this machine does not have enough memory", stage=stage, found=found) from error
             except RecursionError as error:
                 raise ResourceError("what it reads is nested too deeply", stage=stage) from error
+            except ImportError as error:
+                if not sys.is_finalizing():
+                    raise
+                hint = "Do it earlier, for example in a function for atexit."
+                raise ResourceError("the interpreter ends and imports nothing more", stage=stage, hint=hint) from error
 
         return inner
 

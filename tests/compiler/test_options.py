@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -17,7 +18,7 @@ import tilewright
 from tilewright.compiler.declarations import flag_of
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.options import CompileOptions
-from tilewright.errors import UsageError
+from tilewright.errors import ModelError, UsageError
 from tilewright.runtime.commands.parser import parser_of
 from tilewright.runtime.pictures.preprocessing import Preprocessing
 from tilewright.runtime.report.details import details_of
@@ -126,6 +127,14 @@ def test_models_of_wrong_types(tmp_path: Path) -> None:
         untyped_export(5, tmp_path / "m.onnx")
     with pytest.raises(UsageError, match=r"option 'output' has the wrong type; .* found int 5"):
         untyped_export(MODEL, 5)
+
+
+def test_paths_in_bytes_are_no_models() -> None:
+    (entry,) = (each for each in os.scandir(os.fsencode(MODEL.parent)) if each.name == os.fsencode(MODEL.name))
+    with pytest.raises(UsageError, match=r"option 'model' has the wrong type; .* found DirEntry"):
+        call(entry)
+    with pytest.raises(ModelError, match=r"the data is the path of a file, and no model\. Give the path as a text, '/"):
+        call(entry.path)
 
 
 def test_models_that_onnx_has_loaded(tmp_path: Path) -> None:

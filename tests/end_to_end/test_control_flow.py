@@ -148,6 +148,13 @@ def test_both_branches_of_an_if() -> None:
     assert ops(check(parsed(IF), *given)) == ["if"]
 
 
+@pytest.mark.parametrize("name", ["branches.onnx", "branches.xml"])
+def test_branches_are_not_exported_but_one_that_is_frozen(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"operator if has no .* Freeze the inputs that decide: one branch"):
+        tilewright.export(parsed(IF), tmp_path / name)
+    assert "If" not in tilewright.export(parsed(IF), tmp_path / name, freeze={"c": [True]})
+
+
 def test_a_branch_that_does_not_fit_the_shapes_fails_when_it_is_taken() -> None:
     model = parsed(IF.replace("b = Neg(a)", "seven = Constant<value_ints=[7]>() n = Neg(a) b = Reshape(n, seven)"))
     session = compiled(model)

@@ -147,6 +147,13 @@ def test_artifacts_of_each_shape_are_pickled_and_copied() -> None:
             assert again.trusted
 
 
+@pytest.mark.parametrize("shape", [3, -1, "first"])
+def test_a_forged_pickle_of_a_shape_is_refused(shape: object) -> None:
+    make, (content, _) = batches().in_shapes()[1].__reduce__()
+    with pytest.raises(ArtifactError, match=r"load artifact: a pickled artifact .* expected 0 to \d, found"):
+        make(content, shape)  # pyright: ignore[reportArgumentType]
+
+
 def test_kernels_of_every_shape_can_be_generated_again() -> None:
     for artifact in batches().in_shapes():
         code, arena, constants = regenerate(artifact, "float", None)
@@ -224,7 +231,8 @@ def test_texts_that_are_no_shapes(texts: list[str], expected: str) -> None:
          "(input_shapes={'sequence': [1]} in Python); several shapes as --input-shape sequence=1,4."),
         ({"batch": []}, "wrong extents 'batch'; expected whole numbers of at least 0, found []"),
         ({"batch": [-1]}, "wrong extents 'batch'; expected whole numbers of at least 0, found [-1]"),
-        ({"batch": "12"}, "wrong extents 'batch'; expected whole numbers, found '12'"),
+        ({"batch": "12"}, "wrong extents 'batch'; expected whole numbers, found '12'. "
+         "In Python they are no text: [1, 4] or range(32, 513, 32)."),
         ({"batch": range(100)}, "too many extents 'batch'; expected at most 64 shapes of a network in one artifact, "
          "found 100"),
         ({"batch": range(1, 10), "sequence": range(1, 10)}, "too many shapes; expected at most 64 shapes of a network "

@@ -186,6 +186,9 @@ def test_files_and_members_of_archives_are_told_how_they_are_read(tmp_path: Path
         Artifact.open(member)  # pyright: ignore[reportArgumentType]
     with member.open("rb") as file, pytest.raises(UsageError, match=r"Give what its read\(\) returns\."):
         Artifact.open(file)  # pyright: ignore[reportArgumentType]
+    opens = r"Open it with mode 'rb'\. Give what its read\(\) returns\."
+    with archive.open(encoding="latin-1") as text, pytest.raises(UsageError, match=opens):
+        Artifact.open(text)  # pyright: ignore[reportArgumentType]
     assert Artifact.open(member.read_bytes()).manifest
 
 

@@ -105,6 +105,34 @@ def test_a_session_runs_while_the_interpreter_ends(path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\nTrue\n", "")
 
 
+LATE = """
+import sys
+import numpy as np
+import tilewright
+from tilewright.errors import TilewrightError
+
+image = np.zeros((1, 1, 8, 8), np.float32)
+
+class Owner:
+    session = tilewright.load(sys.argv[1])
+
+    def __del__(self) -> None:
+        for call in (lambda: self.session.submit({"image": image}), lambda: tilewright.load(sys.argv[1])):
+            try:
+                call()
+            except TilewrightError as error:
+                print(error)
+
+owner = Owner()
+"""
+
+
+def test_what_the_ending_interpreter_would_import_is_told(path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LATE, path], capture_output=True, text=True, timeout=120)
+    why = "the interpreter ends and imports nothing more. Do it earlier, for example in a function for atexit."
+    assert (done.stdout, done.stderr) == (f"submit: {why}\nimport of tilewright: {why}\n", "")
+
+
 def test_sessions_are_pickled_by_path_or_by_content(path: Path) -> None:
     for source in (path, path.read_bytes(), Artifact.open(path)):
         with tilewright.load(source, engine="float", threads=1) as session:

@@ -18,7 +18,7 @@ from ....ir.op import Operator
 from ....ir.text.literals import digest_of
 from ....ir.text.names import Names
 from ....ir.types import DType, TensorType
-from ..control_flow import unrolled
+from ..control_flow import hint_of_export, unrolled
 from .document import ELEMENT_TYPES, PRECISIONS, Document, Edge, Layer, Port
 
 VERSION = 11
@@ -208,7 +208,8 @@ class IrExporter:
         quantized = next((value for value in (*op.inputs, *op.results) if value.type.quant is not None), None)
         if exporter is None or quantized is not None:
             what = f"operator {op.name}" + ("" if quantized is None else " on quantised tensors")
-            raise UnsupportedError(f"{what} has no IR form", stage="export", op=op.name, node=op.node)
+            hint = hint_of_export(op)
+            raise UnsupportedError(f"{what} has no IR form", stage="export", op=op.name, node=op.node, hint=hint)
         self._name, self._begin = self._op_names[op], len(self.document.layers)
         exporter(op, self)
 

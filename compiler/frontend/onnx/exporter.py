@@ -20,6 +20,7 @@ from ....ir.ops.quantization import Dequantize, Requantize
 from ....ir.quantized import is_redundant
 from ....ir.text.names import Names
 from ....ir.types import DType, Quantization, TensorType
+from ..control_flow import hint_of_export
 
 MICROSOFT = "com.microsoft"
 """Domain of onnxruntime's own operators, used for integer operators that the standard lacks."""
@@ -99,7 +100,8 @@ class Exporter:
         if quantized and integer is not None and not is_between:
             integer(op, self)
         elif plain is None:
-            raise UnsupportedError(f"operator {op.name} has no ONNX form", stage="export", node=op.node)
+            hint = hint_of_export(op)
+            raise UnsupportedError(f"operator {op.name} has no ONNX form", stage="export", node=op.node, hint=hint)
         elif not is_between and (not quantized or rule in _ON_INTEGERS):
             plain(op, self)
         else:

@@ -170,6 +170,9 @@ def load_model(
     except Exception:  # protobuf raises its own types, which differ between its implementations
         model = None
     if model is None or not model.HasField("graph") or not model.opset_import:
+        if isinstance(source, bytes) and len(source) < START and os.path.isfile(source):
+            hint = f"Give the path as a text, {os.fsdecode(source)!r}."
+            raise ModelError("the data is the path of a file, and no model", stage="import", hint=hint)
         path = "FILE" if isinstance(source, bytes) else os.fsdecode(source)
         found = foreign_format(data[:START], path)
         if found is not None:

@@ -105,6 +105,14 @@ def test_damaged_files_are_runtime_errors(tmp_path: Path, text: str, error: str)
         assert isinstance(caught.value, TilewrightError)
 
 
+def test_files_in_the_wrong_order(tmp_path: Path) -> None:
+    model, weights = write_network(tmp_path, PLAIN)
+    contents = [Path(each).read_bytes() for each in (weights, model)]
+    for call in (lambda: IENetwork(weights, model), lambda: IENetwork(*contents, init_from_buffer=True)):
+        with pytest.raises(RuntimeError, match=r"and the model is none\. Give the \.xml file first"):
+            call()
+
+
 def test_what_is_neither_xml_nor_onnx(tmp_path: Path) -> None:
     for name in ("network.xml", "network.onnx"):
         (tmp_path / name).write_bytes(b"\x08\x07 and more")

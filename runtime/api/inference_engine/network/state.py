@@ -252,14 +252,16 @@ def read_network(model: object, weights: object, *, are_contents: bool) -> Netwo
             raise WrongValueError("weights are given without a model", hint="Give both paths, or none.")
         given = _existing(model, "model")
         beside = None if is_empty(weights) else _existing(weights, "weights")
-        with input_file(given, ModelError, "import") as file:
-            is_xml = given.lower().endswith(".xml") or _is_xml(file.read(_START))
+        is_xml = given.lower().endswith(".xml") or _is_xml(_start_of(given))
     with compiler_for("reading a network"):
         from .....compiler.frontend.ir.reader import read_document
         from .....compiler.frontend.ir.shapes import OnnxSource
 
     if is_xml:
         return _settled(NetworkState(read_document(given, beside)))
+    if beside is not None and _is_xml(beside if isinstance(beside, bytes) else _start_of(beside)):
+        hint = "Give the .xml file first, then the .bin file."
+        raise ModelError("the weights are text in XML, and the model is none", stage="import", hint=hint)
     source = OnnxSource(given)
     if any(OPEN in shape for shape in source.inputs.values()):
         return _settled(NetworkState(source.inputs_alone(), source))
@@ -280,6 +282,11 @@ def _settled(state: NetworkState) -> NetworkState:
             state.reshape(shapes, "1 does not fit")
         state.is_changed = False
     return state
+
+
+def _start_of(path: str) -> bytes:
+    with input_file(path, ModelError, "import") as file:
+        return file.read(_START)
 
 
 def _is_xml(start: bytes) -> bool:
