@@ -77,7 +77,7 @@ def test_threads_get_equal_parts_of_rows() -> None:
 
 
 def test_short_programs_have_no_team() -> None:
-    assert shared_steps({0: 30_000, 3: 60_000}) == {}
+    assert shared_steps({0: 15_000, 3: 40_000}) == {}
     # Woken for a long step, or for what is left of the run.
     assert shared_steps({0: 20_000, 1: 100_000, 4: 20_000, 5: 41_000, 7: 9_000}) == {
         0: True,
