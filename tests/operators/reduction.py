@@ -26,6 +26,7 @@ def reduce(cls: type[Reduce], rng: np.random.Generator) -> Iterator[Sample]:
         yield Sample(cls(axes, keepdims), (x,))
     yield Sample(cls((1,), True), (rng.standard_normal((3, 65)).astype(np.float32) ** 2,))
     yield Sample(cls((0,), True), (rng.standard_normal((3, 69)).astype(np.float32) ** 2,))
+    yield Sample(cls((1,), False), (rng.standard_normal((37, 5)).astype(np.float32) ** 2,))
     yield Sample(cls((0,), False), (rng.integers(1, 9, (3, 5)).astype(np.int32),))
     yield Sample(cls((1,), False), (rng.integers(1, 9, (2, 7)),))
     yield Sample(cls((0,), True), ((0.5 + rng.random(9)).astype(np.float64),))
@@ -50,6 +51,7 @@ def arg_extreme(cls: type[ArgExtreme], rng: np.random.Generator) -> Iterator[Sam
         yield Sample(cls(axis, keepdims), (x,))
     for last in (False, True):
         yield Sample(cls(1, False, last), (few,))
+        yield Sample(cls(1, False, last), (rng.integers(0, 3, (37, 7)).astype(np.float32),))
         yield Sample(cls(0, True, last), (few.astype(np.int32),))
         yield Sample(cls(1, True, last), (few.astype(np.uint8),))
 
@@ -71,7 +73,7 @@ def top_k(cls: type[TopK], rng: np.random.Generator) -> Iterator[Sample]:
         wide[:, ::90], wide[0, ::70], wide[1, 5::350] = -0.0, -np.inf, np.inf
         yield Sample(cls(1, 200, largest), (wide,))
         yield Sample(cls(1, 200, largest), (rng.integers(-9, 9, (1, 700)).astype(np.int32) << 19,))
-        for length in (1, 2, 3, 4):
+        for length in (1, 2, 3, 16, 17):
             yield Sample(cls(1, 1, largest), (rng.integers(0, 3, (40, length)).astype(np.float32),))
         # Few in rows and columns of whole vectors and a rest, with equal ones.
         for axis, k in ((2, 8), (1, 5)):

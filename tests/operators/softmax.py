@@ -21,4 +21,5 @@ def along_axis(cls: type[AlongAxis], rng: np.random.Generator) -> Iterator[Sampl
     yield Sample(cls(0), (rng.standard_normal(33).astype(np.float32),))
     yield Sample(cls(1), (rng.standard_normal((2, 9, 5)).astype(np.float32),))
     yield Sample(cls(1), (rng.standard_normal((37, 3)).astype(np.float32),))
+    yield Sample(cls(1), (rng.standard_normal((2, 570)).astype(np.float32),))
     yield Sample(cls(1), (np.array([[1e4, -1e4, 1e4], [-200.0, -300.0, -400.0]], np.float32),))

@@ -25,8 +25,11 @@ _BEYOND = 0x7F800001
 _FEW_BEST = 8
 """Elements whose order, and where they are, registers hold."""
 
-_SHORT = 4
-"""The longest row whose best element one after the other finds faster than a register of lanes that hold none."""
+_SHORT = 16
+"""The longest rows of which each lane of a register has one of its own."""
+
+_LONG = 8
+"""Vectors of a row for which a chain of accumulators is worth while."""
 
 Dimensions = tuple[tuple[int, int], ...]
 """Extent and stride in x, in elements, of each."""
@@ -57,8 +60,14 @@ class Reduction(KernelSpec):
 
     @property
     def is_row(self) -> bool:
-        """Whether neighbours in memory are reduced, and not columns side by side."""
-        return self.reduced[-1][1] == 1
+        """Whether neighbours in memory are reduced, and not columns or short rows side by side."""
+        return self.reduced[-1][1] == 1 and not self.are_short_rows
+
+    @property
+    def are_short_rows(self) -> bool:
+        """Whether rows follow each other of which each lane has one."""
+        (length, stride), (_, distance) = self.reduced[-1], self.kept[-1]
+        return len(self.kept) == len(self.reduced) == stride == 1 and length == distance <= _SHORT
 
     def seen(self, b: FunctionBuilder, value: Register) -> Register:
         """An element as it is accumulated."""
@@ -93,12 +102,15 @@ class Reduction(KernelSpec):
         vectors = -(-most // strips)
         if self.is_row:
             return self.each_unit(b, partial(self._row, b), units=outer * inner)
+        if self.are_short_rows:
+            return self.each_unit(b, partial(self._short_rows, b), units=most)
         return self.each_unit(b, partial(self._columns, b, vectors, strips), units=outer * strips)
 
     def _row(self, b: FunctionBuilder, unit: Register) -> None:
         """One element of the result."""
         (length, _), pointers = self.reduced[-1], self.bind(b)
-        vectors = max(1, min(self.CHAINS, length // b.target.lanes))
+        # Rows that are short do not wait for each other, while chains have to be joined.
+        vectors = max(1, min(self.CHAINS, length // (_LONG * b.target.lanes)))
         block = vectors * b.target.lanes
 
         def along(x: Register, states: Registers) -> Registers:
@@ -124,6 +136,23 @@ class Reduction(KernelSpec):
         """Write the result of a row of ``x``."""
         result = self.of_lanes(b, state)
         b.store(result, b.at(self.bind(b)["y"], b.multiply(unit, result.type.bytes)))
+
+    def _short_rows(self, b: FunctionBuilder, unit: Register) -> None:
+        """As many elements of the result as a vector has lanes."""
+        (inner, length), lanes, pointers = self.kept[-1], b.target.lanes, self.bind(b)
+        first = b.multiply(unit, lanes)
+        x = b.at(pointers["x"], b.multiply(first, 4 * length))
+
+        def some(count: int) -> None:
+            rows = b.load_masked(F32.of(lanes * length), x, partial_mask(lanes * length, count * length))
+            state: Registers = tuple(self.start(b))
+            for place in range(length):
+                column = b.shuffle(rows, rows, range(place, lanes * length, length))
+                state = tuple(self.step(b, self.seen(b, column), state))
+            self.keep_columns(b, state, x, b.integer(0), first, partial_mask(lanes, count))
+
+        whole, rest = divmod(inner, lanes)
+        b.if_(b.compare("slt", unit, whole), lambda: some(lanes), lambda: some(rest or lanes))
 
     def _columns(self, b: FunctionBuilder, vectors: int, strips: int, unit: Register) -> None:
         """Neighbouring elements of the result."""
@@ -274,6 +303,10 @@ class Best(Extreme):
     def strip(self) -> int:
         return max(1, super().strip // self.count)
 
+    @property
+    def are_short_rows(self) -> bool:
+        return self.count == 1 and super().are_short_rows
+
     def start(self, b: FunctionBuilder) -> list[Register]:
         lanes = b.target.lanes
         index = vector_constant(I32.of(lanes), [str(lane if self.is_row else 0) for lane in range(lanes)])
@@ -344,8 +377,8 @@ class Best(Extreme):
     def keep_columns(
         self, b: FunctionBuilder, state: Registers, x: Register, outer: Register, first: Register, mask: Register | None
     ) -> None:
-        pointers, lanes, inner = self.bind(b), state[0].type.lanes, self.kept[-1][0]
-        numbers = vector_constant(I64.of(lanes), [str(4 * lane) for lane in range(lanes)])
+        pointers, lanes, (inner, distance) = self.bind(b), state[0].type.lanes, self.kept[-1]
+        numbers = vector_constant(I64.of(lanes), [str(4 * distance * lane) for lane in range(lanes)])
         for place, found in enumerate(state[self.count : -1]):
             index = b.convert("zext", found, I64.of(lanes))
             here = b.add(b.multiply(b.add(b.multiply(outer, self.count), place), inner), first)
@@ -386,8 +419,6 @@ def best(op: Op[ArgExtreme | TopK], target: TargetDescription) -> Kernel | None:
     if type.dtype is not DType.F32 or not 0 < count <= _FEW_BEST or type.shape[operator.axis] >= 2**31:
         return None
     dimensions = dimensions_of(type.shape, (operator.axis,))
-    if count == 1 and dimensions[1][-1] in [(length, 1) for length in range(_SHORT + 1)]:
-        return None
     if isinstance(operator, TopK):
         return Best(*dimensions, not operator.largest, count).kernel(target)
     is_smallest, is_last = not isinstance(operator, ArgMax), operator.select_last_index

@@ -14,7 +14,7 @@ from ..llvm import vector_math as vm
 from ..llvm.builder import FunctionBuilder
 from ..llvm.row_vectors import RowStep, RowVector, over_row
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, Register, Registers, constant, mask_constant, partial_mask, zero
+from ..llvm.types import F32, Register, Registers, Type, constant, mask_constant, partial_mask, zero
 from ..spec import KernelSpec
 from ..tensors import is_float, is_plain
 from .reduction import Reduction, dimensions_of
@@ -24,6 +24,9 @@ LEAST_LANES = 8
 
 _LARGEST = 3.4028234663852886e38
 """Of all numbers."""
+
+_TOGETHER = 4
+"""Registers of a long row that are computed side by side: one after the other they would wait for each other."""
 
 SHORT_ROW = 20
 """Of rows with fewer elements, unless these are whole vectors, several are computed at once."""
@@ -44,8 +47,11 @@ class VectorSoftmax(KernelSpec):
         (b, _), lanes = self.entry(target, writes=("x", "y")), target.lanes
         strips = -(-self.inner // lanes)
 
+        registers = _TOGETHER if self.length >= 8 * _TOGETHER * lanes else 1
+
         def rows(index: Register) -> None:
-            self._softmax(b, b.multiply(index, 4 * self.length), partial(over_row, b, self.length))
+            over = partial(over_row, b, self.length, registers=registers)
+            self._softmax(b, b.multiply(index, 4 * self.length), F32.of(registers * lanes), over)
 
         def columns(index: Register) -> None:
             """As many columns as a vector has lanes, of which those of the last strip are masked."""
@@ -59,7 +65,7 @@ class VectorSoftmax(KernelSpec):
 
                     return b.loop(0, self.length, body, carried)
 
-                self._softmax(b, offset, over_columns)
+                self._softmax(b, offset, F32.of(lanes), over_columns)
 
             rest = partial_mask(lanes, self.inner % lanes or lanes)
             if strips == 1 or rest is None:
@@ -99,9 +105,9 @@ class VectorSoftmax(KernelSpec):
         last = mask_constant(elements, rest * length)
         b.if_(b.compare("slt", index, whole), lambda: group(None), lambda: group(last if rest else None))
 
-    def _softmax(self, b: FunctionBuilder, offset: Register, over: Callable[..., Registers]) -> None:
-        """Softmax of a row, or of columns side by side; ``over`` goes along it as :func:`over_row` does."""
-        pointers, vector, is_row = self.bind(b), F32.of(b.target.lanes), self.inner == 1
+    def _softmax(self, b: FunctionBuilder, offset: Register, vector: Type, over: Callable[..., Registers]) -> None:
+        """Softmax of a row, or of columns side by side; ``over`` goes along it as :func:`over_row` does, by vectors."""
+        pointers, is_row = self.bind(b), self.inner == 1
         x, y = b.at(pointers["x"], offset), b.at(pointers["y"], offset)
 
         def kept(part: RowVector, value: Register, otherwise: Register) -> list[Register]:

@@ -43,9 +43,12 @@ def first_lanes(b: FunctionBuilder, count: Register, lanes: int) -> Register:
     return b.compare("slt", numbers, b.splat(count, lanes))
 
 
-def over_row(b: FunctionBuilder, length: int, step: RowStep, carried: Sequence[Register] = ()) -> Registers:
-    """Apply ``step`` along a row of ``length`` elements; the values carried at the end."""
-    lanes = b.target.lanes
+def over_row(
+    b: FunctionBuilder, length: int, step: RowStep, carried: Sequence[Register] = (), *, registers: int = 1
+) -> Registers:
+    """Apply ``step`` along a row of ``length`` elements, of which a vector takes so many ``registers``; the values
+    carried at the end."""
+    lanes = registers * b.target.lanes
     whole = length // lanes * lanes
 
     def body(index: Register, inside: Registers) -> Sequence[Register]:
