@@ -25,7 +25,8 @@ from ..importer import Importer, Node, imports
 from ..tensors import element_type
 
 DIRECT = 256
-"""Up to this length a transform is one matrix product; up to four times that where the length has no factor."""
+"""Up to this length a transform of real numbers is one matrix product, and up to a quarter of it one of pairs, whose
+table is four times as large as that of half a spectrum; up to four times that where the length has no factor."""
 
 FACTOR = 64
 """The largest factor that a longer transform is split by."""
@@ -36,8 +37,8 @@ def _factor(length: int) -> int:
     return max(f for f in range(1, min(FACTOR, math.isqrt(length)) + 1) if length % f == 0)
 
 
-def _is_direct(length: int) -> bool:
-    return length <= DIRECT or (length <= 4 * DIRECT and _factor(length) == 1)
+def _is_direct(length: int, parts: int) -> bool:
+    return length * parts * parts <= DIRECT or (length <= 4 * DIRECT and _factor(length) == 1)
 
 
 def matrix(length: int, rows: int, columns: int, inverse: bool) -> np.ndarray:
@@ -69,7 +70,7 @@ class Transforms:
         length, parts = x.type.shape[-2:]
         scale = 1 / length if inverse else 1.0
         weights = scale * (np.ones(length) if window is None else window.astype(np.float64))
-        if _is_direct(length):
+        if _is_direct(length, parts):
             return self.product(x, matrix(length, length, outputs, inverse)[:, :parts] * weights[:, None, None, None])
         if window is not None or inverse:
             x = self.importer.emit_one(Mul(), x, self._constant(x, weights[:, None]))
@@ -103,7 +104,7 @@ class Transforms:
     def _split(self, x: Value, outputs: int, sign: int) -> Value:
         """The transform without a scale, by smaller ones."""
         *batch, length, parts = x.type.shape
-        if _is_direct(length):
+        if _is_direct(length, parts):
             return self.product(x, matrix(length, length, outputs, sign > 0)[:, :parts])
         factor = _factor(length)
         if factor == 1:
