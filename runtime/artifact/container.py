@@ -157,7 +157,7 @@ class Container:
         buffer: the whole file; sections are views of it.
         origin: how messages call the file.
         fill: called before a stretch of the buffer is looked at for the first time, so that a file can be read and
-            checked piece by piece; two threads may call it at once.
+            checked piece by piece.
 
     Attributes:
         sections: the section table, in file order.

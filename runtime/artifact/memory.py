@@ -5,21 +5,15 @@ Someone else may change a file meanwhile: what is read is private, and nothing i
 
 import contextlib
 import mmap
-import threading
 import zlib
 from collections.abc import Callable
 from io import FileIO
-from queue import SimpleQueue
 
 import numpy as np
 
 from tilewright.errors import ResourceError
 
-from ..waiting import start
-
 _PIECE = 1 << 20
-_LARGE = 1 << 22
-"""Bytes from which on a second thread reads ahead."""
 
 Fill = Callable[[int, int], None]
 """Called with a begin and an end, it returns when the memory between them has been filled."""
@@ -31,35 +25,12 @@ def already_filled(begin: int, end: int) -> None:
 
 def crc32(memory: memoryview, begin: int, end: int, fill: Fill) -> int:
     """The CRC-32 of ``memory[begin:end]``, as :func:`zlib.crc32` gives it. Raises Exception: whatever `fill` raises."""
-    pieces = [(first, min(first + _PIECE, end)) for first in range(begin, end, _PIECE)]
-    filled = SimpleQueue[BaseException | None]()
-
-    def read_ahead() -> None:
-        try:
-            for piece in pieces:
-                fill(*piece)
-                filled.put(None)
-        except BaseException as error:
-            filled.put(error)
-
-    thread = threading.Thread(target=read_ahead, name="tilewright-read", daemon=True)
-    if end - begin >= _LARGE and fill is not already_filled:
-        # Where there is no thread to be had, it takes a little longer.
-        with contextlib.suppress(RuntimeError):
-            start(thread)
     crc = 0
-    try:
-        for first, last in pieces:
-            if thread.ident is None:
-                fill(first, last)
-            elif (error := filled.get()) is not None:
-                raise error
-            crc = zlib.crc32(memory[first:last], crc)
-    finally:
-        # Who interrupts this closes the file: nothing is left to read of it.
-        pieces.clear()
-        if thread.ident is not None:
-            thread.join()
+    # What has just been read is in the cache. A thread that read ahead would gain less than waiting for it can take.
+    for first in range(begin, end, _PIECE):
+        last = min(first + _PIECE, end)
+        fill(first, last)
+        crc = zlib.crc32(memory[first:last], crc)
     return crc
 
 

@@ -12,7 +12,6 @@ import threading
 import weakref
 from collections import defaultdict, deque
 from functools import cache
-from queue import SimpleQueue
 from time import perf_counter
 
 import numpy as np
@@ -84,6 +83,9 @@ class _Helper:
     """
 
     def __init__(self, number: int) -> None:
+        # Late: what computes on one thread has none.
+        from queue import SimpleQueue
+
         self.number = number
         self.called: weakref.ref[_Work] | None = None
         self._calls: SimpleQueue[_Work] = SimpleQueue()

@@ -22,7 +22,7 @@ from tilewright.runtime.artifact import memory as checksum
 from tilewright.runtime.artifact.artifact import Artifact, write_artifact
 from tilewright.runtime.artifact.container import Section, SectionKind
 from tilewright.runtime.artifact.manifest import TensorSpec
-from tilewright.runtime.artifact.memory import reader
+from tilewright.runtime.artifact.memory import Fill, reader
 from tilewright.runtime.execution.buffers import Buffers
 from tilewright.runtime.files.input_file import input_file
 from tilewright.runtime.native.mapping import supported
@@ -80,35 +80,29 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(path: Path) -> None:
     )
 
 
-def test_a_large_file_that_shrinks_is_an_error_of_the_thread_that_reads(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_damaged_at_its_beginning_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checksum, "_LARGE", 0)
-    size = path.stat().st_size
-    memory = memoryview(bytearray(size))
-    ended = f"it ended after {size // 2 + 1} of {size} bytes"
-    with pytest.raises(ArtifactError, match=ended), input_file(str(path), ArtifactError) as file:
-        os.truncate(path, size // 2 + 1)
-        checksum.crc32(memory, 0, size, reader(file, memory))
-
-
-@pytest.mark.parametrize("threads", [False, True])
-def test_large_sections_are_read_ahead(tmp_path: Path, threads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     content = np.random.default_rng(0).bytes(5_000_000)
     extra = Section("extra", SectionKind.MODULE, content)
     write_artifact(tmp_path / "large.twa", small_manifest(), [*small_sections(), extra])
-    if not threads:
-        monkeypatch.setattr(threading.Thread, "start", no_thread)
-    artifact = Artifact.open(tmp_path / "large.twa")
-    assert bytes(artifact.section("extra")) == content
-    monkeypatch.undo()
-    # What is damaged at its beginning is not read to its end.
+    assert bytes(Artifact.open(tmp_path / "large.twa").section("extra")) == content
     with open(tmp_path / "large.twa", "r+b") as file:
         file.seek(40)
         file.write(b"other")
+    stretches: list[tuple[int, int]] = []
+    monkeypatch.setattr("tilewright.runtime.artifact.artifact.reader", lambda *given: _told(reader(*given), stretches))
     with pytest.raises(ArtifactError, match="the checksum of its header is wrong"):
         Artifact.open(tmp_path / "large.twa")
-    assert not [thread for thread in threading.enumerate() if thread.name == "tilewright-read"]
+    assert max(end for _, end in stretches) < 10_000
+
+
+def _told(fill: Fill, stretches: list[tuple[int, int]]) -> Fill:
+    def told(begin: int, end: int) -> None:
+        stretches.append((begin, end))
+        fill(begin, end)
+
+    return told
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
