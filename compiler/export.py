@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from tilewright.errors import ArtifactError, CalibrationWarning, UnsupportedError, UsageError, resources, warn
+from tilewright.errors import ArtifactError, CalibrationWarning, UsageError, resources, warn
 from tilewright.limits import check_seconds
 
 from ..codegen.c_library import c_library, exportable
@@ -33,6 +33,7 @@ from .frontend.input_shapes import Frozen, InputShapes
 from .frontend.ir.document import Document
 from .frontend.ir.exporter import export_document
 from .frontend.ir.writer import weights_path, write_document
+from .frontend.onnx.large_models import write_model
 from .frontend.onnx.writer import export_onnx
 from .options import ACTIVATIONS, FORMS, CompileOptions
 from .pipeline import run_passes
@@ -41,9 +42,6 @@ from .quantization.methods import Choices, exported
 from .quantization.quantize import brings_quantization, quantize_module
 
 _NO_OPERATORS = ("Parameter", "Const", "Result")
-
-LARGEST_FILE = 2**31 - 2**20
-"""Bytes of constants of an ONNX file: protobuf writes no message of 2 GiB, and the nodes need some of them."""
 
 
 @resources("export")
@@ -73,7 +71,8 @@ def export_model(
     Args:
         model: as for ``tilewright.compile``, or the path of a module as text (``.tw``).
         output: the file to write. A name in ``.xml`` asks for IR of version 11, as the Inference Engine and OpenVINO
-            read it, and its constants go into the ``.bin`` file beside it; every other one for ONNX.
+            read it, and its constants go into the ``.bin`` file beside it; every other one for ONNX. Constants of 2 GiB
+            and more, which no ONNX file holds, go into a second file with ``.data`` behind that name.
         quantized: quantise the network to int8, with the scales that it brings or by ``calibration``, and write
             operators between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``); IR has
             the first form alone, with plain layers that mean these conversions. Without it the network is written as
@@ -92,7 +91,7 @@ def export_model(
     Raises:
         UsageError: an option has a value that it cannot have, or no use; the output is the model.
         ModelError: the model cannot be read, or holds what the format has no form for.
-        UnsupportedError: the network is too large for an ONNX file.
+        UnsupportedError: the network is too large for an ONNX file, and the output is a stream.
         CalibrationError: calibration data is needed and missing, or wrong.
         OutputError: the output cannot be written.
     """
@@ -173,14 +172,7 @@ def export_by(
         kinds = (layer.type for layer in document.layers.values() if layer.type not in _NO_OPERATORS)
         return dict(Counter(kinds).most_common())
     written = export_onnx(module, is_qdq=quantized == "qdq")
-    size = sum(len(each.raw_data) for each in written.graph.initializer)
-    if size > LARGEST_FILE:
-        hint = "Export it as IR (.xml), whose constants lie in a file of their own."
-        expected = f"constants of at most {LARGEST_FILE} bytes"
-        raise UnsupportedError(
-            "the network is too large for one ONNX file", stage="export", expected=expected, found=size, hint=hint
-        )
-    write_file(output, written.SerializeToString())
+    write_model(output, written)
     return dict(Counter(node.op_type for node in written.graph.node).most_common())
 
 

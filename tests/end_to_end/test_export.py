@@ -19,6 +19,7 @@ from onnxruntime.quantization.qdq_loss_debug import create_activation_matching
 import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.demo import MODEL, load_digits
+from tilewright.compiler.frontend.onnx.large_models import digest_of, serialized
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.errors import UnsupportedError, UsageError
@@ -209,12 +210,30 @@ def test_layers_that_are_kept_have_no_conversions(tmp_path: Path) -> None:
 
 
 def test_a_network_larger_than_a_file(tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tilewright.compiler.export.LARGEST_FILE", 1000)
-    assert fails(["export", MODEL, "-o", tmp_path / "large.onnx"]) == (
-        "export: the network is too large for one ONNX file; expected constants of at most 1000 bytes, found 41792. "
-        "Export it as IR (.xml), whose constants lie in a file of their own."
+    monkeypatch.setattr("tilewright.compiler.frontend.onnx.large_models.LARGEST_FILE", 1000)
+    large, constants = tmp_path / "large.onnx", tmp_path / "large.onnx.data"
+    tilewright.export(MODEL, large)
+    assert large.stat().st_size < 10_000 < constants.stat().st_size
+    tilewright.export(large, tmp_path / "again.onnx")
+    np.testing.assert_array_equal(in_onnxruntime(large), in_onnxruntime(tmp_path / "again.onnx"))
+    assert fails(["export", MODEL, "-o", "/dev/null"]) == (
+        "export: the network is too large for one ONNX file, and there is no place for a second one; "
+        "expected constants of at most 1000 bytes, found 41792. Export it into a file."
     )
-    assert not (tmp_path / "large.onnx").exists()
+
+
+def test_a_model_in_memory_that_no_message_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = onnx.load(MODEL)
+    digests = {digest_of(model)}
+    with monkeypatch.context() as patched:
+        patched.setattr("tilewright.compiler.frontend.onnx.large_models.content_of", lambda model: None)
+        digests.add(digest_of(model))
+        model.graph.node[0].name = "other"
+        digests.add(digest_of(model))
+        with pytest.raises(UnsupportedError, match=r"^reduce: the model is too large for one file\. Make its"):
+            serialized(model, "reduce")
+    assert len(digests) == 3
+    assert onnx.load_from_string(serialized(model, "reduce")) == model
 
 
 def test_wrong_usage(tmp_path: Path, fails: Fails) -> None:

@@ -14,6 +14,7 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from tilewright.errors import ModelError, UsageError, resources
 
+from .large_models import serialized
 from .node_order import sorted_nodes
 from .reader import extents, load_model
 from .tensor_roles import add_outputs
@@ -72,7 +73,7 @@ def edited(
     del model.graph.value_info[:]
     if layers is not None or without_last:
         _cut(model.graph, layers, without_last)
-    return model.SerializeToString()
+    return serialized(model, "import")
 
 
 def _cut(graph: onnx.GraphProto, layers: int | None, without_last: int) -> None:
@@ -142,8 +143,8 @@ class ComputedTensor:
         return stored.astype(np.float32) * self.scale.reshape(shape)
 
 
-def with_every_tensor(path: str | os.PathLike[str]) -> tuple[bytes, list[str], list[ComputedTensor]]:
-    """The contents of the model, the names of its own outputs, and its tensors in order."""
+def with_every_tensor(path: str | os.PathLike[str]) -> tuple[ModelProto, list[str], list[ComputedTensor]]:
+    """The model, the names of its own outputs, and its tensors in order."""
     model, _ = load_model(path)
     load_external_data_for_model(model, os.path.dirname(path) or ".")
     outputs = [output.name for output in model.graph.output]
@@ -157,7 +158,7 @@ def with_every_tensor(path: str | os.PathLike[str]) -> tuple[bytes, list[str], l
             output.ClearField("type")
     tensors = list(_tensors(model.graph))
     add_outputs(model, [each.name for each in tensors if each.name not in outputs])
-    return model.SerializeToString(), outputs, tensors
+    return model, outputs, tensors
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[ComputedTensor]:

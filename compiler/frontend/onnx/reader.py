@@ -29,6 +29,7 @@ from ..input_shapes import Declared, Frozen, GivenShapes, NetworkShape, frozen_a
 from .families import IMPORTS
 from .functions import Functions, graph_of, standard_domain
 from .importer import Importer, Replacement
+from .large_models import digest_of
 from .narrow_types import STORED, name_of
 from .open_extents.intervals import Count
 from .open_extents.open_shapes import OpenShapes
@@ -157,7 +158,7 @@ def load_model(
     is not supported."""
     reader = reader or _tensor_reader(source, None)
     if isinstance(source, ModelProto):
-        return reader.without_sparse(source), hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
+        return reader.without_sparse(source), digest_of(source)
     if isinstance(source, bytes):
         data, what = source, "the data"
     else:

@@ -18,6 +18,7 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from tilewright.errors import ModelError
 
+from .large_models import serialized
 from .node_order import read_names, sorted_nodes
 from .reader import load_model
 
@@ -54,7 +55,7 @@ class ReducibleModel:
 
     def content(self) -> bytes:
         """The model as a file."""
-        return self._model.SerializeToString()
+        return serialized(self._model, "reduce")
 
     @property
     def kinds(self) -> list[str]:
@@ -181,7 +182,7 @@ class ReducibleModel:
             onnx.checker.check_model(found)
         except Exception:  # The checker has classes of its own for what is wrong, and so has shape inference.
             return None
-        return found.SerializeToString()
+        return serialized(found, "reduce")
 
 
 def _types_of(model: ModelProto) -> dict[str, ValueInfoProto]:

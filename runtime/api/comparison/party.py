@@ -7,6 +7,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -249,16 +251,20 @@ class OnnxruntimeParty(Party):
             raise NotInstalledError("comparing with onnxruntime", "onnxruntime") from None
         with compiler_for("comparing with onnxruntime"):
             from ....compiler.frontend.onnx.edit import with_every_tensor
+            from ....compiler.frontend.onnx.large_models import write_model
 
         self.label = f"{ONNXRUNTIME}{path}"
-        content, outputs, tensors = with_every_tensor(path)
+        model, outputs, tensors = with_every_tensor(path)
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
-        except Exception as error:
-            raise TilewrightError(f"onnxruntime refuses {path!r}: {error}", stage="compare") from None
+        with TemporaryDirectory(prefix="tilewright") as folder:
+            file = Path(folder) / "model.onnx"
+            write_model(file, model)
+            try:
+                self._session = onnxruntime.InferenceSession(file, options, ["CPUExecutionProvider"])
+            except Exception as error:
+                raise TilewrightError(f"onnxruntime refuses {path!r}: {error}", stage="compare") from None
         # Text is no number that lies near others or far.
         types = {each.name: each.type for each in self._session.get_outputs()}
         numbers = {name for name, type in types.items() if "tensor(" in type and "string" not in type}

@@ -1,0 +1,70 @@
+"""Models of 2 GiB and more, of which protobuf writes no message: their constants lie in a file of their own."""
+
+import hashlib
+import os
+
+import onnx
+from google.protobuf.message import EncodeError
+from onnx import ModelProto, TensorProto
+
+from tilewright.errors import UnsupportedError
+
+from ....runtime.files.output_file import is_stream, output_file, write_file
+
+LARGEST_FILE = 2**31 - 2**20
+"""Bytes of constants in the file of a model at most: the nodes need some of the 2 GiB as well."""
+
+_SMALL = 1024
+"""Bytes below which a constant stays in the model: those that say shapes and axes must, for onnxruntime."""
+
+
+def content_of(model: ModelProto) -> bytes | None:
+    """The content of the file of a model, alike in each process; None where it is too large for one."""
+    try:
+        return model.SerializeToString(deterministic=True)
+    except EncodeError:
+        return None
+
+
+def serialized(model: ModelProto, stage: str) -> bytes:
+    """The content of the file of a model. Raises UnsupportedError: it is too large for one."""
+    content = content_of(model)
+    if content is None:
+        hint = "Make its constants smaller first."
+        raise UnsupportedError("the model is too large for one file", stage=stage, hint=hint)
+    return content
+
+
+def digest_of(model: ModelProto) -> str:
+    """SHA-256 of the content of the file of a model; of one that has none, of its parts in order."""
+    content = content_of(model)
+    if content is not None:
+        return hashlib.sha256(content).hexdigest()
+    found, graph = hashlib.sha256(), model.graph
+    for part in (*graph.initializer, *graph.node, *graph.input, *graph.output, *model.functions):
+        found.update(part.SerializeToString(deterministic=True))
+    return found.hexdigest()
+
+
+def write_model(output: str | os.PathLike[str], model: ModelProto) -> None:
+    """Write a model that is in memory as a whole. Constants that are too many for one file lie in a second one, whose
+    name has ``.data`` behind that of the first; the model is changed to say so.
+    Raises OutputError: a file cannot be written; UnsupportedError: there would be two, and the output is no file."""
+    size = sum(len(each.raw_data) for each in model.graph.initializer)
+    if size > LARGEST_FILE:
+        if is_stream(output):
+            message = "the network is too large for one ONNX file, and there is no place for a second one"
+            expected, hint = f"constants of at most {LARGEST_FILE} bytes", "Export it into a file."
+            raise UnsupportedError(message, stage="export", expected=expected, found=size, hint=hint)
+        data = f"{os.fspath(output)}.data"
+        with output_file(data) as file:
+            for tensor in model.graph.initializer:
+                if len(tensor.raw_data) >= _SMALL:
+                    content, start = tensor.raw_data, file.tell()
+                    file.write(content)
+                    tensor.ClearField("raw_data")
+                    tensor.data_location = TensorProto.EXTERNAL
+                    said = {"location": os.path.basename(data), "offset": start, "length": len(content)}
+                    entries = [onnx.StringStringEntryProto(key=key, value=f"{each}") for key, each in said.items()]
+                    tensor.external_data.extend(entries)
+    write_file(output, serialized(model, "export"))
