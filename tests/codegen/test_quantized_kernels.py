@@ -113,7 +113,9 @@ def test_random_products_of_two_activations(target: str, rng: np.random.Generato
         samples.append(Sample(operator, arrays, types=types, result_types=(y,)))
     cases = [make_case(f"activations-{i}", sample) for i, sample in enumerate(samples)]
     kernels = [lower(op, described(target)) for case in cases for op in case.module.main.ops]
-    assert all(kernel is not None and kernel.name.startswith("word_product") for kernel in kernels)
+    assert all(
+        kernel is not None and kernel.name.startswith(("word_product", "computed_product")) for kernel in kernels
+    )
     check(cases, target)
 
 
@@ -133,7 +135,9 @@ def test_convolutions_in_odd_groups(target: str, rng: np.random.Generator) -> No
         samples.append(product_sample(rng, conv, x, TensorType(shape, DType.I8, quant), 0))
     cases = [make_case(f"groups-{i}", sample) for i, sample in enumerate(samples)]
     kernels = [lower(op, described(target)) for case in cases for op in case.module.main.ops]
-    assert all(kernel is not None and kernel.name.startswith("word_product") for kernel in kernels)
+    assert all(
+        kernel is not None and kernel.name.startswith(("word_product", "computed_product")) for kernel in kernels
+    )
     check(cases, target)
 
 

@@ -18,6 +18,7 @@ from ..nest import broadcast
 from ..tensors import is_plain, is_quantized_product
 from .output_channels import filled
 from .products.byte_product import IntegerProduct
+from .products.computed_product import ComputedProduct
 from .products.word_packing import Factor
 from .products.word_product import Requantization, WordProduct
 from .window import Axis, rows_and_columns, walked
@@ -40,7 +41,9 @@ def _kernel(spec: WordProduct, target: TargetDescription) -> Kernel | None:
         return None
     if spec.taps > _MOST_TAPS:
         return None
-    return spec.kernel(target) if spec.shape(target).scratch <= _MOST_SCRATCH else None
+    is_of_matrices = spec.window[0].output == 1 and spec.window[1].is_pointwise and spec.names[0] == "left"
+    chosen = (ComputedProduct.of(spec, target) if is_of_matrices else None) or spec
+    return chosen.kernel(target) if chosen.shape(target).scratch <= _MOST_SCRATCH else None
 
 
 def _windows(

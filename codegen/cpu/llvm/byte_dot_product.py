@@ -16,6 +16,9 @@ LANES = 16
 ACCUMULATOR = I32.of(LANES)
 BYTES = I8.of(4 * LANES)
 
+QUADS_OF_ROWS: Sequence[int] = [LANES * row + lane for lane in range(LANES) for row in range(4)]
+"""The order that takes four rows of 16 bytes to 16 lanes of four."""
+
 FLIP = -128
 """Added to bytes (the highest bit flipped), it takes signed numbers to unsigned ones 128 larger, and back."""
 

@@ -17,6 +17,7 @@ from ...llvm.builder import FunctionBuilder, Integer
 from ...llvm.byte_dot_product import (
     ACCUMULATOR,
     BYTES,
+    QUADS_OF_ROWS,
     add_word_pairs,
     add_words,
     dot,
@@ -34,8 +35,6 @@ from ..window_walk import over
 from ..windowed import TapByTap, Windowed, WindowTile
 
 _WORDS = I16.of(2 * CHANNEL_BLOCK)
-
-_TRANSPOSED = [tap * CHANNEL_BLOCK + channel for channel in range(CHANNEL_BLOCK) for tap in range(QUAD)]
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
             ]
             halves = [b.shuffle(taps[i], taps[i + 1], range(2 * CHANNEL_BLOCK)) for i in (0, 2)]
             pixels = b.shuffle(halves[0], halves[1], range(4 * CHANNEL_BLOCK))
-        value = b.shuffle(pixels, pixels, _TRANSPOSED)
+        value = b.shuffle(pixels, pixels, QUADS_OF_ROWS)
         return flipped(b, value) if constants.flips_x else value
 
 

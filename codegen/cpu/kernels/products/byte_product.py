@@ -364,13 +364,11 @@ class IntegerProduct(QuadProduct):
         less = self._zero(b, x_zero)
         for row in range(tile.rows):
             for vector in range(tile.vectors):
-                total, offset = totals[row * width + vector], 4 * CHANNEL_BLOCK * vector
                 terms = [] if less is None else [(sums, b.splat(less, CHANNEL_BLOCK))]
                 terms += [(zeros, totals[row * width + tile.vectors])] if self.has_zeros else []
-                for table, factor in terms:
-                    term = b.binary("mul", b.load(ACCUMULATOR, b.at(table, offset)), factor)
-                    total = b.binary("sub", total, term)
-                b.store_masked(total, b.at(y, 4 * self.columns * row + offset), tile.mask(vector))
+                total = less_zero_points(b, totals[row * width + vector], terms, vector)
+                offset = 4 * (self.columns * row + CHANNEL_BLOCK * vector)
+                b.store_masked(total, b.at(y, offset), tile.mask(vector))
 
     def _zero(self, b: FunctionBuilder, address: Register) -> Register | None:
         """zx'; ``None`` if it is 0."""
@@ -379,3 +377,13 @@ class IntegerProduct(QuadProduct):
             return moved if self.flips[0] else None
         stored = b.convert("sext" if self.x_zero is DType.I8 else "zext", b.load(I8, address), I32)
         return b.binary("add", stored, moved) if self.flips[0] else stored
+
+
+def less_zero_points(
+    b: FunctionBuilder, total: Register, terms: Sequence[tuple[Register, Register]], vector: int
+) -> Register:
+    """The accumulator of a vector of columns less products of what a table has of these columns, and of factors."""
+    for table, factor in terms:
+        of_columns = b.load(ACCUMULATOR, b.at(table, ACCUMULATOR.bytes * vector))
+        total = b.binary("sub", total, b.binary("mul", of_columns, factor))
+    return total
