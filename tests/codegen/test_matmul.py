@@ -16,7 +16,7 @@ from tilewright.ir.activation import activate
 from tilewright.ir.core import Function
 from tilewright.ir.layout import pack
 from tilewright.ir.ops.matmul import MatMul
-from tilewright.ir.types import TensorType
+from tilewright.ir.types import DType, TensorType
 
 targets = pytest.mark.parametrize("target", TARGETS)
 
@@ -38,14 +38,15 @@ def check(
     if isinstance(spec, FloatProduct) and spec.transpose_x:
         operands[0] = np.swapaxes(x, -1, -2)
     if spec.has_bias:
-        operands.append(numbers(rng, w.shape[-1]))
+        operands.append(numbers(rng, w.shape[-1]).astype(x.dtype))
         expected = expected + operands[-1]
     if spec.has_residual:
-        operands.append(numbers(rng, *expected.shape))
+        operands.append(numbers(rng, *expected.shape).astype(x.dtype))
         expected = expected + operands[-1]
     expected = activate(expected, spec.activation.name, spec.activation.args)
-    (y,) = run(spec, described(target), operands, [(expected.shape, np.float32)])
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5 * max(1, float(np.abs(expected).max())))
+    (y,) = run(spec, described(target), operands, [(expected.shape, x.dtype.type)])
+    most = 1e-5 if x.dtype == np.float32 else 1e-13
+    np.testing.assert_allclose(y, expected, rtol=most, atol=most * max(1, float(np.abs(expected).max())))
 
 
 @targets
@@ -66,6 +67,24 @@ def test_known_factor_in_panels(extents: tuple[int, int, int], target: str, rng:
     rows, columns, inner = extents
     spec = FloatProduct(rows, columns, inner, transpose_x=rows == 5, panels=True, has_bias=True)
     check(spec, numbers(rng, rows, inner), numbers(rng, inner, columns), target, rng)
+
+
+@targets
+@pytest.mark.parametrize("extents", [(2, 2, 1), (5, 33, 7), (31, 70, 19)])
+def test_double_precision(extents: tuple[int, int, int], target: str, rng: np.random.Generator) -> None:
+    rows, columns, inner = extents
+    added = {"has_bias": rows > 2, "has_residual": rows > 5}
+    spec = FloatProduct(rows, columns, inner, (2,), (1,), (0,), rows == 5, is_double=True)
+    spec = replace(spec, **added)
+    check(spec, rng.standard_normal((2, rows, inner)), rng.standard_normal((inner, columns)), target, rng)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 4), (1, 4), (3, 1)])
+def test_what_lies_in_rows_of_double_precision_is_read_in_vectors(rows: int, columns: int) -> None:
+    function = Function("main", [("x", TensorType((rows, 5), DType.F64)), ("w", TensorType((5, columns), DType.F64))])
+    kernel = lower(function.append(MatMul(), function.parameters), described("host"))
+    assert kernel is not None
+    assert kernel.name.startswith("float_product") == (min(rows, columns) > 1)
 
 
 @targets

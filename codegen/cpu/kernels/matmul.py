@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ....ir.accumulators import is_word_product, word_parts
 from ....ir.core import Constant, Op
 from ....ir.ops.matmul import MatMul, NarrowMatMul
+from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm import tiles
 from ..llvm.row_vectors import RowVector, first_lanes, over_row
@@ -122,6 +123,21 @@ def matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
         return DotProducts(1, rows, inner, batch, w_strides, x_strides, True, **what_follows(op)).kernel(target)
     factors = (batch, x_strides, w_strides, operator.transpose_a, operator.transpose_b and not panels, panels)
     return FloatProduct(rows, columns, inner, *factors, **what_follows(op)).kernel(target)
+
+
+@lowers(MatMul, needs=(is_plain,))
+def double_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
+    """Products in double precision of several rows with several columns that lie in rows."""
+    operator, x, w = op.operator, op.operands.x.type, op.operands.w.type
+    rows, columns, inner = operator.extents(x, w)
+    if x.dtype is not DType.F64 or operator.transpose_b or operator.act != "none":
+        return None
+    if not inner or min(rows, columns) == 1:
+        return None
+    batch = op.result.type.shape[:-2]
+    x_strides, w_strides = (broadcast(type.shape[:-2], batch).strides if batch else () for type in (x, w))
+    factors = (batch, x_strides, w_strides, operator.transpose_a)
+    return FloatProduct(rows, columns, inner, *factors, is_double=True, **what_follows(op)).kernel(target)
 
 
 @lowers(NarrowMatMul, needs=(is_plain,))

@@ -1,4 +1,4 @@
-"""Products of matrices of single precision numbers.
+"""Products of matrices of single precision numbers, and of double precision ones that lie as they are.
 
 A known right factor lies in panels of 16 columns, each in one piece: rows of a matrix whose strips lie far apart come
 slowly into the caches. A transposed one that is not known is first transposed, one strip of columns at a time, into the
@@ -13,7 +13,7 @@ from typing import ClassVar
 from .....ir.layout import CHANNEL_BLOCK
 from ...llvm.builder import FunctionBuilder
 from ...llvm.target import TargetDescription
-from ...llvm.types import F32, PTR, Register, Registers, partial_mask, zero
+from ...llvm.types import F32, F64, PTR, Register, Registers, Type, partial_mask, zero
 from ..activation import ProductSpec
 from ..channel_tiles import ChannelTiles, WorkItem
 from ..layout import transpose_square
@@ -39,6 +39,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
         x_strides, w_strides: along each of them, in matrices; 0 where a factor is the same for all.
         transpose_x, transpose_w: the factor lies transposed.
         panels: w, the same for all, lies in layout ``o16`` or ``io16``.
+        is_double: numbers are in double precision; w lies in rows then, and there is no activation.
     """
 
     PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "bias", "residual", "y")
@@ -50,6 +51,11 @@ class FloatProduct(ProductSpec, MatrixProduct):
     transpose_x: bool = False
     transpose_w: bool = False
     panels: bool = False
+    is_double: bool = False
+
+    @property
+    def element(self) -> Type:
+        return F64 if self.is_double else F32
 
     @property
     def makes_strips(self) -> bool:
@@ -59,33 +65,34 @@ class FloatProduct(ProductSpec, MatrixProduct):
     def shape(self, target: TargetDescription) -> MatrixShape:
         together = registers_per_vector(target) if self.panels else 1
         most = (_MOST_PANELS * together,) if self.panels else ()
-        rows, vectors = choose_tile(self.rows, self.columns, self.inner, target, together, *most)
+        size, lanes = self.element.bytes, 4 * target.lanes // self.element.bytes
+        rows, vectors = choose_tile(self.rows, size // 4 * self.columns, self.inner, target, together, *most)
         # Rows whose part of x stays in the second level cache while all strips pass by.
-        budget = max(1, target.cache_bytes[1] // 2 // (4 * self.inner) // rows) * rows
+        budget = max(1, target.cache_bytes[1] // 2 // (size * self.inner) // rows) * rows
         row_block = self.rows if self.makes_strips else min(self.rows, budget)
-        strip_row = 4 * vectors * target.lanes
+        strip_row = size * vectors * lanes
         return MatrixShape(
-            ChannelTiles(math.prod(self.batch), 1, self.columns, target.lanes, vectors, self.rows, row_block),
+            ChannelTiles(math.prod(self.batch), 1, self.columns, lanes, vectors, self.rows, row_block),
             tile_rows=rows,
-            x_row=4 if self.transpose_x else 4 * self.inner,
-            x_step=4 * self.rows if self.transpose_x else 4,
-            w_step=strip_row if self.makes_strips else _PANEL_ROW if self.panels else 4 * self.columns,
+            x_row=size if self.transpose_x else size * self.inner,
+            x_step=size * self.rows if self.transpose_x else size,
+            w_step=strip_row if self.makes_strips else _PANEL_ROW if self.panels else size * self.columns,
             steps=self.inner,
             scratch=strip_row * self.inner if self.makes_strips else 0,
         )
 
     def strip(self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int) -> TileArguments:
-        pointers = self.bind(b)
+        pointers, size = self.bind(b), self.element.bytes
         x, w = self._factors(b, item.image)
         column = b.multiply(item.block, shape.lanes)
         w = b.at(w, b.multiply(column, self.column_bytes))
         if self.makes_strips:
             w = self.made_strip(b, shape, w, column, columns)
-        bias = b.at(pointers["bias"], b.multiply(column, 4)) if self.has_bias else zero(PTR)
-        result = b.add(b.multiply(item.image, 4 * self.rows * self.columns), b.multiply(column, 4))
+        bias = b.at(pointers["bias"], b.multiply(column, size)) if self.has_bias else zero(PTR)
+        result = b.add(b.multiply(item.image, size * self.rows * self.columns), b.multiply(column, size))
 
         def arguments(row: Register) -> Sequence[Register]:
-            offset = b.add(result, b.multiply(row, 4 * self.columns))
+            offset = b.add(result, b.multiply(row, size * self.columns))
             residual = b.at(pointers["residual"], offset) if self.has_residual else zero(PTR)
             return b.at(x, b.multiply(row, shape.x_row)), w, bias, residual, b.at(pointers["y"], offset)
 
@@ -94,13 +101,13 @@ class FloatProduct(ProductSpec, MatrixProduct):
     def _factors(self, b: FunctionBuilder, matrix: Register) -> list[Register]:
         """The factors of a matrix of the batch."""
         found = positions(b, matrix, self.batch, self.x_strides, self.w_strides)
-        sizes = 4 * self.rows * self.inner, 4 * self.inner * self.columns
+        sizes = (self.element.bytes * self.inner * count for count in (self.rows, self.columns))
         return [b.at(p, b.multiply(n, size)) for p, n, size in zip(b.arguments[:2], found, sizes, strict=True)]
 
     @property
     def column_bytes(self) -> int:
         """From column to column of w, at least between whole panels."""
-        return 4 * self.inner if self.transpose_w or self.panels else 4
+        return 4 * self.inner if self.transpose_w or self.panels else self.element.bytes
 
     def made_strip(
         self, b: FunctionBuilder, shape: MatrixShape, w: Register, column: Register, columns: int
@@ -126,7 +133,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
         return strip
 
     def start(self, tile: MatrixTile) -> list[Register]:
-        return [zero(F32.of(tile.shape.lanes))] * (tile.rows * tile.vectors)
+        return [zero(self.element.of(tile.shape.lanes))] * (tile.rows * tile.vectors)
 
     def weights(self, tile: MatrixTile, w: Register) -> list[Register]:
         # A strip in the work memory is filled up with zeros, as panels are.
@@ -135,22 +142,22 @@ class FloatProduct(ProductSpec, MatrixProduct):
         found: list[Register] = []
         for vector in range(tile.vectors):
             panel, within = divmod(vector, per_panel)
-            found.append(_load(whole, within, tile.b.at(w, panel * _PANEL_ROW * self.inner)))
+            found.append(self._load(whole, within, tile.b.at(w, panel * _PANEL_ROW * self.inner)))
         return found
 
     def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
-        value = b.splat(b.load(F32, x), weights[0].type.lanes)
+        value = b.splat(b.load(self.element, x), weights[0].type.lanes)
         return [b.fma(value, vector, total) for vector, total in zip(weights, totals, strict=False)]
 
     def end(self, tile: MatrixTile, totals: Registers) -> None:
-        b, row_bytes = tile.b, 4 * self.columns
+        b, row_bytes = tile.b, self.element.bytes * self.columns
         _, _, bias, residual, y = b.arguments
-        biases = [_load(tile, vector, bias) for vector in range(tile.vectors)] if self.has_bias else []
+        biases = [self._load(tile, vector, bias) for vector in range(tile.vectors)] if self.has_bias else []
         for index, value in enumerate(totals):
             row, vector = divmod(index, tile.vectors)
             value = b.binary("fadd", value, biases[vector]) if self.has_bias else value
             if self.has_residual:
-                value = b.binary("fadd", value, _load(tile, vector, b.at(residual, row * row_bytes)))
+                value = b.binary("fadd", value, self._load(tile, vector, b.at(residual, row * row_bytes)))
             value = self.activation.apply(b, value) if self.activation.is_light else value
             _store(tile, vector, value, b.at(y, row * row_bytes))
         if self.activation.is_light:
@@ -159,15 +166,14 @@ class FloatProduct(ProductSpec, MatrixProduct):
         def activate(row: Register) -> None:
             address = b.at(y, b.multiply(row, row_bytes))
             for vector in range(tile.vectors):
-                _store(tile, vector, self.activation.apply(b, _load(tile, vector, address)), address)
+                _store(tile, vector, self.activation.apply(b, self._load(tile, vector, address)), address)
 
         b.each(0, tile.rows, activate)
 
-
-def _load(tile: MatrixTile, vector: int, row: Register) -> Register:
-    """A vector of a row, as far as it lies within the columns."""
-    type = F32.of(tile.shape.lanes)
-    return tile.b.load_masked(type, tile.b.at(row, vector * type.bytes), tile.mask(vector))
+    def _load(self, tile: MatrixTile, vector: int, row: Register) -> Register:
+        """A vector of a row, as far as it lies within the columns."""
+        type = self.element.of(tile.shape.lanes)
+        return tile.b.load_masked(type, tile.b.at(row, vector * type.bytes), tile.mask(vector))
 
 
 def _store(tile: MatrixTile, vector: int, value: Register, row: Register) -> None:
