@@ -76,11 +76,13 @@ def test_double_precision(extents: tuple[int, int, int], target: str, rng: np.ra
     added = {"has_bias": rows > 2, "has_residual": rows > 5}
     spec = FloatProduct(rows, columns, inner, (2,), (1,), (0,), rows == 5, is_double=True)
     spec = replace(spec, **added)
-    check(spec, rng.standard_normal((2, rows, inner)), rng.standard_normal((inner, columns)), target, rng)
+    x, w = rng.standard_normal((2, rows, inner)), rng.standard_normal((inner, columns))
+    check(spec, x, w, target, rng)
+    check(replace(spec, transpose_w=True), x, w, target, rng)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(3, 4), (1, 4), (3, 1)])
-def test_what_lies_in_rows_of_double_precision_is_read_in_vectors(rows: int, columns: int) -> None:
+def test_matrices_of_double_precision_are_read_in_vectors(rows: int, columns: int) -> None:
     function = Function("main", [("x", TensorType((rows, 5), DType.F64)), ("w", TensorType((5, columns), DType.F64))])
     kernel = lower(function.append(MatMul(), function.parameters), described("host"))
     assert kernel is not None

@@ -127,16 +127,14 @@ def matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
 
 @lowers(MatMul, needs=(is_plain,))
 def double_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
-    """Products in double precision of several rows with several columns that lie in rows."""
+    """Products in double precision of several rows with several columns."""
     operator, x, w = op.operator, op.operands.x.type, op.operands.w.type
     rows, columns, inner = operator.extents(x, w)
-    if x.dtype is not DType.F64 or operator.transpose_b or operator.act != "none":
-        return None
-    if not inner or min(rows, columns) == 1:
+    if x.dtype is not DType.F64 or operator.act != "none" or not inner or min(rows, columns) == 1:
         return None
     batch = op.result.type.shape[:-2]
     x_strides, w_strides = (broadcast(type.shape[:-2], batch).strides if batch else () for type in (x, w))
-    factors = (batch, x_strides, w_strides, operator.transpose_a)
+    factors = (batch, x_strides, w_strides, operator.transpose_a, operator.transpose_b)
     return FloatProduct(rows, columns, inner, *factors, is_double=True, **what_follows(op)).kernel(target)
 
 

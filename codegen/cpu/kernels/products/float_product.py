@@ -1,4 +1,4 @@
-"""Products of matrices of single precision numbers, and of double precision ones that lie as they are.
+"""Products of matrices of numbers in single and double precision.
 
 A known right factor lies in panels of 16 columns, each in one piece: rows of a matrix whose strips lie far apart come
 slowly into the caches. A transposed one that is not known is first transposed, one strip of columns at a time, into the
@@ -39,7 +39,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
         x_strides, w_strides: along each of them, in matrices; 0 where a factor is the same for all.
         transpose_x, transpose_w: the factor lies transposed.
         panels: w, the same for all, lies in layout ``o16`` or ``io16``.
-        is_double: numbers are in double precision; w lies in rows then, and there is no activation.
+        is_double: numbers are in double precision; w lies in no panels then, and there is no activation.
     """
 
     PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "bias", "residual", "y")
@@ -107,25 +107,26 @@ class FloatProduct(ProductSpec, MatrixProduct):
     @property
     def column_bytes(self) -> int:
         """From column to column of w, at least between whole panels."""
-        return 4 * self.inner if self.transpose_w or self.panels else self.element.bytes
+        return self.element.bytes * (self.inner if self.transpose_w or self.panels else 1)
 
     def made_strip(
         self, b: FunctionBuilder, shape: MatrixShape, w: Register, column: Register, columns: int
     ) -> Register:
         """Columns of w, which are its rows in memory, side by side as rows of a strip, filled up with zeros."""
         lanes, whole = shape.lanes, self.inner // shape.lanes * shape.lanes
-        strip = self.bind(b)["scratch"]
+        strip, vector = self.bind(b)["scratch"], self.element.of(lanes)
+        size, row_bytes = self.element.bytes, self.element.bytes * self.inner
         for first in range(0, columns, lanes):
 
             def square(step: Register, first: int = first, count: int = lanes) -> None:
-                source = b.at(w, first * 4 * self.inner, b.multiply(step, 4))
-                rows = [zero(F32.of(lanes))] * lanes
+                source = b.at(w, first * row_bytes, b.multiply(step, size))
+                rows = [zero(vector)] * lanes
                 for index in range(min(lanes, columns - first)):
-                    address = b.at(source, index * 4 * self.inner)
-                    rows[index] = b.load_masked(F32.of(lanes), address, partial_mask(lanes, count))
-                target = b.at(strip, b.multiply(step, shape.w_step), 4 * first)
-                for index, vector in enumerate(transpose_square(b, rows)[:count]):
-                    b.store(vector, b.at(target, index * shape.w_step))
+                    address = b.at(source, index * row_bytes)
+                    rows[index] = b.load_masked(vector, address, partial_mask(lanes, count))
+                target = b.at(strip, b.multiply(step, shape.w_step), size * first)
+                for index, column in enumerate(transpose_square(b, rows)[:count]):
+                    b.store(column, b.at(target, index * shape.w_step))
 
             b.each(0, whole, square, step=lanes)
             if whole < self.inner:
