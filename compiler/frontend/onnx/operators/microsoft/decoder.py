@@ -14,7 +14,7 @@ from ......ir.ops.movement import Tile
 from ......ir.ops.softmax import Softmax
 from ......ir.types import DType
 from ....elementwise import scaled
-from ....movement import join, slice_of, split, transpose
+from ....movement import join, reversed_along, slice_of, split, transpose
 from ....shape import cast, expand, reshape
 from ...exporter import MICROSOFT
 from ...importer import Importer, Node, imports
@@ -52,20 +52,18 @@ def rotated(
         found = f"{cos.type} and {sin.type}"
         raise node.model_error("the tables of positions do not fit the heads", expected=expected, found=found)
     turns = [importer.emit_one(Gather(0), table, places) for table in (cos, sin)]
-    turns = [reshape(importer, turn, (rows[0], 1, rows[1], pairs)) for turn in turns]
     others = x.type.shape[3] - 2 * pairs
     x, *rest = split(importer, x, 3, (2 * pairs, others)) if others else [x]
     shape = x.type.shape
     if interleaved:
         x = transpose(importer, reshape(importer, x, (*shape[:3], pairs, 2)), (0, 1, 2, 4, 3))
         x = reshape(importer, x, shape)
-    first, second = split(importer, x, 3, (pairs, pairs))
-
-    def product(part: Value, turn: int) -> Value:
-        return importer.emit_one(Mul(), part, turns[turn])
-
-    real = importer.emit_one(Sub(), product(first, 0), product(second, 1))
-    y = join(importer, [real, importer.emit_one(Add(), product(first, 1), product(second, 0))], 3)
+    halves = reshape(importer, x, (*shape[:3], 2, pairs))
+    cosines, sines = (reshape(importer, turn, (rows[0], 1, rows[1], 1, pairs)) for turn in turns)
+    signs = importer.constant(np.array([[-1], [1]], x.type.dtype.numpy), f"{node.name}_signs")
+    straight = importer.emit_one(Mul(), halves, cosines)
+    crossed = importer.emit_one(Mul(), reversed_along(importer, halves, 3), importer.emit_one(Mul(), sines, signs))
+    y = reshape(importer, importer.emit_one(Add(), straight, crossed), shape)
     if interleaved:
         y = transpose(importer, reshape(importer, y, (*shape[:3], 2, pairs)), (0, 1, 2, 4, 3))
         y = reshape(importer, y, shape)
