@@ -13,7 +13,7 @@ from ...ir.core import Constant, Op, Value, is_op
 from ...ir.ops.elementwise import Add, Div, Elementwise, Mul, Pow, Sub
 from ...ir.ops.indexing import Gather, ScatterND, from_front
 from ...ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose
-from ...ir.ops.reduction import ArgMax, Reduce, ReduceMax, ReduceMean, ReduceSum, TopK
+from ...ir.ops.reduction import Reduce, ReduceMax, ReduceMean, ReduceSum
 from ...ir.ops.shape import BitCast, Cast, Expand, Reshape
 from ..pattern import Const, Match, OpPattern, Rule, node, on_quantized, operand_of_the_same_type, scalar
 
@@ -299,14 +299,6 @@ def _square(found: Match[Pow]) -> Value | None:
     return found.emit(Mul(), x, x) if x.type == found.root.result.type else None
 
 
-def _largest_of_all(found: Match[TopK]) -> Sequence[Value] | None:
-    """The best element alone, for which vectors go along all lines at once."""
-    top, x = found.root.operator, found["x"]
-    if top.k != 1 or not top.largest or not x.type.dtype.is_float:
-        return None
-    return found.emit(ReduceMax((top.axis,)), x), found.emit(ArgMax(top.axis), x)
-
-
 _MOVED = (Elementwise, Pad, Reduce, Transpose)
 """What can stand before a transpose as well as behind it."""
 
@@ -366,7 +358,6 @@ RULES: tuple[Rule, ...] = (
     Rule("movement_of_pad", node((Transpose, Reshape), node(Pad, "x", name="pad")), _before_pad),
     Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),
     Rule("to_the_second", node(Pow, "x", scalar(2.0, 0.0)), _square),
-    Rule("largest_of_all", node(TopK, "x"), _largest_of_all),
     *NEUTRAL,
 )
 """Identities and merges of neighbours."""

@@ -413,11 +413,6 @@ NETWORKS = {
     %y = div(%x, %b) : f32[2,5,3]
     return %y
   }""",
-    "largest_of_all": """
-  func @main(%x: f32[2,5]) -> (%y: f32[2,1], %z: i64[2,1]) {
-    %y, %z = top_k(%x) {axis=1, k=1, largest=true} : f32[2,1], i64[2,1]
-    return %y, %z
-  }""",
     "wide_mean": """
   func @main(%x: i16[1,4,3,2]<s=0x1.0p-9, z=0>) -> (%y: i16[1,4,1,1]<s=0x1.0p-9, z=0>) {
     %y = global_average_pool(%x) : i16[1,4,1,1]<s=0x1.0p-9, z=0>
