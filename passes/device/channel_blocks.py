@@ -24,11 +24,11 @@ _QUARTER = CHANNEL_BLOCK // 4
 _QUARTERS = CHANNEL_BLOCK // _QUARTER
 
 
-def channels_picked(op: Op[Gather]) -> NDArray[np.int64]:
-    """The input channel that each output channel is."""
+def channels_picked(op: Op[Gather], count: int | None = None) -> NDArray[np.int64]:
+    """The input channel that each output channel is. ``count``: of input channels, if other than the operand has."""
     x, indices = op.operands
     assert isinstance(indices, Constant), "the device picks channels that are known"
-    return from_front(indices.array, x.type.shape[1])
+    return from_front(indices.array, count or x.type.shape[1])
 
 
 def zero_of_weights(op: Op[Conv]) -> int:

@@ -81,7 +81,10 @@ class WholeBlocks(Pass):
     def _ways(self, module: Module, function: Function) -> dict[str, bool]:
         """How each map that is joined or taken, by its name, is to be written, if it is: alike are all that one leads
         to from another, and the others that are made for these."""
-        plain, whole = (self._trial(module, function, lambda _, way=way: way) for way in (None, False))
+        plain = self._trial(module, function, lambda _: None)
+        if plain.least > _LARGEST_SHARE * plain.total:
+            return {}
+        whole = self._trial(module, function, lambda _: False)
         few = self._trial(module, function, lambda _: True) if whole.is_wasteful else whole
         ways, best = [dict.fromkeys(set().union(*whole.groups), way) for way in (False, True)], dict[str, bool]()
         for group in whole.groups:
@@ -95,7 +98,8 @@ class WholeBlocks(Pass):
 
     def _trial(self, module: Module, function: Function, way: _Way) -> _Trial:
         machine, trial = load(self.machine), clone_module(module, {function.name})
-        twin, total, prices = trial.functions[function.name], math.inf, defaultdict[str, float](float)
+        twin, total, least = trial.functions[function.name], math.inf, 0.0
+        prices = defaultdict[str, float](float)
         written = _InBlocks(trial, twin, way)
         if written.rewrite():
             FoldGathers(machine=self.machine).apply(trial, Record(FoldGathers.name))
@@ -103,12 +107,13 @@ class WholeBlocks(Pass):
                 total = tile_function(twin, machine, self.clusters) or math.inf
         if total < math.inf:
             maps = KeptMaps(twin, machine, self.clusters, TileSearches(machine, None, self.clusters))
-            kept = kept_values(twin)
+            kept, inside = kept_values(twin), {op.result for op in twin.ops if not op.result.is_returned}
             for op in twin.ops:
-                found = maps.cost_of(op, kept, lambda search: maps.priced(search, 0))
-                if fused_convolution(op) is None and not isinstance(found, Misfit):
-                    prices[op.result.name] += found[0]
-        return _Trial(total, prices, written.groups, written.is_wasteful)
+                here, there = (maps.cost_of(op, each, lambda search: maps.priced(search, 0)) for each in (kept, inside))
+                if fused_convolution(op) is None and not isinstance(here, Misfit):
+                    prices[op.result.name] += here[0]
+                    least += 0.0 if is_op(op, Concat, Gather, Slice) or isinstance(there, Misfit) else there[0]
+        return _Trial(total, least, prices, written.groups, written.is_wasteful)
 
 
 _Way = Callable[[str], "bool | None"]
@@ -120,12 +125,14 @@ class _Trial(NamedTuple):
 
     Attributes:
         total: what all tiles cost, in cycles; infinite where there is no such function.
+        least: what they would if nothing were joined, taken or moved between its ops.
         prices: what each op costs, by the name of its result.
         groups: names of maps that are written in one way.
         is_wasteful: whether there are choices that would leave blocks out.
     """
 
     total: float
+    least: float
     prices: Mapping[str, float]
     groups: Sequence[AbstractSet[str]]
     is_wasteful: bool
@@ -280,7 +287,8 @@ class _InBlocks:
     def _takes(self, op: Op, is_laid: bool) -> bool:
         """Whether an op takes channels of which it is enough to know which they are."""
         if is_op(op, Gather) and is_laid:
-            picked = channels_picked(op)
+            # Of what is stored there may be more, and indices count from the end of the map itself.
+            picked = channels_picked(op, len(self._of(op.inputs[0]).channels))
         elif is_op(op, Slice) and _is_of_channels(op) and (is_laid or self._begins(op)):
             picked = op.operator.begin[1] + np.arange(op.operator.extent[1])
         else:

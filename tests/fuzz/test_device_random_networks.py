@@ -189,8 +189,8 @@ def check(seed: int, folder: Path, settings: int, style: str = "") -> Counter[st
     expected = interp.run(quantized, inputs) if computes_integers_only(quantized) else {}
     software: dict[str, np.ndarray] = {}
     named = {value.name for op in import_onnx(model).ops for value in op.results}
-    # Choices of channels may go into the weights around them, transpositions into how a map is read.
-    gone = {op.result.name for op in legalized(quantized).main.ops if op.name in ("gather", "transpose")}
+    # Choices and slices of channels may go into the weights around them, transpositions into how a map is read.
+    gone = {op.result.name for op in legalized(quantized).main.ops if op.name in ("gather", "slice", "transpose")}
     found: Counter[str] = Counter()
     for setting in random_settings(rng, batch_of(quantized), settings):
         if style == "high maps":

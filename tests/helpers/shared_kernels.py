@@ -43,7 +43,7 @@ from tilewright.ir.types import DType
 FOLDER = "TESTS_SHARED_KERNELS"
 """The environment variable that tells the programs of a test where the files are."""
 
-ABOUT_OTHERS = ("tests/api/", "tests/compiler/")
+ABOUT_OTHERS = ("tests/api/", "tests/compiler/", "tests/passes/")
 """Tests that are not about native code: LLVM's code generator does no more there than it must, in a third of the time.
 What comes before it, vectors included, is as everywhere; `tests/codegen`, `tests/every_operator`, `tests/end_to_end`,
 `tests/fuzz` and programs that start afresh have it as users do."""

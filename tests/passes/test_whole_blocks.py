@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,6 +124,48 @@ def test_what_falls_on_blocks_stays(rng: np.random.Generator) -> None:
     net.convolution(9, 1)
     net.function.set_results([net.x])
     assert not run_pass(WholeBlocks("m4096"), net.module)[0].modified
+
+
+@pytest.mark.parametrize("products", [0, 4])
+def test_ways_are_tried_where_the_function_could_cost_less(
+    products: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside products that take as long as they do on S256 a join is of no weight."""
+    counted, trial = Counter[str](), WholeBlocks._trial
+
+    def counting(*given: Any) -> Any:
+        counted["trial"] += 1
+        return trial(*given)
+
+    monkeypatch.setattr(WholeBlocks, "_trial", counting)
+    net = ChannelNetwork(rng, 24, size=(14, 14))
+    net.ghost(12)
+    net.table()
+    for _ in range(products):
+        net.convolution(64, 1, 3)
+    net.convolution(8, 1)
+    net.function.set_results([net.x])
+    run_pass(WholeBlocks("s256"), net.module)
+    assert (counted["trial"] == 1) is (products > 0)
+
+
+def test_choices_may_count_from_the_end(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the map, whatever is stored of it."""
+    monkeypatch.setattr(
+        WholeBlocks, "_ways", lambda _pass, _module, function: {op.result.name: False for op in function.ops}
+    )
+    net = ChannelNetwork(rng, 24, size=(4, 4))
+    net.ghost(12)
+    net.table()
+    net.choice(np.array([3, -1, -20, 0, -3]))
+    net.convolution(16, 1)
+    net.function.set_results([net.x], ["y"])
+    run_pass(UniqueNames(), net.module)
+    after = clone(net.module)
+    run_pass(WholeBlocks("s256"), after)
+    assert not any(op.name == "gather" for op in after.ops)
+    inputs = net.inputs()
+    np.testing.assert_array_equal(interp.run(after, inputs)["y"], interp.run(net.module, inputs)["y"])
 
 
 @pytest.mark.parametrize("is_returned", [False, True])
