@@ -36,6 +36,9 @@ UNEXPORTED = frozenset({"additions"})
 UNSEEN = frozenset({"additions", "outputs"})
 """Methods that look at no samples."""
 
+FREE = frozenset({"additions", "rounding"})
+"""Methods for which a network takes no longer."""
+
 ALL, NONE = "all", "none"
 
 

@@ -1,7 +1,7 @@
 """What ops cost on the device and on the host, and which of those that the device can run had better run there."""
 
 import math
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,10 +13,10 @@ from ...ir.core import Function, Op, Value
 from ...ir.feature_map import VIEWS, is_view, map_shape, may_be_packed
 from ...ir.op import Operator
 from ...ir.ops.convolution import Conv
-from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ...ir.ops.elementwise import Add, Elementwise, Max, Min, Mul, Sub
 from ...ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
 from ...ir.ops.pooling import GlobalPool, MaxPool, Pool
-from ...ir.ops.quantization import Requantize
+from ...ir.ops.quantization import Dequantize, Quantize, Requantize
 from ...ir.ops.shape import Reshape
 from ...ir.ops.unary import Unary
 from ...runtime.machines.cost import host_link_cycles
@@ -33,12 +33,20 @@ HOST_STEP_SECONDS = 1e-6
 HOST_MACS = 5e10
 """8-bit multiply-accumulates a second of a nominal host with AVX2 (0223): all that compile place alike."""
 
+HOST_WEIGHTS = 4e9
+"""Bytes of weights a second: of products of one pixel or row, which use each weight once, that is what takes time."""
+
+HOST_LOOP = 2e10
+"""Bytes a second of conversions between real numbers and integers, and of what is computed in their loops (0241)."""
+
 HOST_BYTES: tuple[tuple[tuple[type[Operator], ...], float], ...] = (
+    ((Quantize, Dequantize), HOST_LOOP),
     ((Add, Concat, DepthToSpace, GlobalPool, Max, Min, Mul, Slice, Sub, Transpose), 1e10),
     ((Pool, Requantize, Unary), 3.5e9),
     ((Operator,), 1e9),
 )
-"""Bytes of feature maps a second that it reads and writes, by operators: vectors, tables and pools, all others."""
+"""Bytes of feature maps a second that it reads and writes, by operators: conversions, vectors, tables and pools, all
+others."""
 
 HOST_ORDER = 2.5e9
 """Elements a second that it puts into the order of the device, or back."""
@@ -65,13 +73,17 @@ class CostModel:
         """Of one op on the CPU."""
         if isinstance(op.operator, Reshape):
             return 0.0
-        size = sum(value.type.elements * value.type.dtype.bytes for value in maps_of(op))
+        if _is_in_a_loop(op):
+            return _bytes(op.results) / HOST_LOOP
+        size = _bytes(maps_of(op))
         if isinstance(op.operator, Pool):
             # Maxima are taken of rows, then of columns; each sum of all that its window holds.
             reads = (sum if isinstance(op.operator, MaxPool) else math.prod)(op.operator.kernel)
             size = op.result.type.elements * reads
         rate = next(rate for operators, rate in HOST_BYTES if isinstance(op.operator, operators))
-        return HOST_STEP_SECONDS + op.macs / self.host_macs_per_second + size / rate
+        weights = _bytes(v for index, v in enumerate(op.operands) if v is not None and is_weight(op, index))
+        product = max(op.macs / self.host_macs_per_second, weights / HOST_WEIGHTS)
+        return HOST_STEP_SECONDS + product + size / rate
 
     def on_device(self, op: Op, packed: bool = False, kept: frozenset[Value] = frozenset()) -> float:
         """Of one op that the device can run.
@@ -98,6 +110,18 @@ class CostModel:
         return 2 * host_link_cycles(self.machine, 0) / self.machine.clock_hertz
 
 
+def _bytes(values: Iterable[Value]) -> int:
+    return sum(value.type.elements * value.type.dtype.bytes for value in values)
+
+
+def _is_in_a_loop(op: Op) -> bool:
+    """Whether the host computes an op on real numbers in the loop of its only reader."""
+    if not isinstance(op.operator, Elementwise) or not op.result.type.dtype.is_float or len(op.result.uses) != 1:
+        return False
+    ((reader, _),) = op.result.uses
+    return isinstance(reader, Op) and isinstance(reader.operator, (Elementwise, Quantize))
+
+
 _DEVICE = "device"
 _HOST = "host"
 _TICKS = 1e12
@@ -122,12 +146,12 @@ def cheapest(function: Function, candidates: Set[Op], forced: Set[Op], model: Co
     """
     chosen = cut(function, candidates, forced, model)
     producers = producers_of(function)
-    best, left = _seconds(candidates, chosen, model), candidates
+    best, left = seconds_of(candidates, chosen, model), candidates
     for op in function.ops:
         is_first = op in left and op not in forced and not op.macs and left.isdisjoint(producers[op])
         if is_first and any(_is_packed(v, left - {op}) for v in op.results):
             without = cut(function, left - {op}, forced, model)
-            if (found := _seconds(candidates, without, model)) < best:
+            if (found := seconds_of(candidates, without, model)) < best:
                 left, chosen, best = left - {op}, without, found
     for island, new_regions in islands(function, candidates, chosen):
         # The cut supposes all candidates on the device; what stays on chip, and how maps lie, is another matter now.
@@ -175,10 +199,10 @@ def times(piece: Set[Op], others: Set[Op], new_regions: int, model: CostModel) -
     return PieceTimes(host, device, border + new_regions * model.region)
 
 
-def _seconds(candidates: Set[Op], chosen: Set[Op], model: CostModel) -> float:
-    """What the candidates take with their tensors, ``chosen`` on the device and the others on the host."""
-    times = [_on_device(op, chosen, model) if op in chosen else model.on_host(op) for op in candidates]
-    return math.fsum([*times, *(_moving(v, chosen, model) for v in {v for op in candidates for v in maps_of(op)})])
+def seconds_of(ops: Set[Op], chosen: Set[Op], model: CostModel) -> float:
+    """What ops take with their tensors, ``chosen`` on the device and the others on the host; starting regions apart."""
+    times = [_on_device(op, chosen, model) if op in chosen else model.on_host(op) for op in ops]
+    return math.fsum([*times, *(_moving(v, chosen, model) for v in {v for op in ops for v in maps_of(op)})])
 
 
 def _is_packed(value: Value, chosen: Set[Op]) -> bool:

@@ -14,7 +14,7 @@ from ...ir.ops.shape import Reshape
 from ...runtime.machines.machine import load
 from ..base import PLACED, PLAIN, UNPLANNED, Invariant, Pass, Record
 from ..named_ops import find_named
-from .choice import CostModel, PieceTimes, cheapest, islands, producers_of, times
+from .choice import CostModel, PieceTimes, cheapest, islands, producers_of, seconds_of, times
 from .device_support import reject
 from .regions import are_convex, assign_regions
 
@@ -144,6 +144,13 @@ def seconds_apart(function: Function, model: CostModel) -> dict[Op, float]:
         fewer = regions - len(set(assign_regions(producers, chosen - {op}).values()))
         found[op] = times({op}, chosen - {op}, fewer, model).gain
     return found
+
+
+def seconds_together(function: Function, model: CostModel) -> float:
+    """What all ops take as they are placed, with their tensors and with starting regions."""
+    chosen = {op for op in function.ops if ON.get(op) == "device"}
+    regions = len({*assign_regions(producers_of(function), chosen).values()})
+    return seconds_of({*function.ops}, chosen, model) + regions * model.region
 
 
 def _annotate(op: Op, reason: str | Reason | None, region: int | None, wanted: tuple[str, str] | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -18,14 +19,18 @@ from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.progress import silent
 from tilewright.compiler.quantization.ladder import climb
+from tilewright.compiler.quantization.ladder.goal import Goal
 from tilewright.compiler.quantization.ladder.judging import Score, decibels
-from tilewright.compiler.quantization.ladder.layer_costs import layer_seconds
+from tilewright.compiler.quantization.ladder.layer_costs import layer_costs
 from tilewright.compiler.quantization.ladder.output_noise import (
+    Harmed,
     OutputNoise,
     harmed_results,
     layers_to_keep,
     output_noise,
 )
+from tilewright.compiler.quantization.ladder.result import Rung
+from tilewright.compiler.quantization.ladder.tries import Try
 from tilewright.compiler.quantization.methods import Choices, Prepared
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import PassError
@@ -159,15 +164,17 @@ def test_what_is_kept_may_leave_a_name_of_16_bits_or_a_prelu_no_integers(
 
 def test_results_get_16_bits_by_what_they_do_over_the_time_of_their_layers() -> None:
     prepared, noise, _ = noise_of(branches(), "none")
-    first, *others = harmed_results(prepared, noise, {})
+    first, *others = (each.name for each in harmed_results(prepared, noise, {}))
     values = {value.producer.loc[0]: value for value in prepared.plan().values.values() if value.producer is not None}
     around = {node for user in values[first].users if isinstance(user, Op) for node in user.loc} | {first}
     nodes = {node for op in prepared.module.main.ops for node in op.loc}
     dear = {node: 1e6 if node in around else 1e-6 for node in nodes}
-    assert harmed_results(prepared, noise, dear)[0] in others
-    here, more = layer_seconds(quantize_module(import_model(branches()), OPTIONS), OPTIONS)
-    assert here.keys() == more.keys() >= {"coarse", "fine", "little", "much"}
-    assert all(0 < here[node] <= more[node] for node in here)
+    assert harmed_results(prepared, noise, dear)[0].name in others
+    costs = layer_costs(quantize_module(import_model(branches()), OPTIONS), OPTIONS)
+    assert costs.here.keys() == costs.more.keys() >= {"coarse", "fine", "little", "much"}
+    assert all(0 < costs.here[node] <= costs.more[node] for node in costs.here)
+    # What moves between the two is in no layer.
+    assert costs.total > max(costs.here.values())
 
 
 def test_what_lowered_the_choice_is_tried_again_on_methods_that_came_later(
@@ -187,3 +194,80 @@ def test_what_lowered_the_choice_is_tried_again_on_methods_that_came_later(
     found = tilewright.quantize(branches(), tmp_path / "a.twa", calibration=SAMPLES, engines="software")
     assert [rung.what.partition(":")[0] for rung in found.rungs if rung.rejected] == ["+ outputs"]
     assert found.rungs[-1].what == "+ outputs, tried again" and found.chosen == len(found.rungs) - 1
+
+
+class Tries:
+    """Tries of so many, of which those of at least some number meet a goal, and which take a second, and more each."""
+
+    def __init__(self, least: int, seconds: float = 1.0) -> None:
+        self.search, self.counts, self.goal = object.__new__(climb.Search), list[int](), Goal(0.0, None, None)
+        self.search.rungs, self.search.tried, self.least, self.seconds = [], [], least, seconds
+
+    def fewest(self, steps: Sequence[int], seconds: float = 1.0) -> int:
+        base = Mock(spec=Try, seconds=seconds)
+        return self.search._fewest(self.goal, base, steps, self.attempt)
+
+    def attempt(self, count: int) -> Score:
+        found = Score(0.0, float(count >= self.least), None)
+        self.counts.append(count)
+        self.search.rungs.append(Rung(f"{count}", found, 0.0))
+        self.search.tried.append(Mock(spec=Try, seconds=1 + self.seconds * count))
+        return found
+
+
+def test_fewer_are_tried_between_the_step_that_misses_a_goal_and_the_next_one() -> None:
+    few = Tries(3)
+    assert few.fewest([2, 7, 14]) == 3 and few.counts == [2, 7, 4, 3]
+    many = Tries(101)
+    assert many.fewest([100, 400]) == 118 and many.counts == [100, 400, 250, 175, 137, 118]
+    none = Tries(30)
+    assert none.fewest([2, 7, 14]) == 0 and none.counts == [2, 7, 14]
+    # Nothing is to be saved, or another try is quicker.
+    equal = Tries(3, 0.001)
+    assert equal.fewest([2, 7]) == 7 and equal.counts == [2, 7]
+    quicker = Tries(3)
+    quicker.attempt(5)
+    assert quicker.fewest([2, 7, 14], 6.0) == 0 and quicker.counts == [5]
+
+
+def test_no_more_results_get_16_bits_than_it_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options = {"calibration": SAMPLES, "engines": "software", "methods": "none"}
+    plain = tilewright.quantize(branches(), tmp_path / "plain.twa", **options)  # pyright: ignore
+    goal = max(rung.score.sqnr for rung in plain.rungs) + 3
+    monkeypatch.setattr(climb, "WIDE_SHARES", ())
+    few = tilewright.quantize(branches(), tmp_path / "few.twa", min_sqnr=goal, **options)  # pyright: ignore
+    whole, *between = [rung for rung in few.rungs if "16 bits" in rung.what]
+    assert whole.what == "+ all activations in 16 bits" and between
+    assert few.reached and few.wide != ["all"]
+    seconds = [rung.seconds for rung in few.rungs if rung.score.sqnr >= goal]
+    assert few.rungs[few.chosen].seconds == min(seconds) < whole.seconds  # pyright: ignore
+
+
+def test_results_that_do_little_lose_16_bits_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def misled(*given: object) -> list[Harmed]:
+        found = sorted(harmed_results(*given), key=lambda each: each.noise)  # pyright: ignore
+        return [found[0], *found[:0:-1]]
+
+    monkeypatch.setattr(climb, "harmed_results", misled)
+    options = {"calibration": SAMPLES, "engines": "software"}
+    plain = tilewright.quantize(branches(), tmp_path / "plain.twa", **options)  # pyright: ignore
+    goal = max(rung.score.sqnr for rung in plain.rungs) + 1
+    found = tilewright.quantize(branches(), tmp_path / "few.twa", min_sqnr=goal, **options)  # pyright: ignore
+    assert found.reached
+    assert " of " in found.rungs[found.chosen].what
+    assert "coarse" not in found.wide
+
+
+def test_a_method_that_takes_time_gives_way_to_what_takes_less(tmp_path: Path) -> None:
+    """The host takes longer for scores of many classes than the accelerator does for results of 16 bits."""
+    net = OnnxNetwork(np.random.default_rng(0))
+    x = net.op("Relu", net.op("Conv", "x", net.some(64, 3, 3, 3)))
+    y = net.op("Conv", net.op("GlobalAveragePool", x), net.some(1000, 64, 1, 1))
+    model, options = net.model([1, 3, 8, 8], y), {"calibration": SAMPLES}
+    plain = tilewright.quantize(model, tmp_path / "plain.twa", **options)  # pyright: ignore
+    (with_outputs,) = (rung.score.sqnr for rung in plain.rungs if rung.what.startswith("+ outputs"))
+    found = tilewright.quantize(model, tmp_path / "quick.twa", min_sqnr=with_outputs - 0.01, **options)  # pyright: ignore
+    (outputs,) = (rung for rung in found.rungs if rung.what.startswith("+ outputs"))
+    best = found.rungs[found.chosen]
+    assert found.reached and best.seconds < outputs.seconds  # pyright: ignore
+    assert any(rung.what.startswith("without outputs") for rung in found.rungs)

@@ -17,6 +17,7 @@ from tilewright.ir.feature_map import is_view
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.ops.movement import Transpose
+from tilewright.ir.ops.quantization import Quantize
 from tilewright.ir.ops.unary import Neg
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.passes.base import Verification
@@ -220,6 +221,28 @@ def seconds(function: Function, chosen: set[Op], candidates: set[Op], model: Cos
         is_made_there = value.producer in chosen
         total += model.moving(value) * ((not is_made_there) in readers)
     return total
+
+
+def test_the_host_reads_weights_and_computes_in_the_loops_of_conversions() -> None:
+    model, scale = CostModel(load("s256")), Quantization.per_tensor(1.0)
+    shapes = (1, 64, 16, 16), (1, 1024, 1, 1)
+    real, *types = TensorType(shapes[0], DType.F32), *(TensorType(shape, DType.I8, scale) for shape in shapes)
+    module = Module("host")
+    function = module.add_function(Function("main", [("x", real), ("a", types[0]), ("b", types[1])]))
+    x, *maps = function.parameters
+    alone, joined = (function.append(Add(), [x, x], [real]) for _ in range(2))
+    function.set_results([alone.result], ["y"])
+    small = function.append(Quantize(), [joined.result], [types[0]])
+    assert model.on_host(joined) + model.on_host(small) < model.on_host(alone)
+    # As many multiplications: weights are used again and again, or once.
+    products: list[Op] = []
+    for value in maps:
+        channels = value.type.shape[1]
+        shape = (channels, channels, 1, 1)
+        w = module.add_constant("w", np.ones(shape, np.int8), value.type.with_shape(shape))
+        products.append(function.append(Conv((1, 1), (0, 0, 0, 0), (1, 1)), [value, w], [value.type]))
+    assert products[0].macs == products[1].macs
+    assert model.on_host(products[1]) > 3 * model.on_host(products[0])
 
 
 def random_network(rng: np.random.Generator, count: int) -> Module:

@@ -1,7 +1,8 @@
 """The ladder: one try after the other to quantise a network, each with more that makes integers exact."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -10,25 +11,23 @@ from tilewright.blocks import cached_property
 from tilewright.errors import TilewrightError, resources
 
 from ....ir.clone import clone_module
-from ....ir.core import Module, Value
-from ....ir.types import TensorType
+from ....ir.core import Module
 from ....passes.quantization.plan import EVERY
-from ....passes.quantization.quantize import quantized_types
-from ...calibration.ranges import BITS, RunFunction, compiled
+from ...calibration.ranges import BITS, RunFunction
 from ...calibration.sample_sets import Held, Inputs
 from ...calibration.statistics import Findings
 from ...driver import Shared
 from ...options import CompileOptions
 from ...pipeline import simplify_pipeline
 from ...progress import ProgressReport
-from ..methods import METHODS, Choices, Prepared
+from ..methods import FREE, METHODS, Choices
 from ..quantize import quantize_module
-from ..smooth_maps import function_behind
 from .goal import Goal
-from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, losses, runner, score
-from .layer_costs import layer_seconds
-from .output_noise import Kept, OutputNoise, harmed_results, layers_to_keep, output_noise, whole_ranges
+from .judging import LayerLoss, Outputs, Score, answers, doubts, first_shape, runner, score
+from .layer_costs import LayerCosts, layer_costs
+from .output_noise import Harmed, OutputNoise, growing, harmed_results, layers_to_keep, output_noise, whole_ranges
 from .result import AGAIN, FailedRung, Rung
+from .tries import Try, slow_methods
 
 T = TypeVar("T")
 
@@ -41,37 +40,18 @@ MOST_KEPT = 16
 WIDE_SHARES = (1 / 16, 1 / 4, 1 / 2, 3 / 4)
 """Of the results, the most harmed first, that get 16 bits before all activations do, which may take twice as long."""
 
+BETWEEN, LEFT_OUT = 4, 3
+"""Tries, at most, between a step that misses a goal and the next one, which reaches it; and with a result less."""
+
+SAVED = 0.01
+"""Of the modelled time: less than that is not worth a try."""
+
 EXACT = 100.0
 """Decibels beyond which more of them choose nothing: 16 bits have 98."""
 
 POOR = 20.0
 """Decibels on the samples that choose, in the mean of the outputs, below which results get 16 bits without a goal: a
 hundredth of the power is noise."""
-
-
-@dataclass(frozen=True)
-class Try:
-    """How a network was quantised.
-
-    Attributes:
-        keep, wide: what the options name, and what the ladder adds.
-        prepared: the network before its weights were rounded.
-    """
-
-    methods: str
-    keep: tuple[str, ...]
-    wide: tuple[str, ...]
-    choices: Choices
-    prepared: Prepared
-    quantized: Module
-
-    @property
-    def types(self) -> dict[str, TensorType]:
-        """How each value that is quantised is stored, by name."""
-        plan = self.prepared.plan()
-        ranges = [(name, *range) for name, range in self.prepared.ranges.items()]
-        found = quantized_types(plan, ranges, wide=self.prepared.wide)
-        return {name: found[value] for name, value in plan.values.items()}
 
 
 class Search:
@@ -112,6 +92,7 @@ class Search:
         self.failed: list[FailedRung] = []
         self._whole: tuple[str, ...] = ()
         self._lowering: list[str] = []
+        self._is_timed = False
 
     @property
     def floating(self) -> Score:
@@ -172,10 +153,17 @@ class Search:
         choice = np.mean([min(chosen.outputs[name], EXACT) for name in self._weighed])
         prepared = choices.prepared
         assert prepared is not None
-        self.rungs.append(Rung(what, found, float(choice)))
         wide = tuple(name for name in wide if name not in (choices.idle or ()))
-        self.tried.append(Try(methods, tuple(keep), wide, choices, prepared, quantized))
+        costs = self._costs(quantized) if self._is_timed else None
+        self.rungs.append(Rung(what, found, float(choice), seconds=costs.total if costs is not None else None))
+        self.tried.append(Try(methods, tuple(keep), wide, choices, prepared, quantized, costs))
         return found
+
+    def _costs(self, quantized: Module) -> LayerCosts | None:
+        """What a try takes; nothing is asked any more once that fails."""
+        costs = self._or_left_out("times of layers", lambda: layer_costs(quantized, self._options))
+        self._is_timed = costs is not None
+        return costs
 
     def _or_left_out(self, what: str, make: Callable[[], T]) -> T | None:
         try:
@@ -195,7 +183,7 @@ class Search:
     def climb(self, goal: Goal) -> None:
         """Try methods as far as the goal needs; without one all of them, and 16 bits where integers of 8 are poor, but
         nothing is kept in floating point."""
-        given = [*self._options.keep_float]
+        given, self._is_timed = [*self._options.keep_float], goal.words is not None
         methods: list[str] = []
         if self._options.weights_bits < BITS:
             # Weights are learnt once.
@@ -203,18 +191,25 @@ class Search:
             what = f"all methods, weights of {self._options.weights_bits} bits"
         else:
             what = "ranges of values alone"
-        if goal.met(self.attempt(what, ",".join(methods) or "none", given)):
-            return
-        if not methods and self._add(methods, given, goal):
-            return
+        is_met = goal.met(self.attempt(what, ",".join(methods) or "none", given))
+        is_met = is_met or (not methods and self._add(methods, given, goal))
         if not self._is_wanting(goal):
             return
-        best = self._narrowest()
+        best = self.tried[self.best(goal)] if is_met else self._narrowest()
+        slow = slow_methods(best, self.tried, SAVED)
+        without = self._without(slow, best) if slow else None
+        may_widen = not self._options.wide
+        if without is not None and may_widen and not goal.met(self.rungs[-1].score):
+            self._widen(goal, without, self._noise(without))
+        if is_met:
+            return
         noise = self._noise(best)
-        costs = (lambda: layer_seconds(best.quantized, self._options)[0]) if goal.words is not None else dict
-        seconds = self._or_left_out("costs of layers", costs) or {}
-        harmed = harmed_results(best.prepared, noise, seconds) if noise is not None else []
-        if not self._options.wide and self._widen(goal, methods, given, harmed):
+        if may_widen:
+            self._widen(goal, best, noise, f" and {', '.join(slow)}" if without is not None else "")
+        if self._quickest(goal) < math.inf:
+            return
+        highest = self._highest()
+        if may_widen and highest.wide and self._add_again(self._lowering, [*highest.names], given, goal, highest.wide):
             return
         if goal.words is None or noise is None:
             return
@@ -225,6 +220,20 @@ class Search:
         noise = self._noise(highest)
         if noise is not None:
             self._keep(goal, highest, noise, " besides")
+
+    def _without(self, slow: Sequence[str], base: Try) -> Try | None:
+        """A try without methods that take time, in place of which results of 16 bits may do, and with those that take
+        none; ``None`` where it fails, or is not quicker."""
+        further = {*base.names, *(name for name in FREE if name not in self._lowering)}
+        methods = [name for name in self._methods if name in further and name not in slow]
+        what = f"without {', '.join(slow)}: what takes time; rows below are without it, too, unless they name it"
+        found = self.attempt(what, ",".join(methods) or "none", base.keep)
+        return self.tried[-1] if found is not None and self.tried[-1].seconds < base.seconds else None
+
+    def _quickest(self, goal: Goal) -> float:
+        """Modelled seconds of the tries that meet the goal, the least; endless where there is none."""
+        met = (each.seconds for rung, each in zip(self.rungs, self.tried, strict=True) if goal.met(rung.score))
+        return min(met, default=math.inf)
 
     def _noise(self, tried: Try) -> OutputNoise | None:
         """What each rounding of a try does to the outputs."""
@@ -282,19 +291,51 @@ class Search:
             return True
         return self._options.weights_bits >= BITS and max(each.choice for each in self.rungs) < POOR
 
-    def _widen(self, goal: Goal, methods: list[str], keep: Sequence[str], harmed: list[str]) -> bool:
-        """Give results 16 bits, and add then what lowered the choice in 8 bits, whose noise may have hidden what it
-        brings; whether the goal is met.
-        ``harmed``: results, the most harmed first; none where they are not known."""
-        counts = dict.fromkeys(max(1, round(share * len(harmed))) for share in WIDE_SHARES) if harmed else ()
-        ways = [(f"+ {count} result{'s' if count > 1 else ''} in 16 bits", harmed[:count]) for count in counts]
-        for what, wide in [*ways, ("+ all activations in 16 bits", [EVERY])]:
-            if not self._is_wanting(goal):
+    def _widen(self, goal: Goal, base: Try, noise: OutputNoise | None, how: str = "") -> None:
+        """Give results of a try 16 bits, in words how, the most harmed first over the time that it takes.
+        ``noise``: what its roundings do; ``None`` where that is not known."""
+        seconds = base.costs.here if base.costs is not None else {}
+        harmed = harmed_results(base.prepared, noise, seconds) if noise is not None else []
+
+        def attempt(chosen: Sequence[Harmed], which: str = "") -> Score | None:
+            if len(chosen) == len(harmed):
+                return self.attempt(f"+ all activations in 16 bits{how}", base.methods, base.keep, [EVERY])
+            what = f"+ {len(chosen)}{which} result{'s' if len(chosen) > 1 or which else ''} in 16 bits{how}"
+            return self.attempt(what, base.methods, base.keep, [each.name for each in chosen])
+
+        counts = [max(1, round(share * len(harmed))) for share in WIDE_SHARES] if harmed else []
+        counts = dict.fromkeys([*counts, len(harmed)])
+        count = self._fewest(goal, base, [*counts], lambda count: attempt(harmed[:count]))
+        chosen, which = harmed[:count], f" of {count}"
+        # Without the last one it is missed: those that do more are needed, too.
+        room = chosen[-1].noise if chosen else 0.0
+        likely = sorted((each for each in chosen if each.noise < room), key=lambda each: -each.seconds)
+        for each in likely[:LEFT_OUT]:
+            fewer = [other for other in chosen if other is not each]
+            if each.noise < room and fewer and goal.met(attempt(fewer, which)):
+                chosen, room = fewer, room - each.noise
+
+    def _fewest(self, goal: Goal, base: Try, counts: Sequence[int], attempt: Callable[[int], Score | None]) -> int:
+        """Make tries of more and more, until the goal is met, then some between the last two; how many meet it, the
+        fewest, and 0 if none do, or not before another try is quicker."""
+        missed, count, seconds = 0, 0, base.seconds
+        for count in counts:
+            if not self._is_wanting(goal) or seconds >= (1 - SAVED) * self._quickest(goal):
+                return 0
+            if goal.met(attempt(count)):
                 break
-            if goal.met(self.attempt(what, ",".join(methods) or "none", keep, wide)):
-                return True
-        best = self._highest()
-        return bool(best.wide) and self._add_again(self._lowering, [*methods], keep, goal, best.wide)
+            missed, seconds = count, self.tried[-1].seconds
+        else:
+            return 0
+        for _ in range(BETWEEN):
+            middle = (missed + count) // 2
+            if middle == missed or seconds >= (1 - SAVED) * self._quickest(goal):
+                break
+            if goal.met(attempt(middle)):
+                count = middle
+            else:
+                missed, seconds = middle, self.tried[-1].seconds
+        return count
 
     def _add_again(
         self, names: Sequence[str], methods: list[str], keep: Sequence[str], goal: Goal, wide: Sequence[str] = ()
@@ -310,20 +351,18 @@ class Search:
 
     def _keep(self, goal: Goal, base: Try, noise: OutputNoise, how: str = " in floating point") -> bool:
         """Keep more and more layers of a try in floating point, in words how; whether the goal is met."""
+        costs = base.costs
+        if costs is None:
+            return False
+        what = "choice of layers in floating point"
+        ways = self._or_left_out(what, lambda: [*layers_to_keep(base.prepared, noise, costs.more, MOST_KEPT)]) or []
 
-        def cheapest() -> list[Kept]:
-            return [*layers_to_keep(base.prepared, noise, layer_seconds(base.quantized, self._options)[1], MOST_KEPT)]
+        def attempt(count: int) -> Score | None:
+            nodes = ways[count - 1].nodes
+            what = f"+ {len(nodes)} layer{'s' if len(nodes) > 1 else ''}{how}"
+            return self.attempt(what, base.methods, [*self._options.keep_float, *nodes], base.wide)
 
-        tried, ways = 0, self._or_left_out("costs of layers in floating point", cheapest) or []
-        for way in ways:
-            # Twice as many each time, and at least as many as are expected to do.
-            expected = goal.min_sqnr is None or way.sqnr >= goal.min_sqnr
-            if way is ways[-1] or (expected and len(way.nodes) >= 2 * tried):
-                tried = len(way.nodes)
-                what = f"+ {tried} layer{'s' if tried > 1 else ''}{how}"
-                if goal.met(self.attempt(what, base.methods, [*self._options.keep_float, *way.nodes], base.wide)):
-                    return True
-        return False
+        return self._fewest(goal, base, growing(ways, goal.min_sqnr), attempt) > 0
 
     def _highest(self) -> Try:
         """The best try by the samples that choose, however many results have 16 bits."""
@@ -332,12 +371,14 @@ class Search:
     def _narrowest(self) -> Try:
         """The best try in which no more activations have 16 bits than the options name."""
         asked = [index for index, each in enumerate(self.tried) if each.wide == tuple(self._options.wide)]
-        return self.tried[max(asked, key=lambda index: self.rungs[index].choice)]
+        return self.tried[max(asked, key=lambda index: (self.rungs[index].choice, index))]
 
     def best(self, goal: Goal) -> int:
-        """The first try that meets the goal, else that of the highest choice."""
+        """The quickest try that meets the goal, modelled, and of several the last, else that of the highest choice."""
         met = [index for index, rung in enumerate(self.rungs) if goal.met(rung.score)]
-        return met[0] if met else int(np.argmax([rung.choice for rung in self.rungs]))
+        if not met:
+            return int(np.argmax([rung.choice for rung in self.rungs]))
+        return min(met, key=lambda index: (self.tried[index].seconds, -index))
 
     def options_of(self, index: int) -> CompileOptions:
         """The options by which a try is compiled."""
@@ -350,39 +391,8 @@ class Search:
 
     def losses(self, index: int) -> list[LayerLoss]:
         """What the values of a try lose, the most harmed first."""
-        tried = self.tried[index]
-        types = tried.types
-        a, b = _named(self._floating, types), _named(tried.quantized, types)
-        # Attention in integers may give its name to a result by heads; what was divided by channel has lost its tensor.
-        shared = {name: (value, b[name]) for name, value in a.items() if name in b}
-        types = {
-            name: types[name]
-            for name, (real, value) in shared.items()
-            if value.type.shape == real.type.shape and (value.origin or not real.origin)
-        }
-        if not types:
-            return []
-        first = compiled(self._floating, {name: a[name] for name in types}, self._options.report)
-        second = compiled(tried.quantized, {name: b[name] for name in types}, self._options.report)
-        runs = [(first(inputs), second(inputs)) for inputs in _some(self._used)]
-        exact = {name: [arrays[name] for arrays, _ in runs] for name in types}
-        found = {name: [_real(arrays[name], b[name]) for _, arrays in runs] for name in types}
-        behind = {name: function_behind(value) for name, value in tried.prepared.plan().values.items()}
-        functions = {name: function.reference for name, function in behind.items() if function is not None}
-        return losses(exact, found, types, functions)
+        return self.tried[index].losses(self._floating, _some(self._used), self._options.report)
 
 
 def _some(held: Held) -> Sequence[Inputs]:
     return held.samples[:: max(1, len(held.samples) // LOOKED_AT)][:LOOKED_AT]
-
-
-def _named(module: Module, names: Mapping[str, TensorType]) -> dict[str, Value]:
-    return {value.name: value for op in module.main.ops for value in op.results if value.name in names}
-
-
-def _real(array: np.ndarray, value: Value) -> np.ndarray:
-    quant = value.type.quant
-    if quant is None:
-        return array
-    scale, zero = quant.broadcast(array.ndim)
-    return (array.astype(np.int64) - zero).astype(np.float32) * scale

@@ -1,25 +1,40 @@
-"""What it costs to compute a layer in floating point instead of in integers, by the model that places ops."""
+"""What a quantised network takes, and each of its layers, by the model that places ops."""
 
 import os
+from dataclasses import dataclass
 
 from ....ir.clone import clone_module
 from ....ir.core import Module
 from ....passes.pipeline import Pipeline
-from ....passes.placement.partition import Partition, seconds_apart
+from ....passes.placement.partition import Partition, seconds_apart, seconds_together
 from ....runtime.machines.machine import DEFAULT
 from ...options import CompileOptions
 from ...pipeline import outline_pipeline
 
 
-def layer_seconds(quantized: Module, options: CompileOptions) -> tuple[dict[str, float], dict[str, float]]:
-    """By source node, what it takes in integers, and what the network takes longer if that one is computed in floating
-    point, modelled.
+@dataclass(frozen=True)
+class LayerCosts:
+    """Modelled seconds.
 
-    On the CPU that is what it takes in integers, for floating point takes about twice as long there. What the
-    accelerator computes has to leave it, with its tensors, and may cut a region in two.
+    Attributes:
+        total: of the network, on the accelerator and on the host, with what goes from one to the other.
+        here: by source node, what it takes in integers.
+        more: by source node, what the network takes longer if that one is computed in floating point.
+    """
+
+    total: float
+    here: dict[str, float]
+    more: dict[str, float]
+
+
+def layer_costs(quantized: Module, options: CompileOptions) -> LayerCosts:
+    """What a network in integers takes.
+
+    In floating point the CPU takes about twice as long. What the accelerator computes has to leave it for that, with
+    its tensors, and may cut a region in two.
 
     Args:
-        quantized: the network in integers, by the same options.
+        quantized: the network, by the same options.
         options: which machine it is for, and whether the accelerator is among the engines.
     """
     placed, on_device = clone_module(quantized), "device" in (options.engines or ())
@@ -38,4 +53,4 @@ def layer_seconds(quantized: Module, options: CompileOptions) -> tuple[dict[str,
         for node in op.loc:
             here[node] = here.get(node, 0.0) + (model.on_device(op) if op in leaving else host)
             more[node] = more.get(node, 0.0) + host + max(leaving.get(op, 0.0), 0.0)
-    return here, more
+    return LayerCosts(seconds_together(placed.main, model), here, more)

@@ -8,6 +8,7 @@ an input says what is rounded. What the roundings do is taken to add up.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -192,19 +193,28 @@ def whole_ranges(
     return tuple(name for name, is_whole in found.items() if is_whole)
 
 
-def harmed_results(prepared: Prepared, noise: OutputNoise, seconds: Mapping[str, float]) -> list[str]:
-    """Nodes whose results are rounded, and parameters, by what that does to the outputs over the time of what makes and
-    reads them, the most first.
-    ``seconds``: by node, in 8 bits; 16 take about as much again. Of others nothing is known, and they count alike."""
+class Harmed(NamedTuple):
+    """A node, or a parameter, the noise in the outputs that rounding its results makes, and the seconds that 16 bits
+    take longer for them."""
 
-    def worth(value: Value) -> float:
+    name: str
+    noise: float
+    seconds: float
+
+
+def harmed_results(prepared: Prepared, noise: OutputNoise, seconds: Mapping[str, float]) -> list[Harmed]:
+    """What rounding results does to the outputs, the most first over the time of what makes and reads them.
+    ``seconds``: by node, in 8 bits; 16 take about as much again. Of others nothing is known, and they count alike."""
+    found: dict[str, Harmed] = {}
+    for value in prepared.plan().values.values():
         ops = [value.producer, *(user for user in value.users if isinstance(user, Op))]
         time = math.fsum(seconds.get(node, 0.0) for op in ops if op is not None for node in op.loc[:1])
-        return noise.values.get(value, 0.0) / (time or HOST_STEP_SECONDS)
-
-    values = sorted(prepared.plan().values.values(), key=worth, reverse=True)
-    made = (value.producer.loc[:1] if value.producer is not None else (value.name,) for value in values)
-    return [*dict.fromkeys(name for names in made for name in names)]
+        each = noise.values.get(value, 0.0), time or HOST_STEP_SECONDS
+        for name in value.producer.loc[:1] if value.producer is not None else (value.name,):
+            # Several results of a node get 16 bits together.
+            known = found.get(name, Harmed(name, 0.0, 0.0))
+            found[name] = Harmed(name, known.noise + each[0], known.seconds + each[1])
+    return sorted(found.values(), key=lambda each: -each.noise / each.seconds)
 
 
 @dataclass(frozen=True)
@@ -236,6 +246,17 @@ def layers_to_keep(prepared: Prepared, noise: OutputNoise, seconds: Mapping[str,
         best = max(worth, key=lambda move: gains[move] / math.fsum(seconds.get(node, math.inf) for node in move))
         kept, left = (*kept, *best), left - gains[best]
         yield Kept(kept, decibels(noise.signal, left))
+
+
+def growing(ways: Sequence[Kept], least: float | None) -> list[int]:
+    """How many of the ways to keep more and more, counted from 1, are to be tried: twice as many nodes each time, and
+    at least as many as are expected to leave so many decibels."""
+    found: list[int] = []
+    for count, way in enumerate(ways, 1):
+        many = len(way.nodes) >= 2 * (len(ways[found[-1] - 1].nodes) if found else 0)
+        if way is ways[-1] or (many and (least is None or way.sqnr >= least)):
+            found.append(count)
+    return found
 
 
 TRIED = 24

@@ -37,12 +37,14 @@ class Rung(Immutable):
         score: on the samples that judge.
         choice: SQNR on those that choose methods, in decibels, the mean of the outputs.
         rejected: whether it is a method that lowered ``choice``, which later tries have only where it is tried again.
+        seconds: of the network, on the accelerator and the host, modelled; ``None`` without a goal.
     """
 
     what: str
     score: Score
     choice: float
     rejected: bool = False
+    seconds: float | None = None
 
 
 class FailedRung(Immutable):
@@ -188,6 +190,7 @@ class Quantization(Immutable):
         )
         tried = " ".join(rung.what for rung in self.rungs)
         again = ", but where it is tried again" if AGAIN in tried else ""
+        why = "the quickest, modelled, that reaches the goal" if self.reached else "its choice is the highest"
         same = "answers, the largest of a row or pixel of the first output, or its integers"
         texts = [
             *(rung.what for rung in self.rungs if ":" in rung.what),
@@ -195,8 +198,7 @@ class Quantization(Immutable):
             f"SQNR: power of the outputs{together} over that of their error; 20{_UNIT}: a hundredth of it",
             *([f"same: {same}, as in floating point{unless}"] if self.has_answers else []),
             f"choice: SQNR of {by}{mean}; the rest is of those that judge",
-            f"* was written: {'the first that reaches the goal' if self.reached else 'its choice is the highest'}"
-            + (f"; {each}" if len(outputs) > 1 else ""),
+            f"* was written: {why}{f'; {each}' if len(outputs) > 1 else ''}",
             *([f"- is a method that lowered the choice; no row below has it{again}"] if "-" in self.marks else []),
         ]
         return [line for text in texts for line in _wrapped(text, "  ")]

@@ -1,0 +1,97 @@
+"""How a network was quantised in one try, and what its values lose by it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ....ir.core import Module, Value
+from ....ir.types import TensorType
+from ....passes.quantization.quantize import quantized_types
+from ...calibration.ranges import compiled
+from ...calibration.sample_sets import Inputs
+from ...progress import ProgressReport
+from ..methods import NONE, Choices, Prepared
+from ..smooth_maps import function_behind
+from .judging import LayerLoss, losses
+from .layer_costs import LayerCosts
+
+
+@dataclass(frozen=True)
+class Try:
+    """How a network was quantised.
+
+    Attributes:
+        keep, wide: what the options name, and what the ladder adds.
+        prepared: the network before its weights were rounded.
+        costs: what it takes; ``None`` where nobody asks, or it cannot be told.
+    """
+
+    methods: str
+    keep: tuple[str, ...]
+    wide: tuple[str, ...]
+    choices: Choices
+    prepared: Prepared
+    quantized: Module
+    costs: LayerCosts | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its methods."""
+        return tuple(self.methods.split(",")) if self.methods != NONE else ()
+
+    @property
+    def seconds(self) -> float:
+        """What it takes, modelled; 0 where that is not known."""
+        return self.costs.total if self.costs is not None else 0.0
+
+    @property
+    def types(self) -> dict[str, TensorType]:
+        """How each value that is quantised is stored, by name."""
+        plan = self.prepared.plan()
+        ranges = [(name, *range) for name, range in self.prepared.ranges.items()]
+        found = quantized_types(plan, ranges, wide=self.prepared.wide)
+        return {name: found[value] for name, value in plan.values.items()}
+
+    def losses(self, floating: Module, samples: Sequence[Inputs], report: ProgressReport) -> list[LayerLoss]:
+        """What its values lose on some samples, beside the network in floating point, the most harmed first."""
+        types = self.types
+        a, b = _named(floating, types), _named(self.quantized, types)
+        # Attention in integers may give its name to a result by heads; what was divided by channel has lost its tensor.
+        shared = {name: (value, b[name]) for name, value in a.items() if name in b}
+        types = {
+            name: types[name]
+            for name, (real, value) in shared.items()
+            if value.type.shape == real.type.shape and (value.origin or not real.origin)
+        }
+        if not types:
+            return []
+        first = compiled(floating, {name: a[name] for name in types}, report)
+        second = compiled(self.quantized, {name: b[name] for name in types}, report)
+        runs = [(first(inputs), second(inputs)) for inputs in samples]
+        exact = {name: [arrays[name] for arrays, _ in runs] for name in types}
+        found = {name: [_real(arrays[name], b[name]) for _, arrays in runs] for name in types}
+        behind = {name: function_behind(value) for name, value in self.prepared.plan().values.items()}
+        functions = {name: function.reference for name, function in behind.items() if function is not None}
+        return losses(exact, found, types, functions)
+
+
+def slow_methods(base: Try, tried: Sequence[Try], least: float) -> list[str]:
+    """Methods of a try that take at least such a share of its time, by what each took when it was added."""
+    same = (each for each in tried if (each.keep, each.wide) == (base.keep, base.wide))
+    seconds, names = {each.names: each.seconds for each in same}, base.names
+    steps = ((names[:at], names[: at + 1]) for at in range(len(names)))
+    known = ((then[-1], seconds[then] - seconds[before]) for before, then in steps if {before, then} <= {*seconds})
+    return [name for name, took in known if took > least * base.seconds]
+
+
+def _named(module: Module, names: Mapping[str, TensorType]) -> dict[str, Value]:
+    return {value.name: value for op in module.main.ops for value in op.results if value.name in names}
+
+
+def _real(array: np.ndarray, value: Value) -> np.ndarray:
+    quant = value.type.quant
+    if quant is None:
+        return array
+    scale, zero = quant.broadcast(array.ndim)
+    return (array.astype(np.int64) - zero).astype(np.float32) * scale
