@@ -22,7 +22,7 @@ from tilewright.__main__ import main
 from tilewright.codegen.cpu import assemble
 from tilewright.compiler.driver import Shared
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.quantization.ladder import climb, quantize_model
+from tilewright.compiler.quantization.ladder import attempts, climb, quantize_model
 from tilewright.compiler.quantization.ladder.goal import Goal
 from tilewright.compiler.quantization.ladder.judging import Score, losses, score
 from tilewright.compiler.quantization.ladder.quantize_model import write_quantized
@@ -84,7 +84,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception) -> No
             raise error
         return quantize_module(module, options, *others)  # pyright: ignore
 
-    monkeypatch.setattr(climb, "quantize_module", fails)
+    monkeypatch.setattr(attempts, "quantize_module", fails)
 
 
 def test_a_try_that_fails_is_left_out_and_the_others_are_made(
@@ -180,7 +180,7 @@ def test_what_is_written_is_what_was_judged(
         written = Path(quantize(engines=engines).output).read_bytes()
         with monkeypatch.context() as patch:
             # As if nothing were known of the samples yet.
-            patch.setattr(climb, "Shared", lambda *_: None)
+            patch.setattr(attempts, "Shared", lambda *_: None)
             assert Path(quantize(engines=engines).output).read_bytes() == written
     with pytest.raises(UsageError, match="--engines is for artifacts; found output"):
         tilewright.quantize(network(), "network.onnx", calibration=SAMPLES, engines="software")

@@ -101,7 +101,7 @@ def test_the_quotient_behind_the_function_is_ranked_and_becomes_16_bits_by_the_n
     assert prepared is not None
     values = prepared.plan().values
     (quotient,) = (name for name, value in values.items() if is_op(value.producer, Mul))
-    node = harmed_results(prepared, OutputNoise(1.0, {values[quotient]: 1.0}, {}, np.ones((1, 1))), {})[0].name
+    node = harmed_results(prepared, OutputNoise(1.0, {values[quotient]: 1.0}, {}, np.ones((1, 1))))[0].name
     found = quantized(block(), "channels", wide=(node,))
     types = {value.name: value.type.dtype for op in found.main.ops for value in op.results if value.type.quant}
     assert types[quotient] is DType.I16

@@ -18,12 +18,10 @@ class LayerCosts:
 
     Attributes:
         total: of the network, on the accelerator and on the host, with what goes from one to the other.
-        here: by source node, what it takes in integers.
         more: by source node, what the network takes longer if that one is computed in floating point.
     """
 
     total: float
-    here: dict[str, float]
     more: dict[str, float]
 
 
@@ -46,11 +44,9 @@ def layer_costs(quantized: Module, options: CompileOptions) -> LayerCosts:
     assert isinstance(partition, Partition)
     model = partition.cost_model()
     leaving = seconds_apart(placed.main, model)
-    here: dict[str, float] = {}
     more: dict[str, float] = {}
     for op in placed.main.ops:
         host = model.on_host(op)
         for node in op.loc:
-            here[node] = here.get(node, 0.0) + (model.on_device(op) if op in leaving else host)
             more[node] = more.get(node, 0.0) + host + max(leaving.get(op, 0.0), 0.0)
-    return LayerCosts(seconds_together(placed.main, model), here, more)
+    return LayerCosts(seconds_together(placed.main, model), more)

@@ -6,7 +6,7 @@ an input says what is rounded. What the roundings do is taken to add up.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,7 +18,6 @@ from ....ir.ops.elementwise import Add, Mul, Sub
 from ....ir.ops.movement import Slice
 from ....ir.ops.quantization import FakeQuantize
 from ....ir.types import DType, TensorType
-from ....passes.placement.choice import HOST_STEP_SECONDS
 from ....passes.quantization.parameters import Range
 from ....passes.quantization.plan import Anchor, Plan, is_anchor, is_below_zero, plan_quantization
 from ....passes.quantization.quantize import quantized_types, stored_weights
@@ -30,6 +29,9 @@ from .judging import answers, decibels, runner
 
 SAMPLES, WORK = 4, 4e11
 """At most so many samples, and fewer, but one, where the roundings would take more multiplications than this."""
+
+PRICED = 96
+"""Results of which it is found out what 16 bits take longer, at most, those that do most to the outputs."""
 
 WORTH = 0.05
 """Layers that leave less of the noise out are not kept while others leave out more."""
@@ -202,19 +204,23 @@ class Harmed(NamedTuple):
     seconds: float
 
 
-def harmed_results(prepared: Prepared, noise: OutputNoise, seconds: Mapping[str, float]) -> list[Harmed]:
-    """What rounding results does to the outputs, the most first over the time of what makes and reads them.
-    ``seconds``: by node, in 8 bits; 16 take about as much again. Of others nothing is known, and they count alike."""
-    found: dict[str, Harmed] = {}
+def harmed_results(
+    prepared: Prepared, noise: OutputNoise, price: Callable[[str], float] | None = None, least: float = 1.0
+) -> list[Harmed]:
+    """What rounding results does to the outputs, the most first over the time that 16 bits take longer, or by itself.
+
+    Args:
+        price: that time, modelled, of the `PRICED` that do most; the others come after them.
+        least: seconds; what takes less is as good as what takes these.
+    """
+    found: dict[str, float] = {}
     for value in prepared.plan().values.values():
-        ops = [value.producer, *(user for user in value.users if isinstance(user, Op))]
-        time = math.fsum(seconds.get(node, 0.0) for op in ops if op is not None for node in op.loc[:1])
-        each = noise.values.get(value, 0.0), time or HOST_STEP_SECONDS
         for name in value.producer.loc[:1] if value.producer is not None else (value.name,):
-            # Several results of a node get 16 bits together.
-            known = found.get(name, Harmed(name, 0.0, 0.0))
-            found[name] = Harmed(name, known.noise + each[0], known.seconds + each[1])
-    return sorted(found.values(), key=lambda each: -each.noise / each.seconds)
+            found[name] = found.get(name, 0.0) + noise.values.get(value, 0.0)
+    names = sorted(found, key=lambda name: -found[name])
+    priced = [Harmed(name, found[name], price(name)) for name in names[:PRICED]] if price is not None else []
+    priced.sort(key=lambda each: -each.noise / max(each.seconds, least))
+    return [*priced, *(Harmed(name, found[name], 0.0) for name in names[len(priced) :])]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How a network was quantised in one try, and what its values lose by it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,11 +10,13 @@ from ....ir.types import TensorType
 from ....passes.quantization.quantize import quantized_types
 from ...calibration.ranges import compiled
 from ...calibration.sample_sets import Inputs
+from ...options import CompileOptions
 from ...progress import ProgressReport
 from ..methods import NONE, Choices, Prepared
+from ..quantize import quantize_module
 from ..smooth_maps import function_behind
 from .judging import LayerLoss, losses
-from .layer_costs import LayerCosts
+from .layer_costs import LayerCosts, layer_costs
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,12 @@ class Try:
         found = quantized_types(plan, ranges, wide=self.prepared.wide)
         return {name: found[value] for name, value in plan.values.items()}
 
+    def price(self, module: Module, options: CompileOptions, name: str) -> float:
+        """Seconds that 16 bits take longer for what a node or parameter of the module makes, modelled.
+        ``options``: its own."""
+        wide = replace(options, wide=(*self.wide, name))
+        return layer_costs(quantize_module(module, wide, None, self.choices), wide).total - self.seconds
+
     def losses(self, floating: Module, samples: Sequence[Inputs], report: ProgressReport) -> list[LayerLoss]:
         """What its values lose on some samples, beside the network in floating point, the most harmed first."""
         types = self.types
@@ -76,13 +84,16 @@ class Try:
         return losses(exact, found, types, functions)
 
 
-def slow_methods(base: Try, tried: Sequence[Try], least: float) -> list[str]:
-    """Methods of a try that take at least such a share of its time, by what each took when it was added."""
+def slow_methods(base: Try, tried: Sequence[Try], least: float) -> dict[str, float]:
+    """Methods of a try that take more than such a share of its time, the most first, and the seconds that each took
+    when it was added."""
     same = (each for each in tried if (each.keep, each.wide) == (base.keep, base.wide))
     seconds, names = {each.names: each.seconds for each in same}, base.names
     steps = ((names[:at], names[: at + 1]) for at in range(len(names)))
-    known = ((then[-1], seconds[then] - seconds[before]) for before, then in steps if {before, then} <= {*seconds})
-    return [name for name, took in known if took > least * base.seconds]
+    took = {then[-1]: seconds[then] - seconds[before] for before, then in steps if {before, then} <= {*seconds}}
+    return {
+        name: took[name] for name in sorted(took, key=lambda name: -took[name]) if took[name] > least * base.seconds
+    }
 
 
 def _named(module: Module, names: Mapping[str, TensorType]) -> dict[str, Value]:
