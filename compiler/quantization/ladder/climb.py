@@ -159,7 +159,7 @@ class Search(Attempts):
         harmed = self._harmed(base, noise) if noise is not None else []
 
         def attempt(chosen: Sequence[Harmed], which: str = "") -> Score | None:
-            if len(chosen) == len(harmed):
+            if len(chosen) == len(harmed) != 1:
                 return self.attempt(f"+ all activations in 16 bits{how}", base.methods, base.keep, [EVERY])
             what = f"+ {len(chosen)}{which} result{'s' if len(chosen) > 1 or which else ''} in 16 bits{how}"
             return self.attempt(what, base.methods, base.keep, [each.name for each in chosen])
