@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from kernel_harness import TARGETS, described, run
 
+from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernels.activation import Activation
 from tilewright.codegen.cpu.kernels.weight_only import WeightOnlyProduct, WeightOnlyRows
+from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.ir.core import Constant, Function
 from tilewright.ir.layout import HALVES, pack
 from tilewright.ir.ops.weight_only import WeightOnlyMatMul
+from tilewright.ir.types import DType, TensorType
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -22,6 +26,7 @@ from tilewright.ir.ops.weight_only import WeightOnlyMatMul
         (3, 20, 16, 8, True),
         (2, 40, 128, 128, False),
         (9, 33, 40, 8, True),
+        (12, 50, 32, 16, True),
         (14, 48, 13, 13, False),
     ],
 )
@@ -37,9 +42,12 @@ def test_product(
     bias, residual = (rng.standard_normal(shape).astype(np.float32) for shape in (columns, (rows, columns)))
     fields = {"bits": bits, "block": block, "has_zero": zero, "has_bias": True, "has_residual": True}
     fields["activation"] = Activation("swish")
-    is_few = rows <= 4 and block % (32 // bits) == 0
+    groups = 3 if rows == 12 else 1
+    is_few = rows // groups <= 4 and block % (32 // bits) == 0
+    if is_few:
+        fields |= {"groups": groups}
     cls = WeightOnlyRows if is_few else WeightOnlyProduct
-    spec = cls(rows=rows, columns=columns, inner=inner, **fields)  # pyright: ignore[reportArgumentType]
+    spec = cls(rows=rows // groups if is_few else rows, columns=columns, inner=inner, **fields)  # pyright: ignore[reportArgumentType]
     arrays = [
         x,
         pack(w, HALVES if bits == 4 else "i4o16"),
@@ -61,3 +69,15 @@ def test_small_numbers_beside_a_large_one(target: str) -> None:
     spec = WeightOnlyRows(rows=1, columns=16, inner=32, block=32, bits=4)
     (y,) = run(spec, described(target), [x, pack(w, HALVES), np.ones((1, 16), np.float32)], [((1, 16), np.float32)])
     np.testing.assert_allclose(y, x @ w.astype(np.float32), rtol=1e-4)
+
+
+@pytest.mark.parametrize("target", ["avx-vnni", "avx512-vnni", "x86-64-v3", "aarch64", "aarch64-dotprod"])
+def test_any_rows_become_integers_where_bytes_have_a_dot_product(target: str) -> None:
+    function = Function("main", [("x", TensorType((38, 64), DType.F32))])
+    w = Constant("w", np.zeros((64, 32), np.int8), TensorType((64, 32), DType.I8, layout=HALVES))
+    scale = Constant("scale", np.ones((2, 32), np.float32))
+    op = function.append(WeightOnlyMatMul(32), [function.parameters[0], w, scale, None, None, None, None])
+    kernel = lower(op, TargetDescription.named(target))
+    assert kernel is not None
+    has_product = target not in ("x86-64-v3", "aarch64")
+    assert kernel.name.startswith("weight_only_rows" if has_product else "weight_only_product")

@@ -1,8 +1,8 @@
 """Products with weights that are kept as integers of 8 or 4 bits.
 
-For many rows a strip of columns at a time becomes numbers in the work memory, where the product of floats reads it.
-For a few rows, where reading the weights is all that takes time, the rows become integers; scales are then multiplied
-with the sums of their blocks.
+Where a processor has a dot product of bytes, and for a few rows, where reading the weights is all that takes time, rows
+become integers; scales are then multiplied with the sums of their blocks. Else a strip of columns at a time becomes
+numbers in the work memory, where the product of floats reads it.
 """
 
 import math
@@ -137,15 +137,17 @@ class WeightOnlyProduct(WeightOnlySpec, FloatProduct):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightOnlyRows(WeightOnlySpec):
-    """For a few rows; blocks are whole words.
+    """For a few rows at a time; blocks are whole words.
 
     Integers are multiplied as integers. Each segment of a row of x becomes integers of 24 bits with a scale in common,
     which lose of its largest what single precision does; they are written as three digits of 8 bits. Where products
     of two bytes might saturate, digits have 7.
 
     Attributes:
-        groups: of rows; each meets a matrix of its own of those below each other in w, by the argument ``which``.
-        experts: matrices in w; 0 for one and no such argument.
+        rows: of a group.
+        groups: of rows.
+        experts: matrices below each other in w, of which a group meets one, by the argument ``which``; 0 for one matrix
+            and no such argument.
     """
 
     rows: int
@@ -184,22 +186,23 @@ class WeightOnlyRows(WeightOnlySpec):
         firsts = range(0, together, lanes)
         type = F32.of(lanes)
         begin, end, scratch = arguments["begin"], arguments["end"], arguments["scratch"]
-        first = b.multiply(b.divide(begin, strips), self.rows)
-        last = b.multiply(b.divide(b.add(end, strips - 1), strips), self.rows)
-        b.each(first, last, lambda row: self._prepare(b, arguments["x"], scratch, row))
         all_rows = self.inner * max(1, self.experts)
 
-        def strip(index: Register) -> None:
-            group, column = b.divide(index, strips), b.multiply(b.remainder(index, strips), together)
-            expert = b.integer(0)
+        def group(index: Register) -> None:
+            row, expert = b.multiply(index, self.rows), b.integer(0)
+            x = b.at(arguments["x"], b.multiply(row, 4 * self.inner))
+            b.each(0, self.rows, lambda m: self._prepare(b, x, scratch, m))
             if self.experts:
-                which = b.load(I64, b.at(arguments["which"], b.multiply(group, 8)))
+                which = b.load(I64, b.at(arguments["which"], b.multiply(index, 8)))
                 which = b.select(b.compare("slt", which, 0), b.add(which, self.experts), which)
                 b.return_if(b.compare("uge", which, self.experts), constant(I32, 1))
                 expert = which
+            units = b.multiply(index, strips)
+            first, last = b.maximum(b.subtract(begin, units), 0), b.minimum(b.subtract(end, units), strips)
+            b.each(first, last, lambda place: strip(b.multiply(place, together), row, expert))
+
+        def strip(column: Register, row: Register, expert: Register) -> None:
             masks = [first_lanes(b, b.subtract(b.subtract(self.columns, column), first), lanes) for first in firsts]
-            row = b.multiply(group, self.rows)
-            numbers = b.at(scratch, b.multiply(row, self.row_bytes))
 
             def loaded(name: str, row: Register | int, vector: int) -> Register:
                 offset = b.add(b.add(b.multiply(row, self.columns), column), firsts[vector])
@@ -229,9 +232,9 @@ class WeightOnlyRows(WeightOnlySpec):
                     found = list(parts)
                     for first in range(0, len(firsts), at_once):
                         vectors = range(first, min(first + at_once, len(firsts)))
-                        sums = self._sums(b, [sources[v] for v in vectors], numbers, place)
+                        sums = self._sums(b, [sources[v] for v in vectors], scratch, place)
                         for m in range(self.rows):
-                            about = b.at(numbers, self.inner * _DIGITS + m * self.row_bytes, b.multiply(place, 8))
+                            about = b.at(scratch, self.inner * _DIGITS + m * self.row_bytes, b.multiply(place, 8))
                             scale, sum = (b.splat(b.load(F32, about, at), lanes) for at in (0, 4))
                             for v in vectors:
                                 whole = self._whole(b, sums[(v - first) * self.rows + m])
@@ -253,9 +256,9 @@ class WeightOnlyRows(WeightOnlySpec):
                 y = b.at(arguments["y"], b.multiply(offset, 4))
                 b.store_masked(self.activation.apply(b, value), y, masks[v])
 
-        units = self.groups * strips
-        b.each(begin, end, strip)
-        return self.finish(b, units=units, scratch_bytes=self.groups * self.rows * self.row_bytes, common=units)
+        b.each(b.divide(begin, strips), b.divide(b.add(end, strips - 1), strips), group)
+        scratch_bytes = self.rows * self.row_bytes
+        return self.finish(b, units=self.groups * strips, scratch_bytes=scratch_bytes, common=strips)
 
     def _offset(self, target: TargetDescription) -> int:
         """What is added to integers of w where they are multiplied."""
@@ -383,12 +386,14 @@ def weight_only_product(op: Op[WeightOnlyMatMul], target: TargetDescription) -> 
     block, bits, experts = op.operator.block, 4 if w.layout == HALVES else 8, 0
     follows = {**what_follows(op), "bits": bits, "block": block, "has_zero": operands.zero is not None}
     in_word, has_product = 32 // bits, has_byte_product(target)
-    groups, at_once = 1, target.registers // (4 if has_product else 8)
+    at_once = target.registers // (4 if has_product else 8)
+    is_faster = has_product or (saturates(target) and rows <= 2 * at_once)
     if operands.which is not None:
         groups, experts = math.prod(x.shape[:-2]), w.shape[0] // inner
-    elif rows <= 2 * at_once and (has_product or saturates(target)):
+    else:
+        # Few groups of many rows read the weights less often; a row of its own takes a tenth more than one of eight.
         groups = min(count for count in range(1, rows + 1) if rows % count == 0 and rows // count <= at_once)
-    if block % in_word == 0 and (experts or (rows // groups <= at_once and (has_product or saturates(target)))):
+    if block % in_word == 0 and (experts or is_faster):
         spec = WeightOnlyRows(
             rows=rows // groups, groups=groups, experts=experts, columns=columns, inner=inner, **follows
         )
