@@ -337,6 +337,20 @@ def attention_weights(
     return np.where(seen, weights, 0)
 
 
+def share_weights(scores: Integers, seen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Weights of keys in proportion to what of their scores is above 0, 127 for the largest of a row: exact integers.
+
+    A quotient and a product in binary32, and one rounding to an integer: within 0.5 + 2^-16 of the exact one. What is
+    not seen has the weight 0, as all of a row has whose scores are not above 0.
+
+    Args:
+        scores, seen: see :func:`attention_weights`.
+    """
+    above = np.where(seen, np.maximum(np.asarray(scores, np.int64), 0), 0)
+    factor = np.float32(127) / np.maximum(above.max(-1, keepdims=True), 1).astype(np.float32)
+    return np.rint(above.astype(np.float32) * factor).astype(np.int64)
+
+
 def weighted_mean(
     total: Integers, weights: Integers, factor: np.float32, zero_point: int, low: int, high: int
 ) -> NDArray[np.int64]:

@@ -38,7 +38,8 @@ class Attention(Operator[AttentionOperands]):
     Quantised: everything is 8-bit per tensor, each with parameters of its own. Scores are exact; weights are integers,
     127 for the largest of a row, by :func:`tilewright.ir.arithmetic.attention_weights`; the sums of weighted values are
     exact again, and :func:`tilewright.ir.arithmetic.weighted_mean` makes the result of them. Where the mask holds the
-    smallest integer of its type, the key is not seen at all; a row that sees none has the result 0.
+    smallest integer of its type, the key is not seen at all; a row that sees none has the result 0. Weights that are
+    shares are those of :func:`tilewright.ir.arithmetic.share_weights`.
 
     Attributes:
         batch: extents of the batch dimensions.
@@ -47,6 +48,8 @@ class Attention(Operator[AttentionOperands]):
         q_view, k_view, v_view, y_view, mask_view: how the matrices lie; the last is empty without a mask.
         scale: factor of the products of queries and keys.
         causal: row i sees the first keys only, as many as leave the last row all of them: up to i + keys - rows.
+        shares: weights are scores over the sum of those of a row, in place of the softmax, and queries and keys count
+            as far as they are above 0. A row whose scores are 0 has the result 0. There is no mask then, and no factor.
     """
 
     QUANTIZATION = QuantizationRule.RESCALE
@@ -64,6 +67,7 @@ class Attention(Operator[AttentionOperands]):
     mask_view: tuple[int, ...] = ()
     scale: float = 1.0
     causal: bool = False
+    shares: bool = False
 
     def infer(self, q: TensorType, k: TensorType, v: TensorType, mask: TensorType | None) -> TensorType:
         check_dtype(q, FLOATS)
@@ -75,6 +79,8 @@ class Attention(Operator[AttentionOperands]):
             raise IRError("the first rows would see no keys", expected=f"at least {self.rows} keys", found=self.keys)
         if (mask is None) != (not self.mask_view):
             raise IRError("a mask and its view belong together", found=list(self.mask_view))
+        if self.shares and (mask is not None or self.scale != 1):
+            raise IRError("shares of scores have neither mask nor factor", found=self.scale if mask is None else mask)
         for name, type, view, matrix in (
             ("q", q, self.q_view, (self.rows, self.width)),
             ("k", k, self.k_view, (self.keys, self.width)),
@@ -103,14 +109,16 @@ class Attention(Operator[AttentionOperands]):
     def reference(self, q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         q = _seen(q, self.q_view, (*self.batch, self.rows, self.width)).astype(np.float64)
         k = _seen(k, self.k_view, (*self.batch, self.keys, self.width)).astype(np.float64)
+        q, k = (np.maximum(q, 0), np.maximum(k, 0)) if self.shares else (q, k)
         scores = np.matmul(q, np.swapaxes(k, -1, -2)) * self.scale
         if mask is not None:
             scores += _seen(mask, self.mask_view, scores.shape)
         if self.causal:
             allowed = np.tri(self.rows, self.keys, self.keys - self.rows, bool)
-            scores = np.where(allowed, scores, -np.inf)
-        e = np.exp(scores - scores.max(-1, keepdims=True))
-        weights = e / e.sum(-1, keepdims=True)
+            scores = np.where(allowed, scores, 0 if self.shares else -np.inf)
+        e = scores if self.shares else np.exp(scores - scores.max(-1, keepdims=True))
+        total = e.sum(-1, keepdims=True)
+        weights = e / np.where(total == 0, 1, total)
         y = np.empty(self.shape, v.dtype)
         places = _seen(y, self.y_view, (*self.batch, self.rows, self.depth))
         places[...] = np.matmul(weights, _seen(v, self.v_view, (*self.batch, self.keys, self.depth)))
@@ -126,6 +134,7 @@ class Attention(Operator[AttentionOperands]):
             _seen(array, view, (*self.batch, *matrix)).astype(np.float64) - parameters(type)[1]
             for (array, type, view), matrix in zip(matrices, extents, strict=True)
         )
+        q, k = (np.maximum(q, 0), np.maximum(k, 0)) if self.shares else (q, k)
         scores = np.matmul(q, np.swapaxes(k, -1, -2)).astype(np.int64)
         seen, added = np.ones((self.rows, self.keys), np.bool_), np.zeros((1, 1), np.int64)
         if self.causal:
@@ -133,7 +142,10 @@ class Attention(Operator[AttentionOperands]):
         if mask is not None and mask_type is not None:
             stored = _seen(mask, self.mask_view, scores.shape).astype(np.int64)
             seen, added = seen & (stored != limits(mask_type)[0]), stored - parameters(mask_type)[1]
-        weights = arithmetic.attention_weights(scores, self.multipliers(operand_types), added, seen)
+        if self.shares:
+            weights = arithmetic.share_weights(scores, seen)
+        else:
+            weights = arithmetic.attention_weights(scores, self.multipliers(operand_types), added, seen)
         total = np.matmul(weights.astype(np.float64), v).astype(np.int64)
         (scale, zero), factor = parameters(result_types[0]), parameters(v_type)[0]
         mean = arithmetic.weighted_mean(
@@ -144,7 +156,9 @@ class Attention(Operator[AttentionOperands]):
         return y
 
     def multipliers(self, operand_types: Types) -> tuple[int, int, int]:
-        """Of quantised scores and masks, see :func:`tilewright.ir.arithmetic.score_multipliers`."""
+        """Of quantised scores and masks, see :func:`tilewright.ir.arithmetic.score_multipliers`; zeros for shares."""
+        if self.shares:
+            return 0, 0, 0
         q, k, _, mask = (*operand_types, None)[:4]
         assert q is not None and k is not None
         score = float(parameters(q)[0]) * float(parameters(k)[0]) * self.scale

@@ -43,14 +43,16 @@ class MapAsWeights(Operator[UnaryOperands]):
 
 @operator("tile_weigh", TILE_OPERATORS)
 class Weigh(Operator[tuple[Value, Value | None]]):
-    """Scores, [rows, columns, keys], as weights: ``arithmetic.attention_weights`` along the keys, then zeros up to a
-    whole block, then a block that begins with the sum of the weights as int32, little-endian, and is zero otherwise.
+    """Scores, [rows, columns, keys], as weights: ``arithmetic.attention_weights`` along the keys, or
+    ``arithmetic.share_weights``, then zeros up to a whole block, then a block that begins with the sum of the weights
+    as int32, little-endian, and is zero otherwise.
 
     Attributes:
         multiplier, mask_multiplier, shift: of scores and mask.
         mask_zero: zero point of the mask.
         causal: row y sees the keys up to ``first + y`` alone.
         first: see causal.
+        shares: see above; there is no mask then, and no multiplier.
     """
 
     multiplier: int
@@ -59,6 +61,7 @@ class Weigh(Operator[tuple[Value, Value | None]]):
     mask_zero: int
     causal: bool
     first: int
+    shares: bool = False
 
     def infer(self, x: TensorType, mask: TensorType | None) -> TensorType:
         source = tile(x, "accumulators", "what is weighed")
@@ -77,7 +80,10 @@ class Weigh(Operator[tuple[Value, Value | None]]):
         if mask is not None:
             seen, added = seen & (mask != LOWEST), mask.astype(np.int64) - self.mask_zero
         multipliers = self.multiplier, self.mask_multiplier, self.shift
-        weights = arithmetic.attention_weights(x, multipliers, added, seen)
+        if self.shares:
+            weights = arithmetic.share_weights(x, seen)
+        else:
+            weights = arithmetic.attention_weights(x, multipliers, added, seen)
         result = np.zeros((rows, columns, in_whole_blocks(keys) + CHANNEL_BLOCK), np.int8)
         result[..., :keys] = weights
         total = weights.sum(-1, keepdims=True).astype("<i4")

@@ -25,6 +25,7 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, OpPattern, Rule, node, on_quantized, scalar
 from ..simplify.linear_rules import factored, matrices, scalar_of
 from ..views import LEVELS, View, broadcast, exchanged, regrouped, view_of
+from .linear_attention import shares_of
 
 _HIDDEN = -1e4
 """What masks add, or less: beside any score that is seen its exponential is 0."""
@@ -44,7 +45,7 @@ class FuseAttention(Pass):
         least_rows: of each matrix of queries. Kernels compute a row in each lane: with few of them, most would idle.
             The device computes any number, as of the one that sums up an image for its class.
         sums: also sums of integers by weights, the softmax of as many scores, as ``attention`` of a query that is 1,
-            and those whose weights are guarded against NaN, with the guard behind it.
+            those whose weights are guarded against NaN, with the guard behind it, and those whose weights are shares.
     """
 
     requires = (PLAIN, UNPLANNED)
@@ -176,11 +177,7 @@ def _attention(found: Match[MatMul]) -> Value | None:
     if viewed is None:
         return None
     batch, views = viewed
-    if views[0].strides[-1] != 1:
-        # Queries are read in vectors.
-        query, is_turned, _ = sides[0]
-        query = found.emit(Transpose(exchanged(query)), query) if is_turned else query
-        views[0] = View(query, 0, row_major((*batch, rows, width)))
+    _read_in_vectors(found, sides[0], views, (*batch, rows, width))
     mask, mask_view = _mask(found, masks, scores.shape, (*batch, rows, keys))
     q, k, v = views
     order = (0, *row_major((*batch, rows, depth)))
@@ -190,6 +187,39 @@ def _attention(found: Match[MatMul]) -> Value | None:
     )
     result = found.emit(operator, *(_real(found, view.value) for view in views), mask)
     return found.emit(Transpose(exchanged(result)), result) if is_second else result
+
+
+def _read_in_vectors(
+    found: Match, side: tuple[Value, bool, tuple[int, ...]], views: list[View], shape: tuple[int, ...]
+) -> None:
+    """Queries that lie in columns, turned; ``side`` and ``shape`` are theirs, and so is the first of the views."""
+    query, is_turned, _ = side
+    if views[0].strides[-1] != 1:
+        query = found.emit(Transpose(exchanged(query)), query) if is_turned else query
+        views[0] = View(query, 0, row_major(shape))
+
+
+def _linear_attention(found: Match[Div]) -> Value | None:
+    """Keys times values first. Scores of all queries and keys, of which the accelerator makes shares, are more products
+    where there are more rows than columns; their context would need integers of its own."""
+    shares, y = shares_of(found.root), found.root.result.type
+    if shares is None or y.dtype is not DType.F32 or 0 in y.shape:
+        return None
+    level, (*_, rows, depth) = y.shape[:-2], y.shape[:-2] + (y.shape[:-3:-1] if shares.is_turned else y.shape[-2:])
+    keys, width = shares.k.value.type.shape[:-3:-1] if shares.k.is_turned else shares.k.value.type.shape[-2:]
+    sides = [(*side, level) for side in (shares.q, shares.k, shares.v)]
+    if any(math.prod(value.type.shape[:-2]) != math.prod(level) for value, *_ in sides):
+        return None
+    viewed = _batch(sides, level, ((rows, width), (keys, width), (keys, depth)))
+    if viewed is None:
+        return None
+    batch, views = viewed
+    _read_in_vectors(found, sides[0], views, (*batch, rows, width))
+    order = (0, *row_major((*batch, rows, depth)))
+    numbers = (view.numbers for view in views)
+    operator = Attention(batch, rows, keys, width, depth, (*level, rows, depth), *numbers, order, shares=True)
+    result = found.emit(operator, *(_real(found, view.value) for view in views), None)
+    return found.emit(Transpose(exchanged(result)), result) if shares.is_turned else result
 
 
 def _guarded(found: Match[MatMul]) -> Value | None:
@@ -356,6 +386,7 @@ def guarded(many: OpPattern) -> OpPattern:
 
 
 SUMS: tuple[Rule, ...] = (
+    Rule("linear_attention", node(Div), _linear_attention),
     Rule("guarded_weights", node(MatMul, guarded(node(Softmax, name="softmax", single_use=False)), "v"), _guarded),
     Rule("weighted_sum", node(ReduceSum, node(Mul, "v", node(Softmax, name="softmax"), commutative=True)), _sum),
     Rule("weighted_column", node(MatMul, "v", node(Reshape, node(Softmax, name="softmax"))), _column),

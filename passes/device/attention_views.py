@@ -8,6 +8,7 @@ import numpy as np
 from ...ir.core import Op, Value
 from ...ir.feature_map import MapShape
 from ...ir.ops.attention import Attention
+from ...ir.quantized import limits, parameters
 from ...runtime.machines.machine import CHANNEL_BLOCK
 
 
@@ -44,6 +45,11 @@ def views_of(op: Op[Attention]) -> list[tuple[Value, tuple[int, ...]]]:
     operator, (q, k, v, mask) = op.operator, op.operands
     found = [(q, operator.q_view), (k, operator.k_view), (v, operator.v_view), (op.result, operator.y_view)]
     return [*found, (mask, operator.mask_view)] if mask is not None else found
+
+
+def is_clamped(op: Op[Attention], value: Value) -> bool:
+    """Whether some of the queries or keys of shares may be below 0, and count as 0 then."""
+    return op.operator.shares and parameters(value.type)[1] > limits(value.type)[0]
 
 
 def heads(op: Op[Attention]) -> Iterator[Head]:

@@ -26,6 +26,7 @@ from ...ir.ops.shape import Reshape
 from ...ir.ops.softmax import Softmax
 from ...ir.text.names import Names
 from ...ir.types import DType
+from ..cpu.linear_attention import shares_of
 from ..named_ops import find_named, still_there
 from ..simplify.linear_rules import factored
 from ..simplify.share_rules import made_of_squares
@@ -162,6 +163,9 @@ def plan_quantization(
         elif shortcuts and is_op(op, MatMul) and _makes_scores(op):
             scored.update(factored(value)[0] for value in op.inputs[:2])
             wanted |= scored
+            continue
+        elif shortcuts and (shares := shares_of(op)) is not None and not wanted.isdisjoint(op.results):
+            wanted.update(side.value for side in shares[:3])
             continue
         elif op in started or (is_op(op, *NORMS) and all(map(is_known, op.inputs[1:]))):
             # What is multiplied by numbers for the channels on the way to a product is part of the normalisation.

@@ -65,6 +65,10 @@ class Weigh(MapInstruction):
     x * destination_pixel_pitch + o` becomes `round_shift(T[d mod 256], 8 + floor(d / 256))` if the key is seen, else 0,
     where T[i] is 127 * 2^(8 - i / 256) rounded to nearest. The 16 bytes behind the last block become the sum of these
     weights, an int32, and zeros. A `source_row_pitch` of 0 repeats a row of the mask.
+
+    With `shares`, weights are in proportion to what of the accumulators is above 0: with A the largest of the pixel
+    that is seen, or 1 if that is less, `rint(binary32(binary32(max(acc, 0)) * binary32(127 / binary32(A))))`. There is
+    no mask then, and `multiplier` and `shift` are 0.
     """
 
     accumulator: int = bits(14, "first accumulator", unit="64 B", after=FIRST)
@@ -79,6 +83,7 @@ class Weigh(MapInstruction):
     unused: int = bits(4, "keys at the end of the last block that there are not", default=0)
     masked: int = flag("a mask is added to the scores")
     causal: int = flag("rows see the keys up to one, the next row one more")
+    shares: int = flag("weights are shares of what is above 0, not of exponentials")
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Accumulators, mask, weights."""
@@ -97,13 +102,17 @@ class Weigh(MapInstruction):
         return self.blocks + 1
 
     def violations(self) -> Iterator[Violation]:
-        """No more bits are rounded away than there are, a mask is there or is not, pixels do not overlap."""
+        """No more bits are rounded away than there are, a mask is there or is not, shares have no factor, pixels do not
+        overlap."""
         if self.shift > SHIFT_LIMIT:
             yield Violation("shift", self.shift, f"at most {SHIFT_LIMIT}")
         mask = ("source", "source_row_pitch", "source_pixel_pitch", "mask_multiplier", "mask_zero")
         for name in mask if not self.masked else ():
             if getattr(self, name):
                 yield Violation(name, getattr(self, name), "0 without a mask")
+        for name in ("masked", "multiplier", "shift") if self.shares else ():
+            if getattr(self, name):
+                yield Violation(name, getattr(self, name), "0 where weights are shares")
         yield from super().violations()
 
 

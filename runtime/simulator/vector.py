@@ -253,10 +253,10 @@ def move_weights(memory: Memory, item: MoveWeights) -> None:
 
 
 def weigh(memory: Memory, item: Weigh) -> None:
-    """Execute SFM. Everything is whole numbers: 32 bits times 25, and what a mask adds, stay within 57."""
+    """Execute SFM. But for shares all is whole numbers: 32 bits times 25, and what a mask adds, stay within 57."""
     height, width, keys = item.height, item.width, item.blocks * CHANNEL_BLOCK
     scores = memory.accumulated(item.accumulator, height * width, item.blocks).astype(np.int64)
-    scores = scores.reshape(height, width, keys) * item.multiplier
+    scores = scores.reshape(height, width, keys) * (1 if item.shares else item.multiplier)
     seen = np.broadcast_to(np.arange(keys) < keys - item.unused, scores.shape)
     if item.masked:
         mask = _map(memory, item.source, item, (item.source_row_pitch, item.source_pixel_pitch))
@@ -264,15 +264,24 @@ def weigh(memory: Memory, item: Weigh) -> None:
         scores += (mask.astype(np.int64) - item.mask_zero) * item.mask_multiplier
     if item.causal:
         seen = seen & (np.arange(keys) <= item.first + np.arange(height)[:, None, None])
-    z = round_shift(scores, np.asarray(item.shift))
-    top = np.where(seen, z, np.iinfo(np.int64).min // 2).max(-1, keepdims=True)
-    below = np.where(seen, top - z, 0)
-    weights = round_shift(_TABLE[below % _OCTAVE], np.minimum(_BITS + below // _OCTAVE, 62))
+    weights = _shares(np.where(seen, scores, 0)) if item.shares else _exponentials(scores, seen, item.shift)
     weights[~seen] = 0
     target = _output(memory, item)
     target[..., :keys] = weights
     target[..., keys:] = 0
     target[..., keys : keys + TOTAL_BYTES] = weights.sum(-1, keepdims=True).astype("<i4").view(np.int8)
+
+
+def _exponentials(scores: NDArray[np.int64], seen: NDArray[np.bool_], shift: int) -> NDArray[np.int64]:
+    z = round_shift(scores, np.asarray(shift))
+    top = np.where(seen, z, np.iinfo(np.int64).min // 2).max(-1, keepdims=True)
+    below = np.where(seen, top - z, 0)
+    return round_shift(_TABLE[below % _OCTAVE], np.minimum(_BITS + below // _OCTAVE, 62))
+
+
+def _shares(scores: NDArray[np.int64]) -> NDArray[np.int64]:
+    top = np.maximum(scores.max(-1, keepdims=True), 1).astype(np.float32)
+    return np.rint(np.maximum(scores, 0).astype(np.float32) * (np.float32(_LARGEST) / top)).astype(np.int64)
 
 
 def quotients(memory: Memory, item: RequantizeMean) -> NDArray[np.float32]:

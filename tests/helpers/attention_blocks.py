@@ -8,12 +8,13 @@ import numpy as np
 from random_graphs import Builder
 
 from tilewright.ir.core import Function, Module, Value
+from tilewright.ir.ops.activation import Relu
 from tilewright.ir.ops.attention import Attention
 from tilewright.ir.ops.comparison import Where
 from tilewright.ir.ops.convolution import Conv
-from tilewright.ir.ops.elementwise import Add, Mul, Sub
+from tilewright.ir.ops.elementwise import Add, Div, Mul, Sub
 from tilewright.ir.ops.matmul import MatMul
-from tilewright.ir.ops.movement import Transpose
+from tilewright.ir.ops.movement import Pad, Slice, Split, Transpose
 from tilewright.ir.ops.quantization import Dequantize, Quantize
 from tilewright.ir.ops.shape import Cast, Reshape
 from tilewright.ir.ops.softmax import Softmax
@@ -76,6 +77,50 @@ def random_block(rng: np.random.Generator, *, tokens: int, mask: str, images: in
         given = g.function.add_parameter("mask", TensorType((images, 1, 1, tokens), DType.F32))
         hidden = g.op(Where(), g.op(Cast(DType.BOOL), given), g.scalar(0.0), g.scalar(-np.inf))
     g.function.set_results([attend(g, x, 2, depth, hidden, is_guarded=mask == "guarded")], ["y"])
+    return g.module
+
+
+def attend_by_shares(g: Builder, x: Value, depth: int, *, is_turned: bool = False) -> Value:
+    """Keys times values first, of heads of a map, and of ones beside these, by whose sums the others are divided.
+    ``is_turned``: channels come before pixels, as in the map."""
+    images, channels, height, width = x.type.shape
+    apart, first = (images, channels // (3 * depth), 3 * depth, height * width), (0, 1, 3, 2)
+    x = g.op(Reshape(apart), x)
+    x, axis = (x, 2) if is_turned else (g.op(Transpose(first), x), 3)
+    q, k, v = g.function.append(Split(axis, (depth,) * 3), [x]).results
+    q, k = g.op(Relu(), q), g.op(Relu(), k)
+    v = g.op(Pad((0,) * (4 + axis) + (1,) + (0,) * (3 - axis), value=1.0), v)
+    if is_turned:
+        sums = g.op(MatMul(), g.op(MatMul(transpose_b=True), v, k), q)
+    else:
+        sums = g.op(MatMul(), q, g.op(MatMul(), g.op(Transpose(first), k), v))
+    (means, total) = (
+        g.op(Slice(begin, extent, (1,) * 4), sums)
+        for begin, extent in (
+            ((0,) * 4, (*sums.type.shape[:axis], depth, *sums.type.shape[axis + 1 :])),
+            (
+                tuple(depth * (d == axis) for d in range(4)),
+                (*sums.type.shape[:axis], 1, *sums.type.shape[axis + 1 :]),
+            ),
+        )
+    )
+    means = g.op(Div(), means, g.op(Add(), total, g.scalar(1e-5)))
+    means = means if is_turned else g.op(Transpose(first), means)
+    return g.op(Reshape((images, channels // 3, height, width)), means)
+
+
+def random_linear_block(
+    rng: np.random.Generator, size: tuple[int, int], *, images: int = 1, depth: int = 16, is_turned: bool = False
+) -> Module:
+    """Two heads of a map, between convolutions; see :func:`attend_by_shares`."""
+    g = Builder(rng)
+
+    def product(x: Value, outputs: int) -> Value:
+        return g.op(Conv((1, 1), (0,) * 4, (1, 1), 1), x, g.weights(outputs, x.type.shape[1], 1, 1), None)
+
+    x = g.function.add_parameter("x", TensorType((images, 24, *size), DType.F32))
+    y = product(attend_by_shares(g, product(x, 6 * depth), depth, is_turned=is_turned), 8)
+    g.function.set_results([y], ["y"])
     return g.module
 
 

@@ -179,7 +179,12 @@ def weigh(memory: Memories, item: isa.Weigh) -> None:
             found: dict[int, int] = {}
             for o in range(item.blocks * 16 - item.unused):
                 at = ((y * item.width + x) * item.blocks * 16 + o) * 4
-                total = word(memory.accumulators, item.accumulator * 64 + at) * item.multiplier
+                total = word(memory.accumulators, item.accumulator * 64 + at)
+                if item.shares:
+                    if not item.causal or o <= item.first + y:
+                        found[o] = max(total, 0)
+                    continue
+                total *= item.multiplier
                 if item.masked:
                     at = (item.source + y * item.source_row_pitch + x * item.source_pixel_pitch) * 16 + o
                     if memory.maps[at] == 128:
@@ -187,8 +192,13 @@ def weigh(memory: Memories, item: isa.Weigh) -> None:
                     total += (signed(memory.maps[at]) - item.mask_zero) * item.mask_multiplier
                 if not item.causal or o <= item.first + y:
                     found[o] = round(Fraction(total, 1 << item.shift))
-            weights = {o: max(found.values()) - z for o, z in found.items()}
+            top = max(found.values(), default=0)
+            weights = {o: top - z for o, z in found.items()}
             for o, below in weights.items():
+                if item.shares:
+                    share = binary32(Fraction(127) / binary32(Fraction(max(top, 1))))
+                    weights[o] = round(binary32(binary32(Fraction(found[o])) * share))
+                    continue
                 power = round(127 * 256 * 2 ** (-(below % 256) / 256))
                 weights[o] = round(Fraction(power, 1 << min(8 + below // 256, 100)))
             target = item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch

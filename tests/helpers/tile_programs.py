@@ -235,7 +235,10 @@ class RandomProgram:
                 self.add(LookUp(), source, self.add(LoadTable(cluster), table), part)
             mask = tall
         causal, zero = self.integer(0, 1) > 0, self.integer(-3, 3)
-        weigh = Weigh(self.integer(-900, 900), self.integer(0, 900), 8, zero, causal, self.integer(0, pixels - 1))
+        first = self.integer(0, pixels - 1)
+        weigh = Weigh(self.integer(-900, 900), self.integer(0, 900), 8, zero, causal, first)
+        if mask is None and self.integer(0, 1):
+            weigh = Weigh(0, 0, 0, 0, causal, first, shares=True)
         weights = self.add(weigh, scores, mask)
         padded = -(-pixels // 16) * 16
         whole = self.add(Part(-1, (0, rows), (0, columns), (0, padded)), weights)

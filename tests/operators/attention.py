@@ -46,6 +46,8 @@ def _quantized(plain: Callable[..., Attention], rng: np.random.Generator) -> Ite
     joint = {"q_view": (0, 19 * 16, 16, 1), "k_view": (16, 40 * 64, 64, 1), "v_view": (32, 40 * 64, 64, 1)}
     images = plain(19, 40, 16, 32, shape=(38, 32, 1, 1), y_view=(0, 19 * 32, 32, 1), mask_view=(0, 0, 40, 1), **joint)
     yield made(images, DType.I8, [(38, 16, 1, 1), (80, 64, 1, 1), (80, 64, 1, 1), (19, 40, 1, 1)], 0.05)
+    yield made(plain(20, 20, 16, 16, shape=shape, shares=True, **side), DType.I8, rows, 0.02)
+    yield made(plain(20, 20, 16, 16, shape=shape, causal=True, shares=True, **side), DType.U8, rows, 0.02)
     wide = plain(18, 33, 8, 5, k_view=(0, 8 * 33, 1, 33), mask_view=(0, 0, 33, 1), scale=0.1)
     yield made(wide, DType.I8, [(2, 18, 8), (2, 8, 33), (2, 33, 5), (18, 33)], 0.1)
 
@@ -84,6 +86,11 @@ def attention(cls: type[Attention], rng: np.random.Generator) -> Iterator[Sample
     arrays = (array(2, 70, 8), array(2, 8, 201), array(2, 201, 5), array(70, 201))
     yield Sample(turned, arrays)
     yield Sample(plain(3, 200, 8, 20, causal=True), (array(2, 3, 8), array(2, 200, 8), array(2, 200, 20), None))
+    shares = plain(21, 201, 8, 20, shares=True)
+    queries = array(2, 21, 8)
+    queries[0, 4] = 0  # a row of which no score is above 0
+    yield Sample(shares, (queries, array(2, 201, 8), array(2, 201, 20), None))
+    yield Sample(plain(5, 7, 4, 3, causal=True, shares=True), (array(2, 5, 4), array(2, 7, 4), array(2, 7, 3), None))
     yield from _quantized(plain, rng)
     backwards = plain(2, 3, 2, 2, q_view=(7, -4, -2, -1), v_view=(0, 6, 1, 3), mask_view=(0, 6, 1, 2))
     yield Sample(backwards, (array(2, 2, 2), array(2, 3, 2), array(2, 2, 3), array(2, 3, 2)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from attention_blocks import quantized_block, random_block
+from attention_blocks import quantized_block, random_block, random_linear_block
 from before_after import parse, random_inputs, run_pass
 from device_runs import assert_engines_agree
 from onnx_networks import OnnxNetwork
@@ -22,7 +23,10 @@ from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.ir import arithmetic, interp
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import is_op
+from tilewright.ir.ops.activation import Relu, Tanh
 from tilewright.ir.ops.attention import Attention
+from tilewright.ir.ops.elementwise import Add
+from tilewright.ir.ops.movement import Pad, Slice
 from tilewright.ir.quantized import parameters
 from tilewright.ir.types import DType
 from tilewright.passes.device.attention_views import unfit
@@ -96,6 +100,54 @@ def test_between_numbers_and_integers_lies_one_operator(mask: str, images: int, 
         inputs["mask"][0] = 0  # an image of which every row sees nothing
     (expected,), (found,) = (interp.run(each, inputs).values() for each in (module, quantized))
     assert np.square(found - expected).mean() < 0.01 * np.square(expected).mean()
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+@pytest.mark.parametrize(("images", "depth", "machine"), [(1, 16, "m4096"), (2, 8, "s256")])
+def test_keys_times_values_first_are_one_operator(
+    images: int, depth: int, machine: str, is_turned: bool, rng: np.random.Generator
+) -> None:
+    """Shares of scores in place of their exponentials, where heads and their ReLUs are: near what the products of
+    numbers make, and the same integers on both engines."""
+    module = random_linear_block(rng, (5, 7), images=images, depth=depth, is_turned=is_turned)
+    quantized = quantize_module(module, OPTIONS)
+    (op,) = [each for each in quantized.main.ops if is_op(each, Attention)]
+    assert op.operator.shares
+    assert all(value.type.quant is not None for value in (*op.inputs, op.result))
+    assert not any(each.name in ("relu", "pad", "div", "matmul") for each in quantized.main.ops)
+    inputs = {"x": rng.normal(size=module.main.parameters[0].type.shape).astype(np.float32)}
+    (expected,), (found,) = (interp.run(each, inputs).values() for each in (module, quantized))
+    assert np.square(found - expected).mean() < 0.01 * np.square(expected).mean()
+    artifact = compile_to_memory(export_onnx(module).SerializeToString(), replace(OPTIONS, machine=machine))
+    assert len(artifact.manifest.device_programs) == 1
+    assert_engines_agree(artifact, inputs)
+
+
+@pytest.mark.parametrize("change", ["least", "act", "ones", "part"])
+def test_other_quotients_of_products_stay(change: str, rng: np.random.Generator) -> None:
+    module = random_linear_block(rng, (3, 5))
+    for op in module.main.ops:
+        if change == "least" and is_op(op, Add):
+            op.set_operand(1, module.add_constant("least", np.array(0.5, np.float32)))
+        elif change == "act" and is_op(op, Relu):
+            op.operator = Tanh()
+        elif change == "ones" and is_op(op, Pad):
+            op.operator = replace(op.operator, value=2.0)
+        elif change == "part" and is_op(op, Slice) and op.result.type.shape[-1] == 1:
+            op.operator = replace(op.operator, begin=(0, 0, 0, 0))
+    assert not any(is_op(op, Attention) for op in quantize_module(module, OPTIONS).main.ops)
+
+
+def test_shares_lie_within_half_a_step(rng: np.random.Generator) -> None:
+    scores = rng.integers(-(1 << 20), 1 << 20, (64, 100))
+    seen = rng.random(scores.shape) < 0.7
+    seen[0], scores[1] = False, -5
+    weights = arithmetic.share_weights(scores, seen)
+    above = np.where(seen, np.maximum(scores, 0), 0)
+    exact = 127 * above / np.maximum(above.max(-1, keepdims=True), 1)
+    assert np.abs(weights - exact).max() <= 0.5 + 2.0**-16
+    assert (weights.max(-1)[2:] == 127).all()
+    assert not weights[:2].any(), "a row whose scores are not above 0 has no weights"
 
 
 @pytest.mark.parametrize("mask", ["given", "stored"])

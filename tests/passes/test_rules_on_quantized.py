@@ -219,6 +219,20 @@ NETWORKS = {
     %y = matmul(%r, %c, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[2,5,1]
     return %y
   }""",
+    "linear_attention": """
+  const @least : f32[] = [0x1.0p-20]
+  func @main(%x: f32[2,3,4], %k: f32[2,5,4], %v: f32[2,5,6]) -> (%y: f32[2,3,6]) {
+    %a = relu(%x) : f32[2,3,4]
+    %b = relu(%k) : f32[2,5,4]
+    %o = pad(%v) {pads=[0, 0, 0, 0, 0, 1], mode=constant, value=0x1.0p0} : f32[2,5,7]
+    %c = matmul(%b, %o, _, _) {transpose_a=true, transpose_b=false, act="none", act_args=[]} : f32[2,4,7]
+    %s = matmul(%a, %c, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[2,3,7]
+    %m = slice(%s) {begin=[0, 0, 0], extent=[2, 3, 6], step=[1, 1, 1]} : f32[2,3,6]
+    %t = slice(%s) {begin=[0, 0, 6], extent=[2, 3, 1], step=[1, 1, 1]} : f32[2,3,1]
+    %g = add(%t, @least) : f32[2,3,1]
+    %y = div(%m, %g) : f32[2,3,6]
+    return %y
+  }""",
     "columns_of_rows": of_integers(
         "4,6,1,1",
         ("reshape(%x) {shape=[1, 4, 3, 2]}", "1,4,3,2"),

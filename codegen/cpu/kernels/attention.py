@@ -177,6 +177,7 @@ class _Part:
 
                     def store(value: Register = value, lane: int = lane, place: Register = place) -> None:
                         scaled = value if factor == 1 else b.binary("fmul", value, constant(self.vector, factor))
+                        scaled = b.larger(scaled, zero(self.vector)) if self.operator.shares else scaled
                         b.store(scaled, place, lane * self.strip)
 
                     if columns.constant is not None and columns.constant % lanes == 0:
@@ -207,9 +208,18 @@ class _Part:
             b.if_(b.compare("slt", whole, count), lambda: tile(whole, remainder), lambda: None)
 
     def _product(
-        self, x: Register, row_stride: int, step_stride: int, w: Register, steps: Integer, totals: Sequence[Register]
+        self,
+        x: Register,
+        row_stride: int,
+        step_stride: int,
+        w: Register,
+        steps: Integer,
+        totals: Sequence[Register],
+        *,
+        above: bool = False,
     ) -> Registers:
-        """The sums after so many steps, each of a vector of w, for each of the elements of x below each other."""
+        """The sums after so many steps, each of a vector of w, for each of the elements of x below each other.
+        ``above``: as far as these are above 0."""
         b = self.b
         rows = len(totals) // self.vectors
 
@@ -218,7 +228,8 @@ class _Part:
             weights = self._load(w)
             result = []
             for row in range(rows):
-                value = b.splat(b.load(F32, x, 4 * row * row_stride), self.lanes)
+                value = b.load(F32, x, 4 * row * row_stride)
+                value = b.splat(b.larger(value, zero(F32)) if above else value, self.lanes)
                 result += [b.fma(value, weight, sums[len(result) + i]) for i, weight in enumerate(weights)]
             return (b.at(x, 4 * step_stride), b.at(w, self.strip), *result)
 
@@ -247,7 +258,7 @@ class _Part:
             target = b.at(scores, b.multiply(key, self.strip))
             x = b.at(k, b.multiply(key, 4 * row_stride))
             totals = [zero(self.vector)] * (rows * self.vectors)
-            values = self._product(x, row_stride, column_stride, q, operator.width, totals)
+            values = self._product(x, row_stride, column_stride, q, operator.width, totals, above=operator.shares)
             for row in range(rows):
                 line = list(values[row * self.vectors : (row + 1) * self.vectors])
                 added: list[Register] = []
@@ -264,7 +275,8 @@ class _Part:
                     for index, value in enumerate(line):
                         lane = b.binary("add", numbers, constant(I64.of(self.lanes), index * self.lanes))
                         is_seen = b.compare("sge", lane, position)
-                        line[index] = b.select(is_seen, value, constant(self.vector, -math.inf))
+                        hidden = zero(self.vector) if operator.shares else constant(self.vector, -math.inf)
+                        line[index] = b.select(is_seen, value, hidden)
                 self._store(line, b.at(target, row * self.strip))
 
         self._tiles(count, operator.keys % self.tile, tile)
@@ -272,6 +284,9 @@ class _Part:
     def weights(self, scores: Register, top: Register, total: Register, factor: Register, count: Register) -> None:
         """Exponentials of the scores over the running maxima, in their place; maxima and sums with them."""
         b = self.b
+        if self.operator.shares:
+            self._shares(scores, total, factor, count)
+            return
         before = self._load(top)
 
         def largest(key: Register, carried: Registers) -> Registers:
@@ -291,6 +306,17 @@ class _Part:
         self._store(b.loop(0, count, exponential, sums), total)
         self._store(now, top)
         self._store(scale, factor)
+
+    def _shares(self, scores: Register, total: Register, factor: Register, count: Register) -> None:
+        """Scores are weights as they are; sums with them."""
+        b = self.b
+
+        def share(key: Register, carried: Registers) -> Registers:
+            row = self._load(b.at(scores, b.multiply(key, self.strip)))
+            return tuple(b.binary("fadd", a, value) for a, value in zip(carried, row, strict=True))
+
+        self._store(b.loop(0, count, share, self._load(total)), total)
+        self._store([constant(self.vector, 1)] * self.vectors, factor)
 
     def means(self, v: Register, weights: Register, sums: Register, factor: Register, count: Register) -> None:
         """Transposed sums of weighted values: those before, scaled, and those of a block."""
@@ -314,8 +340,11 @@ class _Part:
     def store(self, sums: Register, total: Register, y: Register, rest: Register) -> None:
         """The sums over those of their weights, as rows of the result."""
         b, operator, lanes = self.b, self.operator, self.lanes
-        one = constant(self.vector, 1)
-        inverse = [b.binary("fdiv", one, value) for value in self._load(total)]
+        one, totals = constant(self.vector, 1), self._load(total)
+        if self.operator.shares:
+            # The sums of what has no weights are 0.
+            totals = [b.select(b.compare("ogt", each, zero(self.vector)), each, one) for each in totals]
+        inverse = [b.binary("fdiv", one, value) for value in totals]
 
         def square(column: Register, count: int) -> None:
             for index, factor in enumerate(inverse):

@@ -32,36 +32,24 @@ _SOURCE = """def kernel({tensors}, n, f, scratch, begin, end):
         count = min(keys, r + ahead)
         row = np.int32(0)
         for c in range(width):
-            row += np.int32(q[pq + {q}])
+            row += {query}
         top = never
         for j in range(count):
             p = pk + j * n[23]
             total = np.int32(0)
             for c in range(width):
-                total += np.int32(q[pq + {q}]) * np.int32(k[p + {k}])
+                total += {query} * {part}
             z, seen = np.int64(total) - k_zero * row, True
             {key}
-            z *= factor
-            {mask}
-            floor = z >> shift
-            rest = z - (floor << shift)
-            if rest > half or (rest == half and half > 0 and floor & 1 == 1):
-                floor += 1
-            scratch[j] = floor if seen else never
+            {score}
             top = max(top, scratch[j])
         for c in range(depth):
             scratch[keys + c] = 0
         weights = np.int64(0)
         for j in range(count):
-            below = np.int64(top) - scratch[j]
-            if below < 4352 and scratch[j] > never:
-                away = 8 + (below >> 8)
-                power = n[table + (below & 255)]
-                weight = power >> away
-                rest = power - (weight << away)
-                middle = np.int64(1) << (away - 1)
-                if rest > middle or (rest == middle and weight & 1 == 1):
-                    weight += 1
+            {below}
+            if {weighs}:
+                {weight}
                 weights += weight
                 p, w = pv + j * n[24], {scratch}(weight)
                 for c in range(depth):
@@ -76,8 +64,33 @@ _SOURCE = """def kernel({tensors}, n, f, scratch, begin, end):
 
 _KEY = """keyed = np.int32(0)
             for c in range(width):
-                keyed += np.int32(k[p + {k}])
+                keyed += {part}
             z -= q_zero * (keyed - width * k_zero)"""
+_SCORE = """z *= factor
+            {mask}
+            floor = z >> shift
+            rest = z - (floor << shift)
+            if rest > half or (rest == half and half > 0 and floor & 1 == 1):
+                floor += 1
+            scratch[j] = floor if seen else never"""
+_WEIGHT = """away = 8 + (below >> 8)
+                power = n[table + (below & 255)]
+                weight = power >> away
+                rest = power - (weight << away)
+                middle = np.int64(1) << (away - 1)
+                if rest > middle or (rest == middle and weight & 1 == 1):
+                    weight += 1"""
+_SOFTMAX = {
+    "below": "below = np.int64(top) - scratch[j]",
+    "weighs": "below < 4352 and scratch[j] > never",
+    "weight": _WEIGHT,
+}
+_SHARES = {
+    "score": "scratch[j] = z",
+    "below": "share = np.float32(127) / np.float32(max(top, 1))",
+    "weighs": "scratch[j] > 0",
+    "weight": "weight = np.int64(np.rint(np.float32(scratch[j]) * share))",
+}
 _MASK = """m = np.int64(mask[pm + j * n[31]])
             seen = m != hidden
             z += (m - mask_zero) * mask_factor"""
@@ -104,14 +117,20 @@ def lower_quantized_attention(op: Op[Attention], target: TargetDescription) -> K
     for dimension, extent in reversed([*enumerate(operator.batch)]):
         integers += [extent, *(view[1 + dimension] for view in views)]
     scale = float(parameters(v.type)[0] / parameters(y)[0])
-    # What the largest scores and masks are rounded to; mostly half of the bits are enough.
+    # What the largest scores and masks are rounded to; mostly half of the bits are enough, as for all sums of products.
     largest = (operator.width * (255**2 * abs(factor)) + 255 * mask_factor >> shift) + 1
     wide = largest >= 1 << 30
     columns = {name: f"c * {view[-1]}" if view[-1] != 1 else "c" for name, view in zip("qkvy", views, strict=False)}
+    read = {"query": f"np.int32(q[pq + {columns['q']}])", "part": f"np.int32(k[p + {columns['k']}])"}
+    if operator.shares:
+        zero = {"query": "q_zero", "part": "k_zero"}
+        read = {name: f"max({text}, np.int32({zero[name]}))" for name, text in read.items()}
+    softmax = {"score": _SCORE.format(mask=_MASK if mask is not None else "pass"), **_SOFTMAX}
     source = _SOURCE.format(
         tensors=", ".join(pointers(op)),
-        key=_KEY.format(**columns) if zeros[0] else "pass",
-        mask=_MASK if mask is not None else "pass",
+        key=_KEY.format(**read) if zeros[0] else "pass",
+        **read,
+        **(_SHARES if operator.shares else softmax),
         scratch="np.int64" if wide else "np.int32",
         never=-(1 << (62 if wide else 31)),
         **columns,

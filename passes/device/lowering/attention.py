@@ -9,11 +9,11 @@ from ....ir.layout import in_whole_blocks
 from ....ir.ops.attention import Attention
 from ....ir.quantized import limits, parameters
 from ....ir.tile.attention import MapAsWeights, RequantizeMean, Weigh
-from ....ir.tile.compute import Convolve
+from ....ir.tile.compute import Convolve, LookUp
 from ....ir.tile.places import Part
-from ....ir.tile.transfer import LoadRequantization
+from ....ir.tile.transfer import LoadRequantization, LoadTable
 from ....runtime.machines.machine import CHANNEL_BLOCK
-from ..attention_views import Corner, Head, heads, rows_shape
+from ..attention_views import Corner, Head, heads, is_clamped, rows_shape
 from .chip_map import ChipMap
 from .on_chip import chip_zero, on_chip
 from .program import TileProgram
@@ -37,10 +37,11 @@ class _Attention:
         types = [value.type if value is not None else None for value in op.operands]
         multiplier, mask_multiplier, shift = op.operator.multipliers(types)
         mask_zero = chip_zero(op.operands.mask) if op.operands.mask is not None else 0
-        self.weigh = Weigh(multiplier, mask_multiplier, shift, mask_zero, op.operator.causal, 0)
+        self.weigh = Weigh(multiplier, mask_multiplier, shift, mask_zero, op.operator.causal, 0, op.operator.shares)
         y = op.result.type
         low, high = (on_chip(y, bound) for bound in limits(y))
         self.finish = RequantizeMean(on_chip(y, parameters(y)[1]), low, high)
+        self.above = {name: self._above(value) for name, value in zip("qk", op.inputs, strict=False)}
         depth = op.operator.depth
         factor = np.float32(parameters(op.operands.v.type)[0] / parameters(y)[0])
         bias = program.constant("bias", np.zeros(depth, np.int32))
@@ -51,6 +52,18 @@ class _Attention:
 
     def _map(self, value: Value) -> Value | ChipMap:
         return self.program.reshaped(self.program.map(value), rows_shape(value))
+
+    def _above(self, value: Value) -> Value | None:
+        """The table of what of queries or keys counts for shares, where that is not all of them."""
+        if not is_clamped(self.op, value):
+            return None
+        table = np.maximum(np.arange(-CHIP_LIMIT, CHIP_LIMIT), chip_zero(value)).astype(np.int8)
+        return self.program.add(LoadTable(self.program.everywhere), self.program.constant("above", table))
+
+    def _read(self, name: str, place: Value | ChipMap, box: Part) -> Value:
+        """A part of queries, keys or values."""
+        loaded, table = self.program.load(place, box), self.above.get(name)
+        return loaded if table is None else self.program.add(LookUp(), loaded, table)
 
     def lower(self) -> None:
         """Of a tile the queries of one image after the other."""
@@ -68,7 +81,7 @@ class _Attention:
     def _rows(self, head: Head, first: int, box: Part) -> None:
         """Queries of a head from the row ``first`` on."""
         program, operator, count = self.program, self.operator, box.rows[1]
-        x = program.load(self.q, self._box(head.q, first, count, operator.width))
+        x = self._read("q", self.q, self._box(head.q, first, count, operator.width))
         keys = self._weights("k", self.k, head.k, operator.width, turned=True)
         scores: Value | None = None
         # The array takes no zero point off what it multiplies; where windows lie outside it reads one number.
@@ -93,8 +106,8 @@ class _Attention:
         """Keys or values of a head as weights."""
 
         def make() -> Value:
-            loaded = self.program.load(place, self._box(corner, 0, self.operator.keys, channels))
-            return self.program.add(MapAsWeights(turned), loaded)
+            box = self._box(corner, 0, self.operator.keys, channels)
+            return self.program.add(MapAsWeights(turned), self._read(name, place, box))
 
         held = self._held.get((self.program.cluster, name))
         if held is None or held[0] != corner:

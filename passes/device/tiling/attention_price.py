@@ -4,12 +4,12 @@ import numpy as np
 
 from ....ir.core import Op
 from ....ir.ops.attention import Attention
-from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
+from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES, TABLE_BYTES
 from ....runtime.machines.banks import ceil_divide
 from ....runtime.machines.cost import dense_steps, in_turn
 from ....runtime.machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, Machine
-from ....runtime.machines.vector_unit import WEIGH_PASSES, Stream, vector_drain, vector_work
-from ..attention_views import heads, rows_shape
+from ....runtime.machines.vector_unit import WEIGH_PASSES, Stream, VectorWork, vector_drain, vector_work
+from ..attention_views import heads, is_clamped, rows_shape
 from .candidates import Candidates, Found
 from .tile_price import Counts, Price, Share, box, parts
 
@@ -27,12 +27,14 @@ class AttentionPrice:
         mask = op.operands.mask
         mask_rows = 0 if mask is None else 1 if operator.mask_view[-2] == 0 else rows
         loaded = operator.keys * (k * operator.width + v * operator.depth) + mask_rows * self.keys
-        each = q * operator.width + share.moves(op.result) * operator.depth + self.keys + CHANNEL_BLOCK
+        above, keys_above = (is_clamped(op, value) for value in op.inputs[:2])
+        loaded = loaded + keys_above * operator.keys * operator.width
+        each = (q + above) * operator.width + share.moves(op.result) * operator.depth + self.keys + CHANNEL_BLOCK
         needs = {
             "maps": rows * each + loaded,
             "weight": one * self.keys * (operator.width + operator.depth),
             "accumulator": rows * (self.keys + operator.depth) // CHANNEL_BLOCK * ACCUMULATOR_UNIT,
-            "parameter": one * depth * REQUANTIZE_BLOCK_BYTES,
+            "parameter": one * (depth * REQUANTIZE_BLOCK_BYTES + (above + keys_above) * TABLE_BYTES),
         }
         self.found = Found(Candidates(rows, one, one * depth, one), needs, np.ones(rows.shape, np.bool_))
 
@@ -48,7 +50,14 @@ class AttentionPrice:
         for shape, value, blocks in ((k, op.inputs[1], width), (v, op.inputs[2], depth)):
             if share.moves(value):
                 price.transfer(price.loads, one * count, box(shape, one * shape.height, one, one * blocks))
+        if is_clamped(op, op.inputs[1]):
+            looked = self._look_up(machine, one * operator.keys)
+            price.vector.add(one * count, in_turn(timing.vector_setup, looked.unit), whole=False, port=looked.port)
         for tiles, size, is_whole in parts(height, rows):
+            if is_clamped(op, op.inputs[0]):
+                looked = self._look_up(machine, size)
+                once = in_turn(timing.vector_setup, looked.unit)
+                price.vector.add(count * tiles, once, whole=is_whole, port=looked.port)
             scores = dense_steps(machine, size, operator.keys, 1, operator.width)
             sums = dense_steps(machine, size, operator.depth, 1, self.keys)
             for steps in (scores, sums):
@@ -73,3 +82,8 @@ class AttentionPrice:
                 target = box(rows_shape(op.result), size, one, one * depth)
                 price.transfer(price.stores, count * tiles, target, whole=is_whole)
         return price
+
+    def _look_up(self, machine: Machine, pixels: Counts) -> VectorWork:
+        """So many rows of queries or keys, of which what is below 0 becomes 0."""
+        width = self._operator.width
+        return vector_work(machine, pixels, width // CHANNEL_BLOCK, [Stream(width, width), Stream(width, width)])

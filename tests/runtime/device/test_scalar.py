@@ -187,15 +187,18 @@ def weigh(rng: np.random.Generator) -> isa.Instruction:
         "mask_multiplier": pick(rng, 0, 1 << pick(rng, 0, 30)),
     }
     placed = output(rng, **{**shape, "blocks": shape["blocks"] + 1})
+    softmax = {
+        "multiplier": pick(rng, -(1 << 24), (1 << 24) - 1) >> pick(rng, 0, 20),
+        # Weights of all sizes, or two of a row at most.
+        "shift": pick(rng, 24, 36) if rng.random() < 0.8 else pick(rng, 0, 40),
+        **({"masked": 1, **mask} if rng.random() < 0.7 else {}),
+    }
     return isa.Weigh(
         accumulator=pick(rng, 0, 8),
-        multiplier=pick(rng, -(1 << 24), (1 << 24) - 1) >> pick(rng, 0, 20),
-        # Weights of all sizes, or two of a row at most.
-        shift=pick(rng, 24, 36) if rng.random() < 0.8 else pick(rng, 0, 40),
+        **({"multiplier": 0, "shift": 0, "shares": 1} if rng.random() < 0.3 else softmax),
         first=pick(rng, 0, 20),
         causal=pick(rng, 0, 1),
         unused=int(rng.choice([0, pick(rng, 1, 15)])),
-        **({"masked": 1, **mask} if rng.random() < 0.7 else {}),
         **shape,
         **placed,
     )

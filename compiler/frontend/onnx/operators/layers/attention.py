@@ -17,19 +17,25 @@ def export_attention(op: Op[Attention], exporter: Exporter) -> None:
         flat = exporter.node("Reshape", [value, exporter.integers([-1], "flat")])
         return exporter.node("Gather", [flat, exporter.constant(_places(view, (*batch, *matrix)), "places")])
 
-    turned = exporter.node(
-        "Transpose",
-        [seen(k, attention.k_view, keys, attention.width)],
-        perm=[*range(len(batch)), len(batch) + 1, len(batch)],
-    )
-    scores = exporter.node("MatMul", [seen(q, attention.q_view, rows, attention.width), turned])
+    queries, known = seen(q, attention.q_view, rows, attention.width), seen(k, attention.k_view, keys, attention.width)
+    if attention.shares:
+        queries, known = exporter.node("Relu", [queries]), exporter.node("Relu", [known])
+    turned = exporter.node("Transpose", [known], perm=[*range(len(batch)), len(batch) + 1, len(batch)])
+    scores = exporter.node("MatMul", [queries, turned])
     scores = exporter.node("Mul", [scores, exporter.constant(np.asarray(attention.scale, dtype), "scale")])
     if mask is not None:
         scores = exporter.node("Add", [scores, seen(mask, attention.mask_view, rows, keys)])
     if attention.causal:
-        hidden = np.where(np.tri(rows, keys, keys - rows, bool), 0, -np.inf).astype(dtype)
-        scores = exporter.node("Add", [scores, exporter.constant(hidden, "causal")])
-    weights = exporter.node("Softmax", [scores], axis=-1)
+        is_seen = np.tri(rows, keys, keys - rows, bool)
+        hidden = is_seen if attention.shares else np.where(is_seen, 0, -np.inf)
+        combined = "Mul" if attention.shares else "Add"
+        scores = exporter.node(combined, [scores, exporter.constant(hidden.astype(dtype), "causal")])
+    if attention.shares:
+        total = exporter.node("ReduceSum", [scores, exporter.integers([-1], "axis")])
+        least = exporter.constant(np.asarray(np.finfo(dtype).tiny, dtype), "least")
+        weights = exporter.node("Div", [scores, exporter.node("Max", [total, least])])
+    else:
+        weights = exporter.node("Softmax", [scores], axis=-1)
     y = exporter.node("MatMul", [weights, seen(v, attention.v_view, keys, attention.depth)])
     places = _places(attention.y_view, (*batch, rows, attention.depth)).reshape(-1)
     flat = exporter.node("Reshape", [y, exporter.integers([-1], "flat")])

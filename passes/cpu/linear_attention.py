@@ -1,0 +1,84 @@
+"""Attention without a softmax, keys times values first, as what exporters write it as."""
+
+from typing import NamedTuple
+
+from ...ir.core import Op, Value, is_op
+from ...ir.ops.activation import Relu
+from ...ir.ops.elementwise import Add, Div
+from ...ir.ops.matmul import MatMul
+from ...ir.ops.movement import Pad, Slice
+from ..simplify.linear_rules import scalar_of
+
+_SHORT = 1e-4
+"""More than what keeps a sum of shares from being 0, which moves no mean."""
+
+
+class Side(NamedTuple):
+    """A factor of a product, and whether it holds its matrices turned."""
+
+    value: Value
+    is_turned: bool
+
+
+class Shares(NamedTuple):
+    """Means of values by shares of scores. ``is_turned``: the matrices of the result are."""
+
+    q: Side
+    k: Side
+    v: Side
+    is_turned: bool
+
+
+def shares_of(op: Op) -> Shares | None:
+    """What a quotient is as attention: Q' (K'^T V) over Q' (K'^T 1), where Q' and K' are what of queries and keys is
+    above 0, and the ones stand beside V, so that one product has both sums. ``None`` if it is nothing of the kind."""
+    guarded = op.inputs[1].producer if is_op(op, Div) else None
+    least = scalar_of(guarded.inputs[1]) if is_op(guarded, Add) else None
+    ends = [op.inputs[0].producer, guarded.inputs[0].producer if is_op(guarded, Add) else None]
+    parts = [end for end in ends if is_op(end, Slice)]
+    if least is None or not 0 <= least < _SHORT or len(parts) < 2 or parts[0].inputs[0] is not parts[1].inputs[0]:
+        return None
+    both, rank = parts[0].inputs[0], op.result.type.rank
+    for axis in (rank - 1, rank - 2):
+        depth = both.type.shape[axis] - 1
+        cuts = [(0, depth), (depth, 1)]
+        if all(_takes(part, axis, *cut) for part, cut in zip(parts, cuts, strict=True)):
+            return _shares(both, is_turned=axis < rank - 1)
+    return None
+
+
+def _takes(part: Op[Slice], axis: int, begin: int, count: int) -> bool:
+    """Whether a slice takes so many neighbours along one dimension, and all along the others."""
+    cut, shape = part.operator, part.inputs[0].type.shape
+    expected = [(begin, count, 1) if d == axis else (0, extent, 1) for d, extent in enumerate(shape)]
+    return [*zip(cut.begin, cut.extent, cut.step, strict=True)] == expected
+
+
+def _factors(product: Value, uses: int, *, is_turned: bool) -> tuple[Side, Side] | None:
+    """Of what is read so many times, those of the product of two matrices, or of its turned form."""
+    op = product.producer
+    if not is_op(op, MatMul) or len(product.uses) != uses or op.operator.act != "none" or any(op.operands[2:]):
+        return None
+    left, right = Side(op.inputs[0], op.operator.transpose_a), Side(op.inputs[1], op.operator.transpose_b)
+    return (_turned(right), _turned(left)) if is_turned else (left, right)
+
+
+def _turned(side: Side) -> Side:
+    return side._replace(is_turned=not side.is_turned)
+
+
+def _shares(both: Value, *, is_turned: bool) -> Shares | None:
+    outer = _factors(both, 2, is_turned=is_turned)
+    inner = _factors(outer[1].value, 1, is_turned=outer[1].is_turned) if outer is not None else None
+    if outer is None or inner is None:
+        return None
+    q, k, (beside, v_turned) = outer[0], _turned(inner[0]), inner[1]
+    functions, padded = [q.value.producer, k.value.producer], beside.producer
+    above = [each.inputs[0] for each in functions if is_op(each, Relu)]
+    if len(above) < 2 or not is_op(padded, Pad):
+        return None
+    rank = beside.type.rank
+    ones = Pad((0,) * (2 * rank - 1 - v_turned) + (1,) + (0,) * v_turned, value=1.0)
+    if padded.operator != ones:
+        return None
+    return Shares(q._replace(value=above[0]), k._replace(value=above[1]), Side(padded.inputs[0], v_turned), is_turned)
