@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -57,7 +58,8 @@ class FuseAttention(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         weights = node(Softmax, name="softmax", where=lambda op: op.result.type.shape[-2] >= self.least_rows)
         first, second = node(MatMul, weights), node(MatMul, "v", weights)
-        rules = Rule("attention", first, _attention), Rule("attention_of_columns", second, _attention), RESHAPED
+        attention = partial(_attention, in_vectors=not self.sums)
+        rules = Rule("attention", first, attention), Rule("attention_of_columns", second, attention), RESHAPED
         return Driver((*rules, *(SUMS if self.sums else matrices(self.least_rows)), *MOVEMENT)).run(module, record)
 
 
@@ -135,7 +137,8 @@ def _is_causal(mask: Value, rows: int, keys: int) -> bool:
     return bool((array[is_seen] == 0).all() and (array[~is_seen] <= _HIDDEN).all())
 
 
-def _attention(found: Match[MatMul]) -> Value | None:
+def _attention(found: Match[MatMul], *, in_vectors: bool) -> Value | None:
+    """``in_vectors``: queries are read so, and turned where they lie in columns; else where no stride is 1."""
     final, softmax = found.root, found.op("softmax", Softmax)
     scores = _scores(softmax.inputs[0])
     y, shape = final.result.type, softmax.result.type.shape
@@ -177,7 +180,10 @@ def _attention(found: Match[MatMul]) -> Value | None:
     if viewed is None:
         return None
     batch, views = viewed
-    _read_in_vectors(found, sides[0], views, (*batch, rows, width))
+    if views[0].strides[-1] != 1 and (in_vectors or views[0].strides[-2] != 1):
+        query, is_turned, _ = sides[0]
+        query = found.emit(Transpose(exchanged(query)), query) if is_turned else query
+        views[0] = View(query, 0, row_major((*batch, rows, width)))
     mask, mask_view = _mask(found, masks, scores.shape, (*batch, rows, keys))
     q, k, v = views
     order = (0, *row_major((*batch, rows, depth)))
@@ -189,35 +195,26 @@ def _attention(found: Match[MatMul]) -> Value | None:
     return found.emit(Transpose(exchanged(result)), result) if is_second else result
 
 
-def _read_in_vectors(
-    found: Match, side: tuple[Value, bool, tuple[int, ...]], views: list[View], shape: tuple[int, ...]
-) -> None:
-    """Queries that lie in columns, turned; ``side`` and ``shape`` are theirs, and so is the first of the views."""
-    query, is_turned, _ = side
-    if views[0].strides[-1] != 1:
-        query = found.emit(Transpose(exchanged(query)), query) if is_turned else query
-        views[0] = View(query, 0, row_major(shape))
-
-
 def _linear_attention(found: Match[Div]) -> Value | None:
     """Keys times values first. Scores of all queries and keys, of which the accelerator makes shares, are more products
     where there are more rows than columns; their context would need integers of its own."""
     shares, y = shares_of(found.root), found.root.result.type
     if shares is None or y.dtype is not DType.F32 or 0 in y.shape:
         return None
-    level, (*_, rows, depth) = y.shape[:-2], y.shape[:-2] + (y.shape[:-3:-1] if shares.is_turned else y.shape[-2:])
-    keys, width = shares.k.value.type.shape[:-3:-1] if shares.k.is_turned else shares.k.value.type.shape[-2:]
-    sides = [(*side, level) for side in (shares.q, shares.k, shares.v)]
+    level, matrix = y.shape[:-2], y.shape[:-3:-1] if shares.is_turned else y.shape[-2:]
+    key = shares.k.value.type.shape[:-3:-1] if shares.k.is_turned else shares.k.value.type.shape[-2:]
+    (rows, depth), (keys, width) = matrix, key
+    sides = [(side.value, side.is_turned, level) for side in (shares.q, shares.k, shares.v)]
     if any(math.prod(value.type.shape[:-2]) != math.prod(level) for value, *_ in sides):
         return None
     viewed = _batch(sides, level, ((rows, width), (keys, width), (keys, depth)))
     if viewed is None:
         return None
     batch, views = viewed
-    _read_in_vectors(found, sides[0], views, (*batch, rows, width))
+    q, k, v = views
     order = (0, *row_major((*batch, rows, depth)))
-    numbers = (view.numbers for view in views)
-    operator = Attention(batch, rows, keys, width, depth, (*level, rows, depth), *numbers, order, shares=True)
+    seen = q.numbers, k.numbers, v.numbers, order
+    operator = Attention(batch, rows, keys, width, depth, (*level, rows, depth), *seen, shares=True)
     result = found.emit(operator, *(_real(found, view.value) for view in views), None)
     return found.emit(Transpose(exchanged(result)), result) if shares.is_turned else result
 

@@ -7,6 +7,7 @@ from ...ir.ops.activation import Relu
 from ...ir.ops.elementwise import Add, Div
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad, Slice
+from ...runtime.machines.machine import MAP_EXTENT_LIMIT
 from ..simplify.linear_rules import scalar_of
 
 _SHORT = 1e-4
@@ -77,7 +78,9 @@ def _shares(both: Value, *, is_turned: bool) -> Shares | None:
     above = [each.inputs[0] for each in functions if is_op(each, Relu)]
     if len(above) < 2 or not is_op(padded, Pad):
         return None
-    rank = beside.type.rank
+    rank, keys = beside.type.rank, k.value.type.shape[-1 if k.is_turned else -2]
+    if keys > MAP_EXTENT_LIMIT:
+        return None  # The host would have to compute all scores.
     ones = Pad((0,) * (2 * rank - 1 - v_turned) + (1,) + (0,) * v_turned, value=1.0)
     if padded.operator != ones:
         return None

@@ -109,6 +109,27 @@ def attend_by_shares(g: Builder, x: Value, depth: int, *, is_turned: bool = Fals
     return g.op(Reshape((images, channels // 3, height, width)), means)
 
 
+def random_channel_block(rng: np.random.Generator, tokens: int, *, depth: int = 16) -> Module:
+    """Channels of two heads that attend to each other, parts of one product, as DaViT has them."""
+    g = Builder(rng)
+
+    def product(x: Value, outputs: int) -> Value:
+        size = 1.7 / x.type.shape[-1] ** 0.5
+        rows = g.op(MatMul(), x, g.constant(x.type.shape[-1], outputs, low=-size, high=size))
+        return g.op(Add(), rows, g.constant(outputs))
+
+    x = g.function.add_parameter("x", TensorType((1, tokens, 24), DType.F32))
+    apart = g.op(Reshape((1, tokens, 3, 2, depth)), product(x, 6 * depth))
+    parts = g.function.append(Split(0, (1, 1, 1)), [g.op(Transpose((2, 0, 3, 1, 4)), apart)]).results
+    q, k, v = (g.op(Reshape((1, 2, tokens, depth)), part) for part in parts)
+    k = g.op(Mul(), k, g.scalar(depth**-0.5))
+    weights = g.op(Softmax(3), g.op(MatMul(), g.op(Transpose((0, 1, 3, 2)), k), v))
+    means = g.op(MatMul(), weights, g.op(Transpose((0, 1, 3, 2)), q))
+    rows = g.op(Reshape((1, tokens, 2 * depth)), g.op(Transpose((0, 3, 1, 2)), means))
+    g.function.set_results([product(rows, 24)], ["y"])
+    return g.module
+
+
 def random_linear_block(
     rng: np.random.Generator, size: tuple[int, int], *, images: int = 1, depth: int = 16, is_turned: bool = False
 ) -> Module:

@@ -41,7 +41,11 @@ class _Attention:
         y = op.result.type
         low, high = (on_chip(y, bound) for bound in limits(y))
         self.finish = RequantizeMean(on_chip(y, parameters(y)[1]), low, high)
-        self.above = {name: self._above(value) for name, value in zip("qk", op.inputs, strict=False)}
+        self.zeros = [chip_zero(value) for value in op.inputs[:3]]
+        if is_clamped(op, op.operands.q) and self.zeros[0] >= 0:
+            self.zeros[0] = 0  # taken off by the table
+        q, k = op.inputs[:2]
+        self.above = {"q": self._above(q, self.zeros[0]), "k": self._above(k, self.zeros[1])}
         depth = op.operator.depth
         factor = np.float32(parameters(op.operands.v.type)[0] / parameters(y)[0])
         bias = program.constant("bias", np.zeros(depth, np.int32))
@@ -53,11 +57,12 @@ class _Attention:
     def _map(self, value: Value) -> Value | ChipMap:
         return self.program.reshaped(self.program.map(value), rows_shape(value))
 
-    def _above(self, value: Value) -> Value | None:
-        """The table of what of queries or keys counts for shares, where that is not all of them."""
+    def _above(self, value: Value, zero: int) -> Value | None:
+        """The table of what of queries or keys counts for shares, where that is not all of them, with a zero point."""
         if not is_clamped(self.op, value):
             return None
-        table = np.maximum(np.arange(-CHIP_LIMIT, CHIP_LIMIT), chip_zero(value)).astype(np.int8)
+        above = np.maximum(np.arange(-CHIP_LIMIT, CHIP_LIMIT) - chip_zero(value), 0)
+        table = (above + zero).astype(np.int8)
         return self.program.add(LoadTable(self.program.everywhere), self.program.constant("above", table))
 
     def _read(self, name: str, place: Value | ChipMap, box: Part) -> Value:
@@ -85,7 +90,7 @@ class _Attention:
         keys = self._weights("k", self.k, head.k, operator.width, turned=True)
         scores: Value | None = None
         # The array takes no zero point off what it multiplies; where windows lie outside it reads one number.
-        zero, key_zero = -chip_zero(self.op.operands.q), chip_zero(self.op.operands.k)
+        zero, key_zero = -self.zeros[0], self.zeros[1]
         for outside in () if not zero else (zero,) if zero < CHIP_LIMIT else (zero // 2, zero // 2):
             scores = program.add(_product(count, key_zero, (-count, 0), outside), x, keys, scores)
         scores = program.add(_product(count, key_zero), x, keys, scores)
@@ -94,8 +99,7 @@ class _Attention:
         values = self._weights("v", self.v, head.v, operator.depth, turned=False)
         blocks = in_whole_blocks(operator.keys)
         whole = Part(-1, (0, count), (0, 1), (0, blocks))
-        value_zero = chip_zero(self.op.operands.v)
-        sums = program.add(_product(count, value_zero), program.part(weights, whole), values)
+        sums = program.add(_product(count, self.zeros[2]), program.part(weights, whole), values)
         total = program.part(weights, replace(whole, channels=(blocks, CHANNEL_BLOCK)))
         program.store(self.target, box, self.finish, sums, self.parameters, total)
 
