@@ -16,6 +16,7 @@ from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat, Pad, Slice, Transpose
 from ...ir.ops.pooling import GlobalAveragePool, GlobalMaxPool, GlobalPool, MaxPool
 from ...ir.ops.shape import Reshape
+from ...ir.ops.skip_normalization import SkipLayerNorm
 from ...ir.quantized import EIGHT_BIT, limits, stored
 from ...ir.types import TensorType
 from ...runtime.machines.machine import DILATION_LIMIT, KERNEL_LIMIT, MAP_EXTENT_LIMIT, POOL_KERNEL_LIMIT, STRIDE_LIMIT
@@ -285,12 +286,17 @@ def _constant_as_map(found: Match) -> Value | None:
     return found.emit(found.root.operator, *operands, result_types=[found.root.result.type])
 
 
+def _has_channels_first(op: Op | None) -> bool:
+    """Whether an op is one of maps, also where these have three dimensions."""
+    return is_op(op, Conv, GlobalPool) or (is_op(op, SkipLayerNorm) and op.operator.axis == 1)
+
+
 def _channels_repeated(found: Match) -> Value | None:
     """A map of one channel beside one of many, as the gates of places have it, gets copies of its channel."""
     y = found.root.result
     shape, beside = y.type.shape, (*y.users, *(value.producer for value in found.root.inputs))
     # Of three dimensions it may be rows, channels last.
-    is_map = len(shape) == 4 or (len(shape) == 3 and any(is_op(op, Conv, GlobalPool) for op in beside))
+    is_map = len(shape) == 4 or (len(shape) == 3 and any(map(_has_channels_first, beside)))
     if not is_map or shape[1] == 1 or any(value.type.rank != len(shape) for value in found.root.inputs):
         return None
     operands = [

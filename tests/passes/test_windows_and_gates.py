@@ -16,6 +16,7 @@ from tilewright.ir.core import Function, Module
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add, Max, Mul, Sub
+from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.placement.device_support import reject
@@ -108,6 +109,17 @@ def test_a_map_of_one_channel_beside_one_of_many(
     x, y = (function.add_parameter(n, TensorType(s, DType.I8, X)) for n, s in zip("xy", shapes, strict=True))
     result = TensorType(np.broadcast_shapes(*shapes), DType.I8, X)
     function.set_results([function.append(operator, [x, y], [result]).result], ["z"])
+    assert legal(module, rng).count("gather") == 1
+
+
+def test_a_number_for_each_token_beside_what_was_normalized(rng: np.random.Generator) -> None:
+    """Tokens whose channels come first, as the axis of their normalisation says."""
+    module = Module("gates")
+    function = module.add_function(Function("main"))
+    x, y = (function.add_parameter(n, TensorType((1, c, 7), DType.I8, X)) for n, c in (("x", 20), ("y", 1)))
+    numbers = [module.add_constant("n", rng.uniform(0.5, 2, 20).astype(np.float32)) for _ in range(3)]
+    normalized = function.append(SkipLayerNorm(1, 1e-5, True), [x, *numbers], [x.type]).result
+    function.set_results([function.append(Mul(), [normalized, y], [x.type]).result], ["z"])
     assert legal(module, rng).count("gather") == 1
 
 
