@@ -26,7 +26,8 @@ def reduce(cls: type[Reduce], rng: np.random.Generator) -> Iterator[Sample]:
         yield Sample(cls(axes, keepdims), (x,))
     yield Sample(cls((1,), True), (rng.standard_normal((3, 65)).astype(np.float32) ** 2,))
     yield Sample(cls((0,), True), (rng.standard_normal((3, 69)).astype(np.float32) ** 2,))
-    yield Sample(cls((1,), False), (rng.standard_normal((37, 5)).astype(np.float32) ** 2,))
+    for length in (5, 13):
+        yield Sample(cls((1,), False), (rng.standard_normal((37, length)).astype(np.float32) ** 2,))
     yield Sample(cls((0,), False), (rng.integers(1, 9, (3, 5)).astype(np.int32),))
     yield Sample(cls((1,), False), (rng.integers(1, 9, (2, 7)),))
     yield Sample(cls((0,), True), ((0.5 + rng.random(9)).astype(np.float64),))

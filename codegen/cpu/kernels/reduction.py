@@ -25,9 +25,6 @@ _BEYOND = 0x7F800001
 _FEW_BEST = 8
 """Elements whose order, and where they are, registers hold."""
 
-_SHORT = 16
-"""The longest rows of which each lane of a register has one of its own."""
-
 _LONG = 8
 """Vectors of a row for which a chain of accumulators is worth while."""
 
@@ -49,6 +46,8 @@ class Reduction(KernelSpec):
     """Whether the lowest of all counts for nothing, and not 0."""
     CHAINS: ClassVar[int] = 4
     """Vectors of a row whose accumulators do not wait for each other."""
+    SHORT: ClassVar[int] = 10
+    """The longest rows of which each lane of a register has one of its own."""
 
     kept: Dimensions
     reduced: Dimensions
@@ -67,7 +66,7 @@ class Reduction(KernelSpec):
     def are_short_rows(self) -> bool:
         """Whether rows follow each other of which each lane has one."""
         (length, stride), (_, distance) = self.reduced[-1], self.kept[-1]
-        return len(self.kept) == len(self.reduced) == stride == 1 and length == distance <= _SHORT
+        return len(self.kept) == len(self.reduced) == stride == 1 and length == distance <= self.SHORT
 
     def seen(self, b: FunctionBuilder, value: Register) -> Register:
         """An element as it is accumulated."""
@@ -290,6 +289,7 @@ class Best(Extreme):
     """
 
     CHAINS: ClassVar[int] = 1
+    SHORT: ClassVar[int] = 16
 
     count: int = 1
     is_last: bool = False
