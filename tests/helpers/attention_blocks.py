@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -109,8 +110,9 @@ def attend_by_shares(g: Builder, x: Value, depth: int, *, is_turned: bool = Fals
     return g.op(Reshape((images, channels // 3, height, width)), means)
 
 
-def random_channel_block(rng: np.random.Generator, tokens: int, *, depth: int = 16) -> Module:
-    """Channels of two heads that attend to each other, parts of one product, as DaViT has them."""
+def random_channel_block(rng: np.random.Generator, size: tuple[int, int], *, depth: int = 16) -> Module:
+    """Channels of two heads that attend to each other, parts of one product of the pixels of a map, as DaViT has
+    them."""
     g = Builder(rng)
 
     def product(x: Value, outputs: int) -> Value:
@@ -118,15 +120,19 @@ def random_channel_block(rng: np.random.Generator, tokens: int, *, depth: int = 
         rows = g.op(MatMul(), x, g.constant(x.type.shape[-1], outputs, low=-size, high=size))
         return g.op(Add(), rows, g.constant(outputs))
 
-    x = g.function.add_parameter("x", TensorType((1, tokens, 24), DType.F32))
-    apart = g.op(Reshape((1, tokens, 3, 2, depth)), product(x, 6 * depth))
+    x, tokens = g.function.add_parameter("x", TensorType((1, 24, *size), DType.F32)), math.prod(size)
+    x = g.op(Conv((1, 1), (1, 1, 1, 1), (1, 1), 24), x, g.weights(24, 1, 3, 3), None)
+    pixels = g.op(Transpose((0, 2, 1)), g.op(Reshape((1, 24, tokens)), x))
+    apart = g.op(Reshape((1, tokens, 3, 2, depth)), product(pixels, 6 * depth))
     parts = g.function.append(Split(0, (1, 1, 1)), [g.op(Transpose((2, 0, 3, 1, 4)), apart)]).results
     q, k, v = (g.op(Reshape((1, 2, tokens, depth)), part) for part in parts)
     k = g.op(Mul(), k, g.scalar(depth**-0.5))
     weights = g.op(Softmax(3), g.op(MatMul(), g.op(Transpose((0, 1, 3, 2)), k), v))
     means = g.op(MatMul(), weights, g.op(Transpose((0, 1, 3, 2)), q))
     rows = g.op(Reshape((1, tokens, 2 * depth)), g.op(Transpose((0, 3, 1, 2)), means))
-    g.function.set_results([product(rows, 24)], ["y"])
+    y = g.op(Reshape((1, 24, *size)), g.op(Transpose((0, 2, 1)), product(rows, 24)))
+    y = g.op(Conv((1, 1), (1, 1, 1, 1), (1, 1), 24), g.op(Add(), x, y), g.weights(24, 1, 3, 3), None)
+    g.function.set_results([y], ["y"])
     return g.module
 
 
