@@ -39,8 +39,7 @@ def windows(op: Product, x: np.ndarray, index: int, places: int = PLACES) -> np.
     assert is_op(op, Conv)
     conv, w = op.operator, op.operands.w.type
     outputs = op.result.type.shape[2:]
-    count = x.shape[0] * int(np.prod(outputs))
-    image, *at = np.unravel_index(_some(rng, count, places), (x.shape[0], *outputs))
+    image, *at = _places(rng, (x.shape[0], *outputs), places)
     spatial = len(outputs)
     padded = np.pad(x, [(0, 0), (0, 0), *zip(conv.pads[:spatial], conv.pads[spatial:], strict=True)])
     taps: list[np.ndarray] = []
@@ -50,6 +49,22 @@ def windows(op: Product, x: np.ndarray, index: int, places: int = PLACES) -> np.
     # The dimension of the places first, then the window's, then that of the channels between the two slices.
     found = padded[(image.reshape(-1, *[1] * spatial), slice(None), *taps)]
     return np.moveaxis(found, -1, 1).reshape(len(image), conv.group, -1)
+
+
+def at_windows(op: Product, y: np.ndarray, index: int, places: int = PLACES) -> np.ndarray:
+    """Results of these windows: [places, groups, outputs of a group]; arguments as of :func:`windows`."""
+    rng = np.random.default_rng(index)
+    if is_op(op, MatMul):
+        rows = y.reshape(-1, 1, y.shape[-1])
+        return rows[_some(rng, len(rows), places)]
+    assert is_op(op, Conv)
+    image, *at = _places(rng, (y.shape[0], *y.shape[2:]), places)
+    return y[(image, slice(None), *at)].reshape(len(image), op.operator.group, -1)
+
+
+def _places(rng: np.random.Generator, extents: tuple[int, ...], most: int) -> tuple[np.ndarray, ...]:
+    """Coordinates of some results of a map."""
+    return np.unravel_index(_some(rng, int(np.prod(extents)), most), extents)
 
 
 def _some(rng: np.random.Generator, count: int, most: int) -> np.ndarray:

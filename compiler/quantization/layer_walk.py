@@ -12,6 +12,7 @@ import numpy as np
 from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.interp import run_op
 from ...ir.ops.convolution import Conv
+from ...ir.ops.elementwise import Add
 from ...ir.types import DType, TensorType
 from ...passes.quantization.plan import Plan
 from ..calibration.sample_sets import Inputs
@@ -26,8 +27,9 @@ Chosen = tuple[np.ndarray, np.ndarray]
 """Weights and bias of a layer, real numbers."""
 
 Choose = Callable[[Op, Arrays, Arrays, Arrays], Chosen]
-"""Given a layer, what it reads in floating point, what it makes of it before its activation, and what it reads in the
-quantised network: the weights that it has there."""
+"""Given a layer, what it reads in floating point, what it is to make before its activation, and what it reads in the
+quantised network: the weights that it has there. It is to make what it makes in floating point; where that is added to
+another value, what this lacks in the quantised network as well."""
 
 
 def walk(
@@ -49,23 +51,38 @@ def walk(
     coarse = dict(exact)
     last = {value: op for op in module.main.ops for value in op.inputs}
 
+    def column(values: Mapping[Value, Arrays], op: Op, value: Value | None) -> Sequence[np.ndarray | None]:
+        if value is None or isinstance(value, Constant):
+            return [value.array if value is not None else None] * len(used)
+        if values is coarse and value in types and plan.reads_quantized(value, op):
+            return [rounded(array, types[value]) for array in values[value]]
+        return values[value]
+
     def read(values: Mapping[Value, Arrays], op: Op) -> list[list[np.ndarray | None]]:
-        columns: list[Sequence[np.ndarray | None]] = []
-        for value in op.operands:
-            if value is None or isinstance(value, Constant):
-                columns.append([value.array if value is not None else None] * len(used))
-            elif values is coarse and value in types and plan.reads_quantized(value, op):
-                columns.append([rounded(array, types[value]) for array in values[value]])
-            else:
-                columns.append(values[value])
+        columns = [column(values, op, value) for value in op.operands]
         return [list(row) for row in zip(*columns, strict=True)] or [[] for _ in used]
+
+    def lacking(op: Op) -> list[np.ndarray]:
+        """What the quantised network lacks of the other operand of a sum that alone reads the result."""
+        value = op.results[0]
+        (user,) = value.users if len(value.uses) == 1 and value.users else (None,)
+        if not is_op(user, Add):
+            return []
+        for other in user.inputs:
+            if other in exact and other.type.shape == value.type.shape:
+                found = zip(exact[other], _present(column(coarse, user, other)), strict=True)
+                return [wanted - given for wanted, given in found]
+        return []
 
     for op in module.main.ops:
         wanted, given = read(exact, op), read(coarse, op)
         results = [computed(module, op, arrays) for arrays in wanted]
         if op in layers:
-            first = [[arrays[0] for arrays in each] for each in (wanted, given)]
-            chosen = layers[op](op, _present(first[0]), [y for (y,) in results], _present(first[1]))
+            first = [_present([arrays[0] for arrays in each]) for each in (wanted, given)]
+            target = [y for (y,) in results]
+            if more := lacking(op):
+                target = [y + each for y, each in zip(target, more, strict=True)]
+            chosen = layers[op](op, first[0], target, first[1])
             given = [[arrays[0], *chosen, *arrays[3:]] for arrays in given]
         found = [computed(module, op, arrays) for arrays in given]
         for index, value in enumerate(op.results):

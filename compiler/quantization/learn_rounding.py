@@ -20,7 +20,7 @@ from ...ir.types import DType, Quantization, TensorType
 from ...passes.quantization.parameters import SMALLEST_SCALE
 from ...passes.quantization.plan import Plan
 from ..calibration.sample_sets import Inputs
-from ..calibration.windows import Product, is_product, places_of, rows_of_weights, weights_of_rows, windows
+from ..calibration.windows import Product, at_windows, is_product, places_of, rows_of_weights, weights_of_rows, windows
 from ..progress import ProgressReport
 from .layer_walk import Arrays, Chosen, computed, walk
 from .round_weights import Rounded, real_weights
@@ -44,6 +44,18 @@ STRETCH = 1.2
 NARROWED = np.linspace(1.0, 0.4, 25)
 """Steps of a channel that are tried, over that which its largest weight needs."""
 
+REAL = 0.5
+"""Of the inputs, so many, drawn anew for each step, are those in floating point, so that what is learnt holds for other
+samples (Wei, Gong, Li, Liu, Yu, "QDrop: Randomly Dropping Quantization for Extremely Low-bit Post-Training
+Quantization", 2022)."""
+
+PLACES, MOST_NUMBERS = 4, 2**25
+"""Times as many windows of each sample as other methods look at, where no more numbers are read or made there."""
+
+SMALL = 0.02
+"""Of all weights, what the smallest layers have together that keep 8 bits: half a byte of each of so few is nothing,
+but what rounding does to early layers, which are the small ones, all later ones pass on."""
+
 FEWEST = 16
 """Weights in each sum, below which a layer keeps 8 bits: nine of a depthwise convolution leave little to make good what
 rounding does to one of them, and four bits of each of them are less than the scale and the bias of their channel."""
@@ -59,11 +71,10 @@ def learn_weights(
     bits: int,
     report: ProgressReport,
 ) -> dict[Op, Rounded]:
-    """Weights of ``bits`` bits for all layers of constant weights but the first, the last and those of short sums,
-    which keep 8.
+    """Weights of ``bits`` bits for all layers of constant weights but the first, the last, the smallest and those of
+    short sums, which keep 8.
     ``types``: of the plan's values, as they are quantised."""
-    inner = [op for op in plan.anchors if is_product(op)][1:-1]
-    layers: dict[Op, Product] = {op: op for op in inner if rows_of_weights(op, real_weights(op)).shape[2] >= FEWEST}
+    layers: dict[Op, Product] = {op: op for op in layers_to_learn([op for op in plan.anchors if is_product(op)])}
     found: dict[Op, Rounded] = {}
 
     def choose(op: Op, x: Arrays, y: Arrays, given: Arrays) -> Chosen:
@@ -76,6 +87,16 @@ def learn_weights(
     return found
 
 
+def layers_to_learn(products: Sequence[Product]) -> list[Product]:
+    """Those of all convolutions and products of a network whose weights get few bits."""
+    sizes = {op: real_weights(op).size for op in products}
+    long = [op for op in products[1:-1] if rows_of_weights(op, real_weights(op)).shape[2] >= FEWEST]
+    rising = sorted(long, key=sizes.__getitem__)
+    together = np.cumsum([sizes[op] for op in rising])
+    small = {*rising[: int(np.sum(together <= SMALL * sum(sizes.values())))]}
+    return [op for op in long if op not in small]
+
+
 def _learnt(
     module: Module, op: Product, x: Arrays, y: Arrays, given: Arrays, bits: int, seed: int
 ) -> tuple[Rounded, Chosen]:
@@ -85,10 +106,12 @@ def _learnt(
     first = bias.array if isinstance(bias, Constant) else np.zeros(real.shape[axis], np.float32)
     rows = rows_of_weights(op, real)
     steps = best_steps(rows, low, high)
-    wanted, inputs = (_inputs(op, arrays) for arrays in (x, given))
+    places = _places(op, len(given))
+    looks = (windows, given), (windows, x), (at_windows, y)
+    looked = [np.concatenate([look(op, each, n, places) for n, each in enumerate(arrays)]) for look, arrays in looks]
+    inputs, reals, wanted = (np.ascontiguousarray(each.transpose(1, 0, 2), np.float32) for each in looked)
     shifts = first.reshape(rows.shape[0], 1, -1)
-    bounds = _bounds(op)
-    problem = Problem(inputs, wanted @ np.swapaxes(rows, 1, 2) + shifts, rows, steps, shifts, (low, high), bounds)
+    problem = Problem(inputs, reals, wanted, rows, steps, shifts, (low, high), _bounds(op))
     stored, shifts = problem.solved(np.random.default_rng(seed))
     weights = weights_of_rows(op, (stored * steps).astype(np.float32))
     # What remains on average over all places.
@@ -102,11 +125,11 @@ def _learnt(
     return Rounded(weights_of_rows(op, stored).astype(np.int8), type, corrected), (weights, corrected)
 
 
-def _inputs(op: Product, arrays: Arrays) -> np.ndarray:
-    """Windows of samples, [groups, windows, inner]."""
-    places = places_of(len(arrays))
-    found = np.concatenate([windows(op, each, index, places) for index, each in enumerate(arrays)])
-    return np.ascontiguousarray(found.transpose(1, 0, 2), np.float32)
+def _places(op: Product, samples: int) -> int:
+    """How many windows of each of so many samples are learnt from."""
+    groups, outputs, inner = rows_of_weights(op, real_weights(op)).shape
+    most = MOST_NUMBERS // (groups * max(outputs, inner) * samples)
+    return max(places_of(samples), min(PLACES * places_of(samples), most))
 
 
 def _bounds(op: Product) -> tuple[float, float]:
@@ -136,7 +159,8 @@ class Problem:
 
     Attributes:
         inputs: [groups, windows, inner], of the quantised network.
-        wanted: results before the activation in floating point, [groups, windows, outputs].
+        reals: what they are in floating point.
+        wanted: what is to be made of them before the activation, [groups, windows, outputs].
         weights: [groups, outputs, inner], real numbers.
         steps: of the channels, [groups, outputs, 1].
         bias: [groups, 1, outputs].
@@ -145,6 +169,7 @@ class Problem:
     """
 
     inputs: np.ndarray
+    reals: np.ndarray
     wanted: np.ndarray
     weights: np.ndarray
     steps: np.ndarray
@@ -167,6 +192,7 @@ class Problem:
         for step in range(STEPS):
             places = rng.integers(self.inputs.shape[1], size=min(BATCH, self.inputs.shape[1]))
             x = self.inputs[:, places]
+            x = np.where(rng.random(x.shape, np.float32) < REAL, self.reals[:, places], x)
             logistic = 1 / (1 + np.exp(-free))
             share = np.clip(logistic * STRETCH - edge, 0, 1)
             integers = np.clip(floor + share, *self.limits)

@@ -12,15 +12,18 @@ import pytest
 
 import tilewright
 from tilewright.__main__ import main
+from tilewright.compiler.calibration.windows import at_windows, is_product, rows_of_weights, windows
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.quantization.layer_walk import convolved
-from tilewright.compiler.quantization.learn_rounding import Problem, best_steps
+from tilewright.compiler.quantization import learn_rounding
+from tilewright.compiler.quantization.layer_walk import Arrays, Chosen, convolved, walk
+from tilewright.compiler.quantization.learn_rounding import Problem, best_steps, layers_to_learn
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.ir import interp
-from tilewright.ir.core import Constant, Module, is_op
+from tilewright.ir.core import Constant, Module, Op, is_op
 from tilewright.ir.ops.convolution import Conv
+from tilewright.passes.quantization.plan import plan_quantization
 
 F32 = onnx.TensorProto.FLOAT
 LIMITS = (-8, 7)
@@ -55,7 +58,7 @@ def test_learnt_rounding_is_better_than_to_the_nearest(rng: np.random.Generator)
     weights = rng.standard_normal((1, 8, 24)).astype(np.float32)
     steps = best_steps(weights, *LIMITS)
     wanted, bias = inputs @ np.swapaxes(weights, 1, 2), np.zeros((1, 1, 8), np.float32)
-    problem = Problem(inputs, wanted, weights, steps, bias, LIMITS, (0.0, np.inf))
+    problem = Problem(inputs, inputs, wanted, weights, steps, bias, LIMITS, (0.0, np.inf))
     found, shift = problem.solved(np.random.default_rng(0))
     again, _ = problem.solved(np.random.default_rng(0))
     assert found.tobytes() == again.tobytes()
@@ -68,6 +71,100 @@ def test_learnt_rounding_is_better_than_to_the_nearest(rng: np.random.Generator)
         return float(np.square(np.maximum(results, 0) - np.maximum(wanted, 0)).sum())
 
     assert error(found, shift) < 0.6 * error(nearest, bias)
+
+
+def test_inputs_in_floating_point_make_what_is_learnt_of_few_windows_hold_for_others(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = rng.standard_normal((48, 48)).astype(np.float32)
+    reals = rng.standard_normal((1, 2100, 48)).astype(np.float32) @ mixed
+    inputs = reals + rng.standard_normal(reals.shape).astype(np.float32)
+    weights = rng.standard_normal((1, 16, 48)).astype(np.float32)
+    steps, wanted = best_steps(weights, *LIMITS), reals @ np.swapaxes(weights, 1, 2)
+    bias, known, others = np.zeros((1, 1, 16), np.float32), slice(0, 100), slice(100, None)
+    problem = Problem(
+        inputs[:, known], reals[:, known], wanted[:, known], weights, steps, bias, LIMITS, (-np.inf, np.inf)
+    )
+
+    def error(share: float) -> float:
+        monkeypatch.setattr(learn_rounding, "REAL", share)
+        integers, shift = problem.solved(np.random.default_rng(0))
+        found = inputs[:, others] @ np.swapaxes(integers * steps, 1, 2) + shift
+        return float(np.square(found - wanted[:, others]).mean())
+
+    assert error(learn_rounding.REAL) < 0.95 * error(0.0)
+
+
+def convolutions(*layers: tuple[int, int, int]) -> bytes:
+    """Convolutions of so many inputs, outputs, and windows of so many rows, behind each other."""
+    rng = np.random.default_rng(0)
+    nodes, arrays = [], []
+    for index, (inputs, outputs, size) in enumerate(layers):
+        weights = rng.standard_normal((outputs, inputs, size, size)).astype(np.float32)
+        arrays.append(onnx.numpy_helper.from_array(weights, f"w{index}"))
+        nodes.append(onnx.helper.make_node("Conv", [f"c{index}", f"w{index}"], [f"c{index + 1}"]))
+    ends = ("c0", F32, [1, layers[0][0], 16, 16]), (f"c{len(layers)}", F32, [1, layers[-1][1], None, None])
+    given = onnx.helper.make_tensor_value_info(*ends[0])
+    made = onnx.helper.make_tensor_value_info(*ends[1])
+    graph = onnx.helper.make_graph(nodes, "convolutions", [given], [made], arrays)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]).SerializeToString()
+
+
+def test_the_smallest_layers_of_two_in_a_hundred_weights_keep_8_bits() -> None:
+    module = import_model(convolutions((3, 16, 1), (16, 18, 1), (18, 64, 3), (64, 17, 1), (17, 32, 5), (32, 9, 1)))
+    found = [op for op in module.main.ops if is_op(op, Conv)]
+    sizes = [int(np.prod(op.operands.w.type.shape)) for op in found]
+    assert sizes[1] <= 0.02 * sum(sizes) < sizes[1] + sizes[3]
+    assert layers_to_learn([op for op in found if is_product(op)]) == found[2:5]
+
+
+def test_what_is_learnt_from_are_results_at_the_windows(rng: np.random.Generator) -> None:
+    w = rng.standard_normal((4, 3, 3, 2)).astype(np.float32)
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], group=2, strides=[2, 1], pads=[1, 0, 2, 1])
+    given = onnx.helper.make_tensor_value_info("x", F32, [2, 6, 9, 11])
+    made = onnx.helper.make_tensor_value_info("y", F32, [2, 4, None, None])
+    graph = onnx.helper.make_graph([node], "one", [given], [made], [onnx.numpy_helper.from_array(w, "w")])
+    opset = [onnx.helper.make_opsetid("", 17)]
+    module = import_model(onnx.helper.make_model(graph, opset_imports=opset).SerializeToString())
+    (op,) = (op for op in module.main.ops if is_op(op, Conv))
+    x = rng.standard_normal((2, 6, 9, 11)).astype(np.float32)
+    y = op.operator.reference(x, w, None, None)
+    expected = windows(op, x, 3, 20).transpose(1, 0, 2) @ np.swapaxes(rows_of_weights(op, w), 1, 2)
+    np.testing.assert_allclose(at_windows(op, y, 3, 20).transpose(1, 0, 2), expected, rtol=0, atol=1e-4)
+
+
+def test_a_layer_is_to_make_what_the_sum_that_reads_it_lacks_elsewhere(rng: np.random.Generator) -> None:
+    weights = [rng.standard_normal(shape).astype(np.float32) for shape in ((8, 3, 1, 1), (8, 8, 1, 1))]
+    arrays = [onnx.numpy_helper.from_array(each, f"w{index}") for index, each in enumerate(weights)]
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w0"], ["a"]),
+        onnx.helper.make_node("Conv", ["a", "w1"], ["b"]),
+        onnx.helper.make_node("Add", ["a", "b"], ["y"]),
+    ]
+    given, made = (onnx.helper.make_tensor_value_info(name, F32, [1, c, 5, 5]) for name, c in (("x", 3), ("y", 8)))
+    graph = onnx.helper.make_graph(nodes, "sum", [given], [made], arrays)
+    opset = [onnx.helper.make_opsetid("", 17)]
+    module = import_model(onnx.helper.make_model(graph, opset_imports=opset).SerializeToString())
+    first, second = (op for op in module.main.ops if is_op(op, Conv))
+    coarse = np.round(weights[0])
+    seen: dict[str, np.ndarray] = {}
+
+    def choose_first(op: Op, x: Arrays, y: Arrays, given: Arrays) -> Chosen:
+        return coarse, np.zeros(8, np.float32)
+
+    def choose_second(op: Op, x: Arrays, y: Arrays, given: Arrays) -> Chosen:
+        seen.update(wanted=y[0], read=given[0], real=x[0])
+        return weights[1], np.zeros(8, np.float32)
+
+    x = rng.standard_normal((1, 3, 5, 5)).astype(np.float32)
+    plan = plan_quantization(module.main)
+    walk(module, plan, {}, [{"x": x}], {first: choose_first, second: choose_second})
+    exact, found = (convolved(first.operator, x, each, None) for each in (weights[0], coarse))
+    assert np.abs(exact - found).max() > 0.1
+    expected = convolved(second.operator, exact, weights[1], None) + exact - found
+    np.testing.assert_allclose(seen["wanted"], expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(seen["read"], found, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(seen["real"], exact, rtol=0, atol=1e-5)
 
 
 def chain() -> bytes:
