@@ -166,7 +166,7 @@ def test_results_get_16_bits_by_what_they_do_over_the_time_that_it_takes() -> No
     first, *others = harmed_results(prepared, noise)
     assert first.noise == max(each.noise for each in (first, *others)) and not first.seconds
     dear = harmed_results(prepared, noise, lambda name: 1e9 * (name == first.name))
-    assert dear[0].name in {each.name for each in others} and dear.index((first.name, first.noise, 1e9))
+    assert dear[0].name in {each.name for each in others} and dear.index(Harmed(first.name, first.noise, 1e9))
     # Less than the least is as good as the least.
     assert harmed_results(prepared, noise, lambda name: 0.5 * (name == first.name))[0].name == first.name
     costs = layer_costs(quantize_module(import_model(branches()), OPTIONS), OPTIONS)
