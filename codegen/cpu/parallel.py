@@ -43,7 +43,7 @@ that it is rarely stopped while it has a chunk for which the others must wait.""
 _ALONE, _ASLEEP = 3_000, 40_000
 """Nanoseconds of work below which a step is not shared out, and below which nobody is woken for it."""
 
-_TEAM, _LEFT = 60_000, 80_000
+_TEAM, _LEFT = 80_000, 80_000
 """Nanoseconds of shared steps below which a program has no team, which takes Python some microseconds in each run; and
 from which on, with what follows in the run, threads are woken for shorter steps."""
 
