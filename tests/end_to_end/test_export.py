@@ -20,12 +20,15 @@ import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.frontend.onnx.large_models import digest_of, serialized
+from tilewright.compiler.frontend.onnx.large_models import write_model as write_large
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.errors import UnsupportedError, UsageError
 from tilewright.ir import interp
-from tilewright.ir.core import Module
+from tilewright.ir.core import Constant, Function, Module
+from tilewright.ir.ops.indexing import Gather
 from tilewright.ir.text.parser import parse_module
+from tilewright.ir.types import DType, TensorType
 
 Fails = Callable[..., str]
 DIGITS = load_digits()
@@ -230,10 +233,24 @@ def test_a_model_in_memory_that_no_message_holds(monkeypatch: pytest.MonkeyPatch
         digests.add(digest_of(model))
         model.graph.node[0].name = "other"
         digests.add(digest_of(model))
+        model.opset_import[0].version -= 1
+        digests.add(digest_of(model))
         with pytest.raises(UnsupportedError, match=r"^reduce: the model is too large for one file\. Make its"):
             serialized(model, "reduce")
-    assert len(digests) == 3
+    assert len(digests) == 4
     assert onnx.load_from_string(serialized(model, "reduce")) == model
+
+
+@pytest.mark.sweep
+def test_one_tensor_of_two_gigabytes(tmp_path: Path) -> None:
+    module, function = Module("large"), Function("main", [("rows", TensorType((2,), DType.I64))])
+    table = Constant("table", np.zeros((2**15 + 64, 2**14), np.float32))
+    function.set_results(function.append(Gather(0), [table, function.parameters[0]]).results)
+    module.add_function(function)
+    written = export_onnx(module)
+    assert len(digest_of(written)) == 64
+    write_large(tmp_path / "large.onnx", written)
+    assert (tmp_path / "large.onnx.data").stat().st_size == table.array.nbytes > 2**31
 
 
 def test_wrong_usage(tmp_path: Path, fails: Fails) -> None:

@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 
 import onnx
-from google.protobuf.message import EncodeError
+from google.protobuf.message import EncodeError, Message
 from onnx import ModelProto, TensorProto
 
 from tilewright.errors import UnsupportedError
@@ -18,10 +19,10 @@ _SMALL = 1024
 """Bytes below which a constant stays in the model: those that say shapes and axes must, for onnxruntime."""
 
 
-def content_of(model: ModelProto) -> bytes | None:
-    """The content of the file of a model, alike in each process; None where it is too large for one."""
+def content_of(message: Message) -> bytes | None:
+    """A message, as the file of a model is one, alike in each process; None where it is too large."""
     try:
-        return model.SerializeToString(deterministic=True)
+        return message.SerializeToString(deterministic=True)
     except EncodeError:
         return None
 
@@ -37,13 +38,25 @@ def serialized(model: ModelProto, stage: str) -> bytes:
 
 def digest_of(model: ModelProto) -> str:
     """SHA-256 of the content of the file of a model; of one that has none, of its parts in order."""
-    content = content_of(model)
-    if content is not None:
-        return hashlib.sha256(content).hexdigest()
-    found, graph = hashlib.sha256(), model.graph
-    for part in (*graph.initializer, *graph.node, *graph.input, *graph.output, *model.functions):
-        found.update(part.SerializeToString(deterministic=True))
+    found = hashlib.sha256()
+    for part in _parts(model):
+        found.update(part)
     return found.hexdigest()
+
+
+def _parts(message: Message) -> Iterator[bytes]:
+    """The content of a message; where it is too large, and be it for one tensor, what each field has."""
+    content = content_of(message)
+    if content is not None:
+        yield content
+        return
+    for field, value in message.ListFields():
+        yield f"{field.number}:".encode()
+        if field.message_type is None:
+            yield value if isinstance(value, bytes) else repr(value).encode()
+            continue
+        for each in [value] if isinstance(value, Message) else value:
+            yield from _parts(each)
 
 
 def write_model(output: str | os.PathLike[str], model: ModelProto) -> None:

@@ -28,9 +28,10 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     for op in function.ops:
         exporter.write(op)
     outputs = _outputs(function, exporter)
-    graph = onnx.helper.make_graph(
-        exporter.nodes, module.name, inputs, outputs, initializer=list(exporter.initializers.values())
-    )
+    graph = onnx.helper.make_graph(exporter.nodes, module.name, inputs, outputs)
+    for tensor in exporter.initializers.values():
+        # What is appended is a message on its way, and none holds a tensor of 2 GiB.
+        graph.initializer.add().CopyFrom(tensor)
     version = max([OPSET, *(_first_version(node.op_type) for node in exporter.nodes if not node.domain)])
     opsets = [onnx.helper.make_opsetid("", version), onnx.helper.make_opsetid(MICROSOFT, 1)]
     used = {node.domain for node in exporter.nodes}

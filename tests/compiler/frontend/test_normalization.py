@@ -7,7 +7,7 @@ import onnx.reference
 import pytest
 from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
 
-from tilewright.errors import UnsupportedError
+from tilewright.errors import ModelError, UnsupportedError
 from tilewright.ir import interp
 
 
@@ -76,6 +76,16 @@ def test_group_norm_had_a_scale_for_each_group(rng: np.random.Generator) -> None
     model = node_model("GroupNormalization", x, opset=18, constants=(1, 2), num_groups=3)
     module = assert_imports_like_onnxruntime(model, x)
     assert [op.name for op in module.main.ops] == ["group_norm"]
+
+
+@pytest.mark.parametrize(("scale", "bias", "wrong"), [(6, 3, "scale"), (3, 6, "bias")])
+def test_scales_and_biases_of_another_number_than_groups(
+    scale: int, bias: int, wrong: str, rng: np.random.Generator
+) -> None:
+    model = node_model("GroupNormalization", arrays(rng, (2, 6, 5), (scale,), (bias,)), opset=18, num_groups=3)
+    said = rf"GroupNormalization: node .*: {wrong} needs one element for each group; expected \[3\], found \[6\]"
+    with pytest.raises(ModelError, match=said):
+        import_checked(model)
 
 
 @pytest.mark.parametrize("axis", [-1, 1])

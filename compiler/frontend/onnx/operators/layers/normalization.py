@@ -105,6 +105,10 @@ def import_group_norm(node: Node, importer: Importer) -> Value:
     groups = node.int("num_groups")
     if node.opset < 21:
         # Until opset 21 there was one scale and one bias for each group.
+        for name, parameter in (("scale", scale), ("bias", b)):
+            if parameter.type.elements != groups:
+                message, found = f"{name} needs one element for each group", list(parameter.type.shape)
+                raise node.model_error(message, expected=[groups], found=found)
         scale, b = (_per_channel(importer, p, groups, x.type.shape[1]) for p in (scale, b))
     return importer.emit_one(GroupNorm(groups, node.float("epsilon", 1e-5)), x, scale, b)
 
