@@ -56,6 +56,7 @@ from ..passes.simplify.fuse import Fuse
 from ..passes.simplify.keep_values import KeepValues
 from ..passes.simplify.remove_fake_quantization import RemoveFakeQuantization
 from ..passes.simplify.unique_names import UniqueNames
+from ..runtime.machines.machine import DEFAULT
 from .options import CompileOptions
 from .progress import ProgressReport
 
@@ -137,10 +138,10 @@ def post_training_pipeline(
     return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "post_training")
 
 
-def attention_pipeline() -> Pipeline:
+def attention_pipeline(machine: str = DEFAULT) -> Pipeline:
     """From a module with ops on quantised types to one whose attention and normalisations are on them, too, as the
-    device has it."""
-    integers = FuseAttention(least_rows=1, sums=True), QuantizeAttention(), QuantizeNormalization()
+    device has it. ``machine``: see :class:`tilewright.passes.cpu.fuse_attention.FuseAttention`."""
+    integers = FuseAttention(least_rows=1, sums=True, machine=machine), QuantizeAttention(), QuantizeNormalization()
     return Pipeline((*integers, *simplify_pipeline().passes), "attention")
 
 

@@ -111,7 +111,7 @@ def device_layers(model: Model, machine: str | os.PathLike[str] | None = None) -
     module = import_model(model)
     imported = {layer for op in module.ops for layer in op.loc}
     quantized = _quantized(module)
-    run_passes(attention_pipeline(), quantized, CompileOptions())
+    run_passes(attention_pipeline(name), quantized, CompileOptions())
     passes = outline_pipeline(name).passes
     first = next(index for index, each in enumerate(passes) if isinstance(each, Partition))
     run_passes(Pipeline(passes[:first], "before_partition"), quantized, CompileOptions())

@@ -23,6 +23,7 @@ from ...passes.quantization.plan import EVERY, KEEP_FLOAT, WIDE, plan_quantizati
 from ...passes.quantization.quantize import Quantize, like_others
 from ...passes.quantization.split_weights import split_weights
 from ...runtime.files.input_file import SAMPLE_FILES
+from ...runtime.machines.machine import DEFAULT
 from ..calibration.bounds import BOUNDS, is_bounds, pixel_bounds, ranges_by_bounds
 from ..calibration.observation import Observation
 from ..calibration.ranges import BITS, encoded_ranges
@@ -98,7 +99,7 @@ def quantize_module(
     else:
         _calibrate(copy, module, options, interface, choices, findings)
     if "device" in (options.engines or ()):
-        run_passes(attention_pipeline(), copy, options)
+        run_passes(attention_pipeline(os.fspath(options.machine or DEFAULT)), copy, options)
     return copy
 
 

@@ -21,12 +21,12 @@ from ...ir.ops.softmax import Softmax
 from ...ir.ops.unary import IsNan
 from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType, Quantization, TensorType
-from ...runtime.machines.machine import MAP_EXTENT_LIMIT
+from ...runtime.machines.machine import DEFAULT, MAP_EXTENT_LIMIT, load
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, OpPattern, Rule, node, on_quantized, scalar
 from ..simplify.linear_rules import factored, matrices, scalar_of
 from ..views import LEVELS, View, broadcast, exchanged, regrouped, view_of
-from .linear_attention import shares_of
+from .linear_attention import pays, shares_of
 
 _HIDDEN = -1e4
 """What masks add, or less: beside any score that is seen its exponential is 0."""
@@ -47,6 +47,7 @@ class FuseAttention(Pass):
             The device computes any number, as of the one that sums up an image for its class.
         sums: also sums of integers by weights, the softmax of as many scores, as ``attention`` of a query that is 1,
             those whose weights are guarded against NaN, with the guard behind it, and those whose weights are shares.
+        machine: name of a sample machine or path of a machine file, on which shares have to pay.
     """
 
     requires = (PLAIN, UNPLANNED)
@@ -54,13 +55,15 @@ class FuseAttention(Pass):
 
     least_rows: int = 16
     sums: bool = False
+    machine: str = DEFAULT
 
     def apply(self, module: Module, record: Record) -> bool:
         weights = node(Softmax, name="softmax", where=lambda op: op.result.type.shape[-2] >= self.least_rows)
         first, second = node(MatMul, weights), node(MatMul, "v", weights)
         attention = partial(_attention, in_vectors=not self.sums)
         rules = Rule("attention", first, attention), Rule("attention_of_columns", second, attention), RESHAPED
-        return Driver((*rules, *(SUMS if self.sums else matrices(self.least_rows)), *MOVEMENT)).run(module, record)
+        more = sums_on(self.machine) if self.sums else matrices(self.least_rows)
+        return Driver((*rules, *more, *MOVEMENT)).run(module, record)
 
 
 @dataclass
@@ -195,9 +198,9 @@ def _attention(found: Match[MatMul], *, in_vectors: bool) -> Value | None:
     return found.emit(Transpose(exchanged(result)), result) if is_second else result
 
 
-def _linear_attention(found: Match[Div]) -> Value | None:
-    """Keys times values first. Scores of all queries and keys, of which the accelerator makes shares, are more products
-    where there are more rows than columns; their context would need integers of its own."""
+def _linear_attention(found: Match[Div], *, machine: str) -> Value | None:
+    """Keys times values first, of integers. Scores of all queries and keys, of which the accelerator makes shares, are
+    more products where there are more rows than columns; their context would need integers of its own."""
     shares, y = shares_of(found.root), found.root.result.type
     if shares is None or y.dtype is not DType.F32 or 0 in y.shape:
         return None
@@ -205,6 +208,8 @@ def _linear_attention(found: Match[Div]) -> Value | None:
     key = shares.k.value.type.shape[:-3:-1] if shares.k.is_turned else shares.k.value.type.shape[-2:]
     (rows, depth), (keys, width) = matrix, key
     sides = [(side.value, side.is_turned, level) for side in (shares.q, shares.k, shares.v)]
+    if not pays(keys, width * depth, load(machine)):
+        return None
     if any(math.prod(value.type.shape[:-2]) != math.prod(level) for value, *_ in sides):
         return None
     viewed = _batch(sides, level, ((rows, width), (keys, width), (keys, depth)))
@@ -212,6 +217,11 @@ def _linear_attention(found: Match[Div]) -> Value | None:
         return None
     batch, views = viewed
     q, k, v = views
+    quants = [view.value.type.quant for view in views if view.value.type.dtype in EIGHT_BIT]
+    scales = [quant.scale[0] for quant in quants if quant is not None and quant.axis is None]
+    # A step of queries and keys is the least that a score can be.
+    if len(scales) < 3 or shares.least > keys * scales[0] * scales[1]:
+        return None
     order = (0, *row_major((*batch, rows, depth)))
     seen = q.numbers, k.numbers, v.numbers, order
     operator = Attention(batch, rows, keys, width, depth, (*level, rows, depth), *seen, shares=True)
@@ -382,12 +392,17 @@ def guarded(many: OpPattern) -> OpPattern:
     return node(Where, node(IsNan, many), scalar(0.0), many)
 
 
-SUMS: tuple[Rule, ...] = (
-    Rule("linear_attention", node(Div), _linear_attention),
-    Rule("guarded_weights", node(MatMul, guarded(node(Softmax, name="softmax", single_use=False)), "v"), _guarded),
-    Rule("weighted_sum", node(ReduceSum, node(Mul, "v", node(Softmax, name="softmax"), commutative=True)), _sum),
-    Rule("weighted_column", node(MatMul, "v", node(Reshape, node(Softmax, name="softmax"))), _column),
-)
+def sums_on(machine: str) -> tuple[Rule, ...]:
+    """Rules for an accelerator, by the name of a sample machine or the path of a machine file."""
+    return (
+        Rule("linear_attention", node(Div), partial(_linear_attention, machine=machine)),
+        Rule("guarded_weights", node(MatMul, guarded(node(Softmax, name="softmax", single_use=False)), "v"), _guarded),
+        Rule("weighted_sum", node(ReduceSum, node(Mul, "v", node(Softmax, name="softmax"), commutative=True)), _sum),
+        Rule("weighted_column", node(MatMul, "v", node(Reshape, node(Softmax, name="softmax"))), _column),
+    )
+
+
+SUMS = sums_on(DEFAULT)
 
 MOVEMENT: tuple[Rule, ...] = on_quantized(
     Rule("attention_reshaped", node(Reshape, node(Attention, name="attention")), _reshaped),

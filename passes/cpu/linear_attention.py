@@ -7,15 +7,16 @@ from ...ir.ops.activation import Relu
 from ...ir.ops.elementwise import Add, Div
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad, Slice
-from ...runtime.machines.machine import MAP_EXTENT_LIMIT
+from ...runtime.machines.machine import MAP_EXTENT_LIMIT, Machine
 from ..simplify.linear_rules import scalar_of
 
 _SHORT = 1e-4
-"""More than what keeps a sum of shares from being 0, which moves no mean."""
+"""More than what keeps a sum of shares from being 0."""
 
-_DEAR = 4
-"""With so many times as many keys as a context has elements, the accelerator takes longer for scores than the host for
-contexts: on M4096 scores of 128 keys take a cycle of 4 ns, and multiplications of single precision 0.1 ns."""
+_PAYS_AT = 7e11
+"""Multiplications a second of an accelerator that takes as long for the scores of a query by as many keys as a context
+has elements as the host for what the query has to do with that: a score takes M4096 0.1 to 0.16 ns, S256 1.6 ns, and a
+query of 16 channels takes 49 ns on the host and the link to it."""
 
 
 class Side(NamedTuple):
@@ -26,12 +27,25 @@ class Side(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """Means of values by shares of scores. ``is_turned``: the matrices of the result are."""
+    """Means of values by shares of scores.
+
+    Attributes:
+        is_turned: whether the matrices of the result are.
+        least: what is added to sums of scores, by which the means are divided.
+    """
 
     q: Side
     k: Side
     v: Side
     is_turned: bool
+    least: float
+
+
+def pays(keys: int, context: int, machine: Machine) -> bool:
+    """Whether an accelerator makes scores of so many keys sooner than the host multiplies by contexts of so many
+    elements."""
+    rate = machine.cluster_macs_per_cycle * machine.clusters * machine.clock_hertz
+    return keys * _PAYS_AT <= context * rate
 
 
 def shares_of(op: Op) -> Shares | None:
@@ -48,7 +62,7 @@ def shares_of(op: Op) -> Shares | None:
         depth = both.type.shape[axis] - 1
         cuts = [(0, depth), (depth, 1)]
         if all(_takes(part, axis, *cut) for part, cut in zip(parts, cuts, strict=True)):
-            return _shares(both, is_turned=axis < rank - 1)
+            return _shares(both, least, is_turned=axis < rank - 1)
     return None
 
 
@@ -72,7 +86,7 @@ def _turned(side: Side) -> Side:
     return side._replace(is_turned=not side.is_turned)
 
 
-def _shares(both: Value, *, is_turned: bool) -> Shares | None:
+def _shares(both: Value, least: float, *, is_turned: bool) -> Shares | None:
     outer = _factors(both, 2, is_turned=is_turned)
     inner = _factors(outer[1].value, 1, is_turned=outer[1].is_turned) if outer is not None else None
     if outer is None or inner is None:
@@ -82,11 +96,11 @@ def _shares(both: Value, *, is_turned: bool) -> Shares | None:
     above = [each.inputs[0] for each in functions if is_op(each, Relu)]
     if len(above) < 2 or not is_op(padded, Pad):
         return None
-    rank, shape = beside.type.rank, k.value.type.shape
-    keys, width = shape[:-3:-1] if k.is_turned else shape[-2:]
-    if keys > min(MAP_EXTENT_LIMIT, _DEAR * width * (both.type.shape[-2 if is_turned else -1] - 1)):
+    rank, keys = beside.type.rank, k.value.type.shape[-1 if k.is_turned else -2]
+    if keys > MAP_EXTENT_LIMIT:
         return None
     ones = Pad((0,) * (2 * rank - 1 - v_turned) + (1,) + (0,) * v_turned, value=1.0)
     if padded.operator != ones:
         return None
-    return Shares(q._replace(value=above[0]), k._replace(value=above[1]), Side(padded.inputs[0], v_turned), is_turned)
+    q, k = q._replace(value=above[0]), k._replace(value=above[1])
+    return Shares(q, k, Side(padded.inputs[0], v_turned), is_turned, least)

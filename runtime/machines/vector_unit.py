@@ -160,8 +160,14 @@ def work_of(item: MapInstruction, machine: Machine) -> VectorWork:
         sums=WEIGH_PASSES if isinstance(item, Weigh) else int(isinstance(item, Requantize)),
         idle=idle_elements(item.unused) if isinstance(item, (Requantize, Pool)) else 0,
         lane_divisions=AVERAGE_DIVISIONS if isinstance(item, Pool) and item.kind == PoolKind.AVERAGE else 0,
-        pixel_divisions={RequantizeMean: 1, Normalize: NORMALIZE_DIVISIONS}.get(type(item), 0),
+        pixel_divisions=_pixel_divisions(item),
     )
+
+
+def _pixel_divisions(item: MapInstruction) -> int:
+    if isinstance(item, Weigh):
+        return item.shares
+    return {RequantizeMean: 1, Normalize: NORMALIZE_DIVISIONS}.get(type(item), 0)
 
 
 def map_bytes(item: MapInstruction) -> int:

@@ -25,8 +25,8 @@ from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Op, is_op
 from tilewright.ir.ops.activation import Relu, Tanh
 from tilewright.ir.ops.attention import Attention
-from tilewright.ir.ops.elementwise import Add
-from tilewright.ir.ops.movement import Pad, Slice
+from tilewright.ir.ops.elementwise import Add, Mul
+from tilewright.ir.ops.movement import Pad, Slice, Split
 from tilewright.ir.quantized import parameters
 from tilewright.ir.types import DType
 from tilewright.passes.device.attention_views import unfit
@@ -103,14 +103,18 @@ def test_between_numbers_and_integers_lies_one_operator(mask: str, images: int, 
 
 
 @pytest.mark.parametrize("is_turned", [False, True])
-@pytest.mark.parametrize(("images", "depth", "machine"), [(1, 16, "m4096"), (2, 8, "s256")])
+@pytest.mark.parametrize(
+    ("size", "images", "depth", "machine"),
+    [((5, 7), 1, 16, "m4096"), ((5, 7), 2, 8, "m4096"), ((1, 4), 2, 8, "s256")],
+)
 def test_keys_times_values_first_are_one_operator(
-    images: int, depth: int, machine: str, is_turned: bool, rng: np.random.Generator
+    size: tuple[int, int], images: int, depth: int, machine: str, is_turned: bool, rng: np.random.Generator
 ) -> None:
     """Shares of scores in place of their exponentials, where heads and their ReLUs are: near what the products of
     numbers make, and the same integers on both engines."""
-    module = random_linear_block(rng, (5, 7), images=images, depth=depth, is_turned=is_turned)
-    quantized = quantize_module(module, OPTIONS)
+    module = random_linear_block(rng, size, images=images, depth=depth, is_turned=is_turned)
+    options = replace(OPTIONS, machine=machine)
+    quantized = quantize_module(module, options)
     (op,) = [each for each in quantized.main.ops if is_op(each, Attention)]
     assert op.operator.shares
     assert all(value.type.quant is not None for value in (*op.inputs, op.result))
@@ -118,9 +122,34 @@ def test_keys_times_values_first_are_one_operator(
     inputs = {"x": rng.normal(size=module.main.parameters[0].type.shape).astype(np.float32)}
     (expected,), (found,) = (interp.run(each, inputs).values() for each in (module, quantized))
     assert np.square(found - expected).mean() < 0.01 * np.square(expected).mean()
-    artifact = compile_to_memory(export_onnx(module).SerializeToString(), replace(OPTIONS, machine=machine))
+    artifact = compile_to_memory(export_onnx(module).SerializeToString(), options)
     assert len(artifact.manifest.device_programs) == 1
     assert_engines_agree(artifact, inputs)
+
+
+@pytest.mark.parametrize(("machine", "most"), [("m4096", 374), ("s256", 23)])
+def test_keys_times_values_first_stay_where_scores_take_longer(
+    machine: str, most: int, rng: np.random.Generator
+) -> None:
+    """On the accelerator, which multiplies 16 times as slowly as another one."""
+    options = replace(OPTIONS, machine=machine)
+    for keys in (most, most + 1):
+        ops = quantize_module(random_linear_block(rng, (1, keys)), options).main.ops
+        assert any(is_op(op, Attention) for op in ops) is (keys == most)
+
+
+@pytest.mark.parametrize("change", ["wide", "least"])
+def test_shares_are_of_bytes_beside_which_what_is_added_is_small(change: str, rng: np.random.Generator) -> None:
+    """As scores of real numbers they would take the host longer, and what is added to small sums moves means."""
+    module = random_linear_block(rng, (3, 5))
+    for op in [*module.main.ops] if change == "least" else ():
+        if is_op(op, Add):
+            op.set_operand(1, module.add_constant("least", np.array(9e-5, np.float32)))
+        elif is_op(op, Split):
+            factor = module.add_constant("factor", np.array(0.01, np.float32))
+            op.set_operand(0, module.main.insert(Op(Mul(), [op.inputs[0], factor]), op).result)
+    quantized = quantize_module(module, replace(OPTIONS, wide=("all",) if change == "wide" else ()))
+    assert not any(is_op(op, Attention) for op in quantized.main.ops)
 
 
 @pytest.mark.parametrize(("size", "machine"), [((14, 14), "m4096"), ((5, 7), "s256")])

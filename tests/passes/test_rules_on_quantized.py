@@ -220,11 +220,15 @@ NETWORKS = {
     return %y
   }""",
     "linear_attention": """
-  const @least : f32[] = [0x1.0p-20]
-  func @main(%x: f32[2,3,4], %k: f32[2,5,4], %v: f32[2,5,6]) -> (%y: f32[2,3,6]) {
-    %a = relu(%x) : f32[2,3,4]
-    %b = relu(%k) : f32[2,5,4]
-    %o = pad(%v) {pads=[0, 0, 0, 0, 0, 1], mode=constant, value=0x1.0p0} : f32[2,5,7]
+  const @least : f32[] = [0x1.0p-40]
+  func @main(%x: i8[2,3,4]<s=0x1.0p-4, z=3>, %k: i8[2,5,4]<s=0x1.0p-5, z=3>, %v: i8[2,5,6]<s=0x1.0p-4, z=3>)
+      -> (%y: f32[2,3,6]) {
+    %q = dequantize(%x) : f32[2,3,4]
+    %r = dequantize(%k) : f32[2,5,4]
+    %u = dequantize(%v) : f32[2,5,6]
+    %a = relu(%q) : f32[2,3,4]
+    %b = relu(%r) : f32[2,5,4]
+    %o = pad(%u) {pads=[0, 0, 0, 0, 0, 1], mode=constant, value=0x1.0p0} : f32[2,5,7]
     %c = matmul(%b, %o, _, _) {transpose_a=true, transpose_b=false, act="none", act_args=[]} : f32[2,4,7]
     %s = matmul(%a, %c, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[2,3,7]
     %m = slice(%s) {begin=[0, 0, 0], extent=[2, 3, 6], step=[1, 1, 1]} : f32[2,3,6]

@@ -70,7 +70,10 @@ class AttentionPrice:
             result = Stream(operator.depth, pitch), Stream(sum_of_weights, self.keys + CHANNEL_BLOCK)
             for work in (
                 vector_work(
-                    *(machine, size, self.keys // CHANNEL_BLOCK, [weights, *mask]), taps=WEIGH_PASSES, sums=WEIGH_PASSES
+                    *(machine, size, self.keys // CHANNEL_BLOCK, [weights, *mask]),
+                    taps=WEIGH_PASSES,
+                    sums=WEIGH_PASSES,
+                    pixel_divisions=int(operator.shares),
                 ),
                 vector_work(machine, size, depth, result, sums=1, pixel_divisions=1),
             ):

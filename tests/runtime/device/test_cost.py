@@ -200,6 +200,17 @@ def test_requantisation_takes_half_of_a_block_for_a_pixel_or_all_of_it(device: m
     assert found.port_stalls == max(lines - found.steps, 0)
 
 
+@pytest.mark.parametrize("device", [S256, M4096], ids=lambda device: device.name)
+def test_shares_take_a_quotient_for_a_pixel(device: machine.Machine) -> None:
+    """As means by weights do; exponentials take none."""
+    common: dict[str, Any] = {"accumulator": 0, "destination": 0, "height": 9, "width": 9, "blocks": 2}
+    common |= {"multiplier": 0, "shift": 0, "destination_row_pitch": 27, "destination_pixel_pitch": 3}
+    shares, exponentials = (cost(isa.Weigh(**common, shares=flag), device) for flag in (1, 0))
+    assert exponentials.divisions == 0
+    assert shares.divisions == -(-81 // device.vector_lanes) * device.timing.divide
+    assert shares.steps == exponentials.steps
+
+
 def pool(height: int, width: int, window: tuple[int, int], **fields: Any) -> isa.Pool:
     rows, columns = height - 1 + window[0], width - 1 + window[1]
     return isa.Pool(
