@@ -58,6 +58,8 @@ def shares_of(op: Op) -> Shares | None:
     if least is None or not 0 <= least < _SHORT or len(parts) < 2 or parts[0].inputs[0] is not parts[1].inputs[0]:
         return None
     both, rank = parts[0].inputs[0], op.result.type.rank
+    if both.type.rank != rank:
+        return None  # the number that is added has more dimensions
     for axis in (rank - 1, rank - 2):
         depth = both.type.shape[axis] - 1
         cuts = [(0, depth), (depth, 1)]

@@ -138,6 +138,15 @@ def test_keys_times_values_first_stay_where_scores_take_longer(
         assert any(is_op(op, Attention) for op in ops) is (keys == most)
 
 
+def test_what_is_added_may_have_more_dimensions(rng: np.random.Generator) -> None:
+    model = export_onnx(random_linear_block(rng, (3, 5), is_turned=True))
+    del model.graph.value_info[:]
+    (least,) = [each for each in model.graph.initializer if each.name == "s"]
+    least.dims[:] = [1] * 5
+    quantized = quantize_module(import_model(model.SerializeToString()), OPTIONS)
+    assert not any(is_op(op, Attention) for op in quantized.main.ops)
+
+
 @pytest.mark.parametrize("change", ["wide", "least"])
 def test_shares_are_of_bytes_beside_which_what_is_added_is_small(change: str, rng: np.random.Generator) -> None:
     """As scores of real numbers they would take the host longer, and what is added to small sums moves means."""
