@@ -116,8 +116,9 @@ def _refuse(name: str, declared: Declared, names: Iterable[str]) -> None:
 
 
 def _whole_numbers(what: str, extents: object) -> tuple[int, ...]:
-    if not isinstance(extents, Iterable) or not all(isinstance(extent, Integral) for extent in extents):
-        hint = "In Python they are no text: [1, 4] or range(32, 513, 32)." if isinstance(extents, str) else None
+    is_text = isinstance(extents, (str, bytes, bytearray))
+    if is_text or not isinstance(extents, Iterable) or not all(isinstance(extent, Integral) for extent in extents):
+        hint = "In Python they are no text: [1, 4] or range(32, 513, 32)." if is_text else None
         raise UsageError(f"wrong {what}", expected="whole numbers", found=f"{extents!r:.60}", hint=hint)
     return tuple(int(extent) for extent in extents)
 

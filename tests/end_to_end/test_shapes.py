@@ -233,6 +233,8 @@ def test_texts_that_are_no_shapes(texts: list[str], expected: str) -> None:
         ({"batch": [-1]}, "wrong extents 'batch'; expected whole numbers of at least 0, found [-1]"),
         ({"batch": "12"}, "wrong extents 'batch'; expected whole numbers, found '12'. "
          "In Python they are no text: [1, 4] or range(32, 513, 32)."),
+        ({"batch": b"12"}, "wrong extents 'batch'; expected whole numbers, found b'12'. "
+         "In Python they are no text: [1, 4] or range(32, 513, 32)."),
         ({"batch": range(100)}, "too many extents 'batch'; expected at most 64 shapes of a network in one artifact, "
          "found 100"),
         ({"batch": range(1, 10), "sequence": range(1, 10)}, "too many shapes; expected at most 64 shapes of a network "

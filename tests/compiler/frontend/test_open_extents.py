@@ -290,6 +290,30 @@ def test_products_of_open_extents(rng: np.random.Generator) -> None:
     check([*PICKED, *nodes], sparse(rng, 6, 5), ["y", "gram", "scattered"], zero=[0], one=[1], **weights)
 
 
+def test_products_of_bytes_of_open_extents(rng: np.random.Generator) -> None:
+    """As onnxruntime's dynamic quantisation writes them."""
+    nodes = [
+        *PICKED,
+        node("Slice", ["rows", "zero", "one", "one"], ["column"]),
+        node("Squeeze", ["column", "one"], ["index"]),
+        node("Gather", ["table", "index"], ["found"], axis=0),
+        node("DynamicQuantizeLinear", ["found"], ["bytes", "scale", "zero_point"]),
+        node("MatMulInteger", ["bytes", "w", "zero_point"], ["sums"]),
+        node("Transpose", ["bytes"], ["turned"], perm=[1, 0]),
+        node("MatMulInteger", ["turned", "bytes"], ["gram"]),
+    ]
+    cases = sparse(rng, 6, 5)
+    table, w = rng.standard_normal((6, 7)).astype(np.float32), rng.integers(-128, 128, (7, 3)).astype(np.int8)
+    constants = {"zero": [0], "one": [1], "table": table, "w": w}
+    # Of no rows onnxruntime leaves what lay in the memory of the sums.
+    session = check(nodes, cases[:-1], ["sums", "gram"], **constants)
+    assert not session.run(cases[-1])["gram"].any()
+    # What is not there is no zero point.
+    nodes[-1] = node("MatMulInteger", ["turned", "bytes", "zero_point"], ["gram"])
+    with pytest.raises(UnsupportedError, match="the data decide an extent of what matmul_integer reads"):
+        tilewright.compile(model_of(nodes, cases[0], ["gram"], constants))
+
+
 def test_heads_on_the_regions_that_are_left(rng: np.random.Generator) -> None:
     """As two-stage detectors have them: what is left is pooled, and classified region by region."""
     nodes = [

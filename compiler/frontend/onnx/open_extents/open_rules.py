@@ -18,6 +18,7 @@ from .....ir.ops.convolution import Conv, ConvTranspose
 from .....ir.ops.detection.region_pooling import RoiAlign
 from .....ir.ops.elementwise import Add, Div, Elementwise, Min
 from .....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
+from .....ir.ops.integer_products import MatMulInteger
 from .....ir.ops.matmul import MatMul
 from .....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
 from .....ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
@@ -336,14 +337,21 @@ def aligned(open: OpenShapes, operator: RoiAlign, x: Value, regions: Value, imag
     return [open.opened(y, (count, *y.type.shape[1:]))]
 
 
-@of_open_shapes(MatMul)
-def product(open: OpenShapes, operator: MatMul, x: Value, w: Value, *others: Value | None) -> list[Value]:
+@of_open_shapes(MatMul, MatMulInteger)
+def product(
+    open: OpenShapes, operator: MatMul | MatMulInteger, x: Value, w: Value, *others: Value | None
+) -> list[Value]:
     open.check_closed(operator.name, others)
-    (left, right), (a, b) = (list(open.shape(value)) for value in (x, w)), (operator.transpose_a, operator.transpose_b)
+    is_integer = isinstance(operator, MatMulInteger)
+    a, b = (False, False) if is_integer else (operator.transpose_a, operator.transpose_b)
+    left, right = (list(open.shape(value)) for value in (x, w))
     rows, inner = (left[-1], left[-2]) if a else (left[-2], left[-1])
     other, columns = (right[-1], right[-2]) if b else (right[-2], right[-1])
     inner = open.same(inner, other)
     if isinstance(inner, Count):
+        if is_integer and any(others):
+            # What is missing would be the zero point.
+            raise open.refusal(operator.name, [x, w])
         x = open.filled(x, 0, [x.type.rank - (2 if a else 1)])
         w = open.filled(w, 0, [w.type.rank - (1 if b else 2)])
     batch = open.broadcast([tuple(left[:-2]), tuple(right[:-2])])
