@@ -92,8 +92,8 @@ class CompileOptions:
     weights_bits: int = _quantization(
         8,
         "Of the weights' integers: 4, 8 or 16. Those of 4 bits are rounded as is learnt from the samples, layer after "
-        "layer, which takes minutes; the first and the last layer, and those of short sums, keep 8. Files are packed. "
-        "Of layers whose results have 16 bits (--wide), 16 are twice 8: two layers and their sum.",
+        "layer, which takes minutes; the first and the last layer, those of short sums and the smallest keep 8. Files "
+        "are packed. Of layers whose results have 16 bits (--wide), 16 are twice 8: two layers and their sum.",
         metavar="BITS",
         choices=(4, 8, 16),
         needs="calibration",

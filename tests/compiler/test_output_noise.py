@@ -30,7 +30,7 @@ from tilewright.compiler.quantization.ladder.output_noise import (
     output_noise,
 )
 from tilewright.compiler.quantization.ladder.result import Rung
-from tilewright.compiler.quantization.ladder.tries import Try
+from tilewright.compiler.quantization.ladder.tries import Try, slow_methods
 from tilewright.compiler.quantization.methods import Choices, Prepared
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import PassError
@@ -167,6 +167,9 @@ def test_results_get_16_bits_by_what_they_do_over_the_time_that_it_takes() -> No
     assert first.noise == max(each.noise for each in (first, *others)) and not first.seconds
     dear = harmed_results(prepared, noise, lambda name: 1e9 * (name == first.name))
     assert dear[0].name in {each.name for each in others} and dear.index(Harmed(first.name, first.noise, 1e9))
+    told: list[tuple[int, int]] = []
+    harmed_results(prepared, noise, lambda _: 0.0, report=lambda _, done, total: told.append((done, total)))
+    assert told == [(at, 1 + len(others)) for at in range(1 + len(others))]
     # Less than the least is as good as the least.
     assert harmed_results(prepared, noise, lambda name: 0.5 * (name == first.name))[0].name == first.name
     costs = layer_costs(quantize_module(import_model(branches()), OPTIONS), OPTIONS)
@@ -269,3 +272,15 @@ def test_a_method_that_takes_time_gives_way_to_what_takes_less(tmp_path: Path) -
     best = found.rungs[found.chosen]
     assert found.reached and best.seconds < outputs.seconds  # pyright: ignore
     assert any(rung.what.startswith("without outputs") for rung in found.rungs)
+
+
+def test_methods_that_are_free_are_not_left_out_for_their_time() -> None:
+    steps = [("none", 10.0), ("outputs", 20.0), ("outputs,rounding", 21.0)]
+    tried = [Mock(spec=Try, keep=(), wide=(), names=tuple(m.split(",")) * (m != "none"), seconds=s) for m, s in steps]
+    assert slow_methods(tried[-1], tried, 0.01) == {"outputs": 10.0}
+
+
+def test_a_name_for_16_bits_may_be_given_twice(tmp_path: Path) -> None:
+    options = {"calibration": SAMPLES, "engines": "software", "min_sqnr": 150, "wide": ["x", "x"]}
+    found = tilewright.quantize(branches(), tmp_path / "twice.twa", **options)  # pyright: ignore
+    assert found.wide == ["x"] and found.kept

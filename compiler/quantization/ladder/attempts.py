@@ -58,7 +58,8 @@ class Attempts:
         has_masks: bool = False,
     ) -> None:
         self._module, self._methods, self._labels, self._has_masks = module, methods, labels, has_masks
-        self._options = replace(options, calibration=used, calibration_limit=None)
+        wide = tuple(dict.fromkeys(options.wide))
+        self._options = replace(options, calibration=used, calibration_limit=None, wide=wide)
         self.findings = Findings()
         self._used, self._choosing, self._held = used, choosing, held
         self._floating = clone_module(module)
@@ -173,7 +174,7 @@ class Attempts:
 
     def _narrowest(self) -> Try:
         """The best try in which no more activations have 16 bits than the options name."""
-        asked = [index for index, each in enumerate(self.tried) if each.wide == tuple(self._options.wide)]
+        asked = [index for index, each in enumerate(self.tried) if each.wide == self._options.wide]
         return self.tried[max(asked, key=lambda index: (self.rungs[index].choice, index))]
 
     def best(self, goal: Goal) -> int:

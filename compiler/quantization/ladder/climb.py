@@ -1,9 +1,9 @@
 """The ladder: one try after the other to quantise a network, each with more that makes integers exact."""
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from ....passes.device.tiling.tile_searches import shared_searches
 from ....passes.quantization.plan import EVERY
@@ -13,7 +13,6 @@ from .attempts import Attempts, some_of
 from .goal import Goal
 from .judging import Score
 from .output_noise import (
-    PRICED,
     Harmed,
     OutputNoise,
     growing,
@@ -178,14 +177,11 @@ class Search(Attempts):
 
     def _harmed(self, base: Try, noise: OutputNoise) -> list[Harmed]:
         """The results of a try, the most harmed first over the time that 16 bits take longer, where that is known."""
-        options, known = self._options_of(base), itertools.count()
-
-        def price(name: str) -> float:
-            self._options.report("price results", min(next(known), PRICED), PRICED)
-            return base.price(self._module, options, name)
+        options = self._options_of(base)
 
         def priced() -> list[Harmed]:
-            return harmed_results(base.prepared, noise, price, LEAST * base.seconds)
+            price = partial(base.price, self._module, options)
+            return harmed_results(base.prepared, noise, price, LEAST * base.seconds, self._options.report)
 
         found = self._or_left_out("times of results of 16 bits", priced) if base.costs is not None else None
         return harmed_results(base.prepared, noise) if found is None else found

@@ -22,7 +22,7 @@ from ....passes.quantization.parameters import Range
 from ....passes.quantization.plan import Anchor, Plan, is_anchor, is_below_zero, plan_quantization
 from ....passes.quantization.quantize import quantized_types, stored_weights
 from ...calibration.sample_sets import Inputs
-from ...progress import ProgressReport
+from ...progress import ProgressReport, silent
 from ..methods import Prepared
 from ..round_weights import Rounded, real_weights
 from .judging import answers, decibels, runner
@@ -205,7 +205,11 @@ class Harmed(NamedTuple):
 
 
 def harmed_results(
-    prepared: Prepared, noise: OutputNoise, price: Callable[[str], float] | None = None, least: float = 1.0
+    prepared: Prepared,
+    noise: OutputNoise,
+    price: Callable[[str], float] | None = None,
+    least: float = 1.0,
+    report: ProgressReport = silent,
 ) -> list[Harmed]:
     """What rounding results does to the outputs, the most first over the time that 16 bits take longer, or by itself.
 
@@ -218,7 +222,11 @@ def harmed_results(
         for name in value.producer.loc[:1] if value.producer is not None else (value.name,):
             found[name] = found.get(name, 0.0) + noise.values.get(value, 0.0)
     names = sorted(found, key=lambda name: -found[name])
-    priced = [Harmed(name, found[name], price(name)) for name in names[:PRICED]] if price is not None else []
+    dear = names[:PRICED] if price is not None else []
+    priced: list[Harmed] = []
+    for at, name in enumerate(dear):
+        report("price results", at, len(dear))
+        priced.append(Harmed(name, found[name], price(name)))
     priced.sort(key=lambda each: -each.noise / max(each.seconds, least))
     return [*priced, *(Harmed(name, found[name], 0.0) for name in names[len(priced) :])]
 

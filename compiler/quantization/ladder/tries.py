@@ -12,7 +12,7 @@ from ...calibration.ranges import compiled
 from ...calibration.sample_sets import Inputs
 from ...options import CompileOptions
 from ...progress import ProgressReport
-from ..methods import NONE, Choices, Prepared
+from ..methods import FREE, NONE, Choices, Prepared
 from ..quantize import quantize_module
 from ..smooth_maps import function_behind
 from .judging import LayerLoss, losses
@@ -85,15 +85,14 @@ class Try:
 
 
 def slow_methods(base: Try, tried: Sequence[Try], least: float) -> dict[str, float]:
-    """Methods of a try that take more than such a share of its time, the most first, and the seconds that each took
-    when it was added."""
+    """Methods of a try that take more than such a share of its time, but those that are `FREE`, the most first, and the
+    seconds that each took when it was added."""
     same = (each for each in tried if (each.keep, each.wide) == (base.keep, base.wide))
     seconds, names = {each.names: each.seconds for each in same}, base.names
     steps = ((names[:at], names[: at + 1]) for at in range(len(names)))
     took = {then[-1]: seconds[then] - seconds[before] for before, then in steps if {before, then} <= {*seconds}}
-    return {
-        name: took[name] for name in sorted(took, key=lambda name: -took[name]) if took[name] > least * base.seconds
-    }
+    slow = [name for name in took if name not in FREE and took[name] > least * base.seconds]
+    return {name: took[name] for name in sorted(slow, key=lambda name: -took[name])}
 
 
 def _named(module: Module, names: Mapping[str, TensorType]) -> dict[str, Value]:
