@@ -222,11 +222,11 @@ def harmed_results(
         for name in value.producer.loc[:1] if value.producer is not None else (value.name,):
             found[name] = found.get(name, 0.0) + noise.values.get(value, 0.0)
     names = sorted(found, key=lambda name: -found[name])
-    dear = names[:PRICED] if price is not None else []
     priced: list[Harmed] = []
-    for at, name in enumerate(dear):
-        report("price results", at, len(dear))
-        priced.append(Harmed(name, found[name], price(name)))
+    if price is not None:
+        for at, name in enumerate(dear := names[:PRICED]):
+            report("price results", at, len(dear))
+            priced.append(Harmed(name, found[name], price(name)))
     priced.sort(key=lambda each: -each.noise / max(each.seconds, least))
     return [*priced, *(Harmed(name, found[name], 0.0) for name in names[len(priced) :])]
 
