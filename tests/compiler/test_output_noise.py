@@ -284,3 +284,16 @@ def test_a_name_for_16_bits_may_be_given_twice(tmp_path: Path) -> None:
     options = {"calibration": SAMPLES, "engines": "software", "min_sqnr": 150, "wide": ["x", "x"]}
     found = tilewright.quantize(branches(), tmp_path / "twice.twa", **options)  # pyright: ignore
     assert found.wide == ["x"] and found.kept
+
+
+def test_the_host_multiplies_half_as_many_numbers_of_16_bits_or_in_floating_point() -> None:
+    net = OnnxNetwork(np.random.default_rng(0))
+    model = net.model(
+        [1, 32, 32, 32], net.op("Conv", net.op("Conv", "x", net.some(32, 32, 3, 3)), net.some(32, 32, 3, 3))
+    )
+    options = CompileOptions(calibration=np.ones((2, 32, 32, 32), np.float32), engines=("software",))
+    module = import_model(model)
+    last = [*module.main.ops][-1].result.name
+    ways = {"narrow": options, "wide": replace(options, wide=("all",)), "real": replace(options, keep_float=(last,))}
+    seconds = {name: layer_costs(quantize_module(module, each), each).total for name, each in ways.items()}
+    assert seconds["wide"] > seconds["real"] > 1.3 * seconds["narrow"], seconds
