@@ -28,10 +28,9 @@ from ..passes.device.outline_device import device_part
 from ..passes.device.share_batch import batch_of
 from ..passes.device.tiling.tile_searches import shared_searches
 from ..passes.instruments import Timing
-from ..passes.named_ops import find_named
+from ..passes.named_ops import KEEP_FLOAT, find_named
 from ..passes.pipeline import check_names
 from ..passes.placement.partition import Partition, parse_order
-from ..passes.quantization.plan import KEEP_FLOAT
 from ..passes.quantization.quantize import Quantize
 from ..runtime.artifact.artifact import Artifact, write_artifact
 from ..runtime.commands.console import progress_bar

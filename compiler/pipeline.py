@@ -138,11 +138,12 @@ def post_training_pipeline(
     return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "post_training")
 
 
-def attention_pipeline(machine: str = DEFAULT) -> Pipeline:
+def attention_pipeline(machine: str = DEFAULT, keep: Sequence[str] = ()) -> Pipeline:
     """From a module with ops on quantised types to one whose attention and normalisations are on them, too, as the
-    device has it. ``machine``: see :class:`tilewright.passes.cpu.fuse_attention.FuseAttention`."""
-    integers = FuseAttention(least_rows=1, sums=True, machine=machine), QuantizeAttention(), QuantizeNormalization()
-    return Pipeline((*integers, *simplify_pipeline().passes), "attention")
+    device has it. ``machine``, ``keep``: see :class:`tilewright.passes.cpu.fuse_attention.FuseAttention`."""
+    fuse = FuseAttention(least_rows=1, sums=True, machine=machine, keep=tuple(keep))
+    integers = QuantizeAttention(), QuantizeNormalization(tuple(keep))
+    return Pipeline((fuse, *integers, *simplify_pipeline().passes), "attention")
 
 
 def interface_pipeline(interface: IntegerInterface) -> Pipeline:

@@ -2,12 +2,21 @@
 
 import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from tilewright.errors import PassError, first_of
 
-from ..ir.core import Op
+from ..ir.core import Constant, Module, Op, is_op
+from ..ir.ops import REGISTRY
+from ..ir.ops.convolution import Conv
+from ..ir.ops.matmul import MatMul
+from ..ir.ops.quantization import Dequantize
+from .pattern import Match, Rule
+
+KEEP_FLOAT = "--keep-float"
+"""What names ops that stay in floating point, for messages."""
 
 
 def find_named(
@@ -72,3 +81,34 @@ def still_there(ops: Iterable[Op], names: Iterable[str], kinds: Collection[str] 
     """Those of the names that ops still have, and kinds."""
     own = {name for op in ops for name in (*op.loc, *(value.name for value in op.results))}
     return tuple(name for name in names if name in own or name in kinds)
+
+
+def kept_ops(module: Module, keep: Collection[str], stage: str) -> set[Op]:
+    """Those that stay in floating point by names that a module still has."""
+    names = still_there(module.ops, keep, REGISTRY)
+    return {op for ops in find_named(module.ops, names, KEEP_FLOAT, stage, REGISTRY).values() for op in ops}
+
+
+def unless_kept(rules: Iterable[Rule], kept: Collection[Op], *, deeply: bool = False) -> tuple[Rule, ...]:
+    """Rules that leave alone whose root is one of these ops.
+    ``deeply``: also where one of them computes what the root does, from integers or the last layers with weights on."""
+
+    def is_layer(op: Op) -> bool:
+        return is_op(op, MatMul, Conv) and isinstance(op.inputs[1], Constant)
+
+    def is_free(root: Op) -> bool:
+        seen, left = set[Op](), [root]
+        while left:
+            op = left.pop()
+            if op in kept:
+                return False
+            seen.add(op)
+            makers = {value.producer for value in op.inputs if deeply} - seen
+            left += [each for each in makers if each is not None and not (is_op(each, Dequantize) or is_layer(each))]
+        return True
+
+    def guarded(rule: Rule) -> Rule:
+        rewrite: Callable[[Match], object] = rule.rewrite
+        return replace(rule, rewrite=lambda found: rewrite(found) if is_free(found.root) else None)
+
+    return tuple(map(guarded, rules)) if kept else tuple(rules)

@@ -99,7 +99,8 @@ def quantize_module(
     else:
         _calibrate(copy, module, options, interface, choices, findings)
     if "device" in (options.engines or ()):
-        run_passes(attention_pipeline(os.fspath(options.machine or DEFAULT)), copy, options)
+        keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
+        run_passes(attention_pipeline(os.fspath(options.machine or DEFAULT), keep), copy, options)
     return copy
 
 

@@ -23,6 +23,7 @@ from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType, Quantization, TensorType
 from ...runtime.machines.machine import DEFAULT, MAP_EXTENT_LIMIT, load
 from ..base import PLAIN, UNPLANNED, Pass, Record
+from ..named_ops import kept_ops, unless_kept
 from ..pattern import Driver, Match, OpPattern, Rule, node, on_quantized, scalar
 from ..simplify.linear_rules import factored, matrices, scalar_of
 from ..views import LEVELS, View, broadcast, exchanged, regrouped, view_of
@@ -48,6 +49,7 @@ class FuseAttention(Pass):
         sums: also sums of integers by weights, the softmax of as many scores, as ``attention`` of a query that is 1,
             those whose weights are guarded against NaN, with the guard behind it, and those whose weights are shares.
         machine: name of a sample machine or path of a machine file, on which shares have to pay.
+        keep: names of operators, of source nodes or of results that become no part of ``attention``.
     """
 
     requires = (PLAIN, UNPLANNED)
@@ -56,6 +58,7 @@ class FuseAttention(Pass):
     least_rows: int = 16
     sums: bool = False
     machine: str = DEFAULT
+    keep: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
         weights = node(Softmax, name="softmax", where=lambda op: op.result.type.shape[-2] >= self.least_rows)
@@ -63,7 +66,8 @@ class FuseAttention(Pass):
         attention = partial(_attention, in_vectors=not self.sums)
         rules = Rule("attention", first, attention), Rule("attention_of_columns", second, attention), RESHAPED
         more = sums_on(self.machine) if self.sums else matrices(self.least_rows)
-        return Driver((*rules, *more, *MOVEMENT)).run(module, record)
+        kept = kept_ops(module, self.keep, self.name)
+        return Driver((*unless_kept((*rules, *more), kept, deeply=True), *MOVEMENT)).run(module, record)
 
 
 @dataclass

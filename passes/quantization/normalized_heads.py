@@ -1,22 +1,18 @@
 """Normalisation of heads of attention before they are moved apart."""
 
-from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
-from ...ir.ops import REGISTRY
 from ...ir.ops.elementwise import Mul
 from ...ir.ops.movement import Slice, Transpose
 from ...ir.ops.normalization import LayerNorm, RmsNorm
 from ...ir.ops.shape import Reshape
 from ..base import PLAIN, UNPLANNED, Pass, Record
-from ..named_ops import find_named, still_there
-from ..pattern import Const, Driver, Match, Rewrite, Rule, node
+from ..named_ops import kept_ops, unless_kept
+from ..pattern import Const, Driver, Match, Rule, node
 from ..views import view_of
-from .plan import KEEP_FLOAT
 
 
 class NormalizedHeads(Pass):
@@ -36,18 +32,7 @@ class NormalizedHeads(Pass):
     keep: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
-        kept = kept_ops(module, self.keep, self.name)
-
-        def unless_kept(rewrite: Rewrite[Any]) -> Rewrite[Any]:
-            return lambda found: None if found.root in kept else rewrite(found)
-
-        return Driver([replace(rule, rewrite=unless_kept(rule.rewrite)) for rule in RULES]).run(module, record)
-
-
-def kept_ops(module: Module, keep: Collection[str], stage: str) -> set[Op]:
-    """Those that stay in floating point by names that a module still has."""
-    names = still_there(module.ops, keep, REGISTRY)
-    return {op for ops in find_named(module.ops, names, KEEP_FLOAT, stage, REGISTRY).values() for op in ops}
+        return Driver(unless_kept(RULES, kept_ops(module, self.keep, self.name))).run(module, record)
 
 
 def _before_movement(found: Match[LayerNorm | RmsNorm]) -> Value | None:

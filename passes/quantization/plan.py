@@ -27,7 +27,7 @@ from ...ir.ops.softmax import Softmax
 from ...ir.text.names import Names
 from ...ir.types import DType
 from ..cpu.linear_attention import shares_of
-from ..named_ops import find_named, still_there
+from ..named_ops import KEEP_FLOAT, find_named, still_there
 from ..simplify.linear_rules import factored
 from ..simplify.share_rules import made_of_squares
 from ..views import LEVELS
@@ -41,9 +41,6 @@ NORMS = (LayerNorm, RmsNorm, GroupNorm)
 
 Anchor = Op[Union[Conv, ConvTranspose, MatMul]]
 """What is worth quantising for itself."""
-
-KEEP_FLOAT = "--keep-float"
-"""What names ops that stay in floating point, for messages."""
 
 WIDE = "--wide"
 """What names ops whose results are integers of 16 bits, for messages."""

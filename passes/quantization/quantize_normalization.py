@@ -13,6 +13,7 @@ from ...ir.ops.skip_normalization import SkipLayerNorm, standardization_of
 from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
+from ..named_ops import kept_ops, unless_kept
 from ..pattern import Driver, Match, Rule, node, on_quantized
 from .integer_rules import integers_of
 
@@ -25,17 +26,22 @@ class QuantizeNormalization(Pass):
     An operand is a tensor of stored integers as numbers, or one of numbers that becomes integers elsewhere, as what a
     product reads; so does the result, in one way, unless it is an output. Whatever else reads the numbers of the result
     then reads those of its integers. The sum of two operands becomes part of the op if nothing else reads it.
+
+    Attributes:
+        keep: names of operators, of source nodes or of results that stay as they are.
     """
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)
+
+    keep: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
         rules = on_quantized(
             Rule("normalization_on_integers", node(NORMS, name="norm"), _normalization),
             Rule("integers_of_integers", node(Quantize), _same_integers),
         )
-        return Driver(rules).run(module, record)
+        return Driver(unless_kept(rules, kept_ops(module, self.keep, self.name))).run(module, record)
 
 
 _Norm = LayerNorm | RmsNorm | GroupNorm

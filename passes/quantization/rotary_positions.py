@@ -12,9 +12,10 @@ from ...ir.ops.movement import Concat, Slice, Split, Transpose
 from ...ir.ops.shape import Expand, Reshape
 from ...ir.ops.unary import Neg
 from ..base import PLAIN, UNPLANNED, Pass, Record
+from ..named_ops import kept_ops
 from ..pattern import Driver, Match, Rule, node
 from ..views import LEVELS
-from .normalized_heads import are_heads, kept_ops
+from .normalized_heads import are_heads
 from .plan import is_anchor
 
 _MOVING = (Reshape, Transpose, Slice, Split, Expand, Gather)

@@ -22,7 +22,7 @@ from tilewright.compiler.pipeline import calibration_pipeline, run_passes
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.ir import arithmetic, interp
 from tilewright.ir.clone import clone_module
-from tilewright.ir.core import Op, is_op
+from tilewright.ir.core import Constant, Module, Op, Value, is_op
 from tilewright.ir.ops.activation import Relu, Tanh
 from tilewright.ir.ops.attention import Attention
 from tilewright.ir.ops.elementwise import Add, Mul
@@ -38,6 +38,34 @@ from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load
 
 OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2, engines="device,software")
+
+
+@pytest.mark.parametrize("kind", ["softmax", "matmul"])
+def test_what_is_kept_is_no_part_of_attention_on_integers(kind: str, rng: np.random.Generator) -> None:
+    module = import_model(export_onnx(random_block(rng, tokens=20, mask="none")))
+    named = next(op for op in module.ops if op.name == kind and not any(map(is_constant, op.inputs)))
+    check_kept(module, named)
+
+
+@pytest.mark.parametrize("kind", ["relu", "div", "matmul"])
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_what_is_kept_is_no_part_of_shares(kind: str, is_turned: bool, rng: np.random.Generator) -> None:
+    module = import_model(export_onnx(random_linear_block(rng, (6, 6), is_turned=is_turned)))
+    check_kept(module, next(op for op in module.ops if op.name == kind))
+
+
+def check_kept(module: Module, named: Op) -> None:
+    """Attention on integers takes an op if it is not named, and leaves it in floating point if it is."""
+    (attention,) = (op for op in quantize_module(module, OPTIONS).ops if is_op(op, Attention))
+    assert attention.result.type.dtype is DType.I8
+    kept = quantize_module(module, replace(OPTIONS, keep_float=named.loc[:1]))
+    assert not any(is_op(op, Attention) for op in kept.ops)
+    (found,) = (op for op in kept.ops if named.loc[0] in op.loc and op.name == named.name)
+    assert {value.type.dtype for value in (*found.inputs, *found.results)} == {DType.F32}
+
+
+def is_constant(value: Value) -> bool:
+    return isinstance(value, Constant)
 
 
 def test_powers_lie_far_from_ties() -> None:
