@@ -10,16 +10,15 @@ from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQua
 from ...ir.clone import clone_module
 from ...ir.core import Constant, Function, Module, Value, is_op
 from ...ir.ops import REGISTRY
-from ...ir.ops.activation import PRelu
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Mul
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.quantization import QuantizeLinear
 from ...ir.types import DType
-from ...passes.named_ops import named_nodes, still_there
+from ...passes.named_ops import KEEP_FLOAT, named_nodes, still_there
 from ...passes.quantization.integer_interface import covered
 from ...passes.quantization.parameters import Range
-from ...passes.quantization.plan import EVERY, KEEP_FLOAT, WIDE, plan_quantization, wide_values
+from ...passes.quantization.plan import plan_quantization
 from ...passes.quantization.quantize import Quantize, like_others
 from ...passes.quantization.split_weights import split_weights
 from ...runtime.files.input_file import SAMPLE_FILES
@@ -59,6 +58,7 @@ from .methods import (
 from .scale_channels import candidates, set_scales
 from .smooth_maps import function_behind, map_boundaries
 from .smooth_products import boundaries, choose_scales, looked_at, set_boundary_scales
+from .wide_values import EVERY, wide_names, wide_values
 
 
 def brings_quantization(module: Module) -> bool:
@@ -114,7 +114,7 @@ def _calibrate(
 ) -> None:
     """Quantise a copy of a module in floating point by samples; arguments as of `quantize_module`."""
     keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
-    wide = _wide_names(module, options)
+    wide = wide_names(module, options)
     in_half = any(value.type.dtype is DType.F16 for op in copy.ops for value in (*op.inputs, *op.results))
     if findings is not None and HALF not in findings.warnings and in_half:
         findings.warnings.append(HALF)
@@ -311,17 +311,6 @@ def _check_bounds(options: CompileOptions, methods: Sequence[str], *, all_wide: 
             expected="activations of 16 bits, in no container",
             hint="Give --wide all, or samples.",
         )
-
-
-def _wide_names(module: Module, options: CompileOptions) -> tuple[str, ...]:
-    """What the option names for 16 bits, by names that passes keep. Raises PassError: a name stands for nothing."""
-    others = {EVERY, *(each.name for each in module.main.parameters)}
-    # On the accelerator they become sums, which are known by the names of their results.
-    prelus = [op.result.name for op in module.ops if is_op(op, PRelu)]
-    given = (prelus if name == "prelu" and prelus else [name] for name in options.wide if name not in others)
-    named = [name for names in given for name in names]
-    ops = named_nodes(module.ops, named, WIDE, Quantize.name, REGISTRY)
-    return (*(name for name in options.wide if name in others), *ops)
 
 
 def _observed(

@@ -6,7 +6,7 @@ from typing import TypeGuard, Union
 
 import numpy as np
 
-from tilewright.errors import PassError, first_of
+from tilewright.errors import first_of
 
 from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.op import QuantizationRule
@@ -27,7 +27,7 @@ from ...ir.ops.softmax import Softmax
 from ...ir.text.names import Names
 from ...ir.types import DType
 from ..cpu.linear_attention import shares_of
-from ..named_ops import KEEP_FLOAT, find_named, still_there
+from ..named_ops import KEEP_FLOAT, find_named
 from ..simplify.linear_rules import factored
 from ..simplify.share_rules import made_of_squares
 from ..views import LEVELS
@@ -41,12 +41,6 @@ NORMS = (LayerNorm, RmsNorm, GroupNorm)
 
 Anchor = Op[Union[Conv, ConvTranspose, MatMul]]
 """What is worth quantising for itself."""
-
-WIDE = "--wide"
-"""What names ops whose results are integers of 16 bits, for messages."""
-
-EVERY = "all"
-"""The word for every value there."""
 
 FURTHEST = 50
 """Ops behind one in floating point that are looked at for a message."""
@@ -139,7 +133,7 @@ def plan_quantization(
     scored: set[Value] = set()
     kept = {op for ops in find_named(function.ops, keep, KEEP_FLOAT, "quantize", REGISTRY).values() for op in ops}
     # Integers for what a clamp cuts off would leave few of them for the rest.
-    kept |= {user for op in kept if is_anchor(op) for user in [_fused_activation(op)] if user is not None}
+    kept |= {user for op in kept if is_anchor(op) for user in [fused_activation(op)] if user is not None}
     multiplied: set[Value] = set()
     for op in function.ops:
         if (is_anchor(op) and op not in kept) or not multiplied.isdisjoint(op.inputs):
@@ -174,7 +168,7 @@ def plan_quantization(
             wanted.update(op.inputs[:1])
             continue
         elif wanted.isdisjoint(op.results) or not (
-            op in also or _has_rule(op) or squared.issuperset(op.results) or (shortcuts and has_numbers(op))
+            op in also or has_rule(op) or squared.issuperset(op.results) or (shortcuts and has_numbers(op))
         ):
             continue
         elif real_outputs and not shortcuts and is_gate(op):
@@ -195,7 +189,7 @@ def plan_quantization(
     fused = {
         op: user
         for op in heads
-        for user in [_fused_activation(op)]
+        for user in [fused_activation(op)]
         if user is not None and user not in kept and (is_op(user, Relu, Clip) or op in sloped)
     }
     taken.update(fused.values())
@@ -267,43 +261,6 @@ def _moved(value: Value) -> Value:
     return value
 
 
-def wide_values(
-    plan: Plan, function: Function, names: Collection[str], dropped: set[str] | None = None
-) -> tuple[str, ...]:
-    """Names of the values of a plan that are to be of 16 bits.
-
-    Args:
-        names: of operators, of source nodes, of results and of parameters, or ``all``. A clamp that is all that reads
-            an op counts as part of it.
-        dropped: receives names that would be refused.
-
-    Raises:
-        PassError: a name stands for ops of which none has a quantised form, or is read as integers.
-    """
-    if EVERY in names:
-        return (*plan.values,)
-    ops = find_named(function.ops, [*still_there(function.ops, names, REGISTRY)], WIDE, "quantize", REGISTRY)
-    makers = {op for found in ops.values() for op in found}
-    makers |= {user for op in makers for user in [_fused_activation(op)] if user is not None}
-    given = {value for value in function.parameters if value.name in names}
-    read = {value.producer for value in plan.values.values()}
-    idle = [
-        name for name, found in ops.items() if not any(is_anchor(op) or _has_rule(op) or op in read for op in found)
-    ]
-    if dropped is not None:
-        dropped.update(idle)
-    elif idle:
-        raise PassError(
-            f"{WIDE} names ops that make no integers, of 16 bits or of 8",
-            stage="quantize",
-            expected="convolutions, products, and what has a quantised form around them",
-            found=first_of([*map(repr, idle)], 5),
-            hint="Leave them out: they stay in floating point.",
-        )
-    named = (name for name, value in plan.values.items() if value.producer in makers or value in given)
-    return tuple(dict.fromkeys((*plan.wide, *named)))
-
-
 def _into_sums(ops: Iterable[Op], *, everywhere: bool) -> Iterator[tuple[Op, Op]]:
     """For each sum, or those of a PReLU and of known maps alone, the convolution that nothing else reads: of two the
     later one, when the other is there already."""
@@ -361,7 +318,7 @@ def is_moving(op: Op) -> bool:
     return isinstance(op.operator, MOVING) and not is_interpolation(op.operator)
 
 
-def _has_rule(op: Op) -> bool:
+def has_rule(op: Op) -> bool:
     """Whether a non-anchor has a quantised form that keeps its accuracy."""
     if any(value.type.dtype is not DType.F32 for value in op.results):
         return False
@@ -384,7 +341,7 @@ def _has_rule(op: Op) -> bool:
 def why_real(op: Op) -> str:
     """Why quantisation left an op in floating point, as far as its network tells: what it is itself, or else what
     takes its numbers in the end, all between being able to compute with integers."""
-    if not (is_anchor(op) or _has_rule(op)):
+    if not (is_anchor(op) or has_rule(op)):
         if is_op(op, MatMul) and is_known(op.inputs[0]):
             return "a product with a constant has integers where that is its right factor alone"
         if is_op(op, MatMul):
@@ -400,7 +357,7 @@ def why_real(op: Op) -> str:
             elif is_op(user, Quantize):
                 others = sorted({each.name for each in op.result.users if not is_op(each, Quantize)})
                 return "kept in floating point" + (f" for {first_of(others)}" if others else ", though integers follow")
-            elif not (is_anchor(user) or _has_rule(user)):
+            elif not (is_anchor(user) or has_rule(user)):
                 ends.add(user.name)
             elif user not in reached and len(reached) < FURTHEST:
                 reached.append(user)
@@ -417,7 +374,7 @@ def factor_of(op: Op) -> np.ndarray | None:
     return factor if np.isfinite(factor) and abs(factor) >= np.finfo(np.float32).tiny else None
 
 
-def _fused_activation(op: Op) -> Op | None:
+def fused_activation(op: Op) -> Op | None:
     """The clamp, or leaky ReLU, that is the only reader of the result, which then is not quantised itself."""
     if is_moving(op) or isinstance(op.operator, Activation) or len(op.results) != 1 or len(op.result.uses) != 1:
         return None

@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 
 from ....passes.device.tiling.tile_searches import shared_searches
-from ....passes.quantization.plan import EVERY
 from ...calibration.ranges import BITS
 from ..methods import FREE, METHODS
+from ..wide_values import EVERY
 from .attempts import Attempts, some_of
 from .goal import Goal
 from .judging import Score

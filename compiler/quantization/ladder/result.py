@@ -6,9 +6,9 @@ from textwrap import wrap
 from tilewright.errors import printable
 from tilewright.immutable import Immutable
 
-from ....passes.quantization.plan import EVERY
 from ....runtime.report.details import InputStatistics
 from ....runtime.report.table import Column, Table, show_number
+from ..wide_values import EVERY
 from .judging import NO_NOISE, LayerLoss, Score
 
 AGAIN = ", tried again"
