@@ -83,7 +83,7 @@ FORMATS = (
     Format("a model of Keras", _first_member(rb"metadata\.json|config\.json|model\.weights\.h5"), _KERAS),
     Format("weights or a model of PyTorch", _first_member(rb"/data\.pkl"), _TORCH),
     Format("a package of Core ML", _first_member(rb"\.mlpackage/|com\.apple\.CoreML"), _CORE_ML, holds="Manifest.json"),
-    Format("an archive of NumPy", _first_member(rb"\A.{30}[^/]+\.npy"), _ARRAYS),
+    Format("an archive of NumPy", _first_member(rb"(?s)\A.{30}[^/]+\.npy"), _ARRAYS),
     Format("an array of NumPy", _begins(b"\x93NUMPY"), _ARRAYS),
     Format("weights or a model of PyTorch", _begins(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."), _TORCH),
     Format(

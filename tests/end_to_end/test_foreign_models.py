@@ -21,7 +21,8 @@ def archive(*names: str) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         for name in names:
-            file.writestr(name, bytes(100))
+            # Written at a second whose byte is that of a new line.
+            file.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 20)), bytes(100))
     return buffer.getvalue()
 
 
