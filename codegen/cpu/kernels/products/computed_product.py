@@ -28,8 +28,7 @@ from ...llvm.types import F32, I8, I32, PTR, Register, Registers, constant, part
 from ..channel_tiles import WorkItem
 from .byte_product import QuadProduct, less_zero_points
 from .matrix_product import MatrixShape, MatrixTile, TileArguments, positions
-from .word_packing import Factor
-from .word_product import Requantization, WordProduct
+from .word_product import WordProduct
 
 _VECTOR = ACCUMULATOR.bytes
 
@@ -38,23 +37,17 @@ _VECTOR = ACCUMULATOR.bytes
 class ComputedProduct(QuadProduct):
     """Products of matrices of a batch, where a processor has a dot product of bytes.
 
-    Arguments and attributes: those of :class:`.WordProduct`, of matrices, of which those on the left have one zero
-    point.
+    Arguments: those of :class:`.WordProduct`.
 
     Attributes:
+        product: the same, of matrices, of which those on the left have one zero point.
         signed: whether factors on the left are signed as they are multiplied.
     """
 
     PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "y", "sums", "zeros", "left_zero")
     WRITTEN: ClassVar[tuple[str, ...]] = ("y", "scratch")
 
-    names: tuple[str, ...]
-    batch: tuple[int, ...]
-    left_strides: tuple[int, ...]
-    right_strides: tuple[int, ...]
-    left: Factor
-    right: Factor
-    requantization: Requantization | None
+    product: WordProduct
     signed: bool
 
     @staticmethod
@@ -64,17 +57,15 @@ class ComputedProduct(QuadProduct):
         if not has_byte_product(target) or product.left.zeros > 1 or (form is not None and len(form.factors) > 1):
             return None
         signed = multiplies_signed(target, product.left.dtype is DType.I8)
-        extents, strides = (product.rows, product.columns, product.inner), (product.left_strides, product.right_strides)
-        factors = product.left, product.right
-        return ComputedProduct(*extents, product.names, product.batch, *strides, *factors, form, signed)
+        return ComputedProduct(product.rows, product.columns, product.inner, product, signed)
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        return self.names
+        return self.product.names
 
     @property
     def flips(self) -> tuple[bool, bool]:
-        return (self.left.dtype is DType.I8) != self.signed, self.right.dtype is DType.U8
+        return (self.product.left.dtype is DType.I8) != self.signed, self.product.right.dtype is DType.U8
 
     @property
     def is_signed(self) -> bool:
@@ -83,30 +74,26 @@ class ComputedProduct(QuadProduct):
     @property
     def _moved(self) -> tuple[int, int]:
         """What is added to integers as they are stored where they are multiplied, of either factor."""
-        return 128 * ((self.left.dtype is DType.I8) - self.signed), -128 * self.flips[1]
+        return 128 * ((self.product.left.dtype is DType.I8) - self.signed), -128 * self.flips[1]
 
     @property
     def has_zeros(self) -> bool:
-        return self.right.zero is not None or self.right.known + self._moved[1] != 0
+        return self.product.right.zero is not None or self.product.right.known + self._moved[1] != 0
 
     @property
     def has_sums(self) -> bool:
         """Whether the zero point on the left is multiplied with the sums of columns."""
-        return self.left.zero is not None or self.left.known + self._moved[0] != 0
-
-    @property
-    def result_bytes(self) -> int:
-        """Of an element."""
-        return 4 if self.requantization is None else 1
+        return self.product.left.zero is not None or self.product.left.known + self._moved[0] != 0
 
     def shape(self, target: TargetDescription) -> MatrixShape:
         shape = super().shape(target)
         scratch = shape.cut.vectors * (self.vector_bytes + 2 * _VECTOR)
-        return replace(shape, cut=replace(shape.cut, batch=math.prod(self.batch)), scratch=scratch)
+        return replace(shape, cut=replace(shape.cut, batch=math.prod(self.product.batch)), scratch=scratch)
 
     def strip(self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int) -> TileArguments:
         pointers, column = self.bind(b), b.multiply(item.block, CHANNEL_BLOCK)
-        left, right = positions(b, item.image, self.batch, self.left_strides, self.right_strides)
+        product = self.product
+        left, right = positions(b, item.image, product.batch, product.left_strides, product.right_strides)
         w = pointers["scratch"]
         sums = b.at(w, shape.cut.vectors * self.vector_bytes)
         zeros = b.at(sums, shape.cut.vectors * _VECTOR)
@@ -121,10 +108,10 @@ class ComputedProduct(QuadProduct):
             b.store(less, b.at(zeros, vector * _VECTOR))
         x = b.at(pointers["left"], b.multiply(left, self.rows * self.inner))
         place = b.add(b.multiply(item.image, self.rows * self.columns), column)
-        y = b.at(pointers["y"], b.multiply(place, self.result_bytes))
+        y = b.at(pointers["y"], b.multiply(place, product.result_bytes))
 
         def arguments(row: Register) -> Sequence[Register]:
-            result = b.at(y, b.multiply(row, self.result_bytes * self.columns))
+            result = b.at(y, b.multiply(row, product.result_bytes * self.columns))
             return b.at(x, b.multiply(row, self.inner)), w, result, sums, zeros, pointers.get("left_zero", zero(PTR))
 
         return arguments
@@ -149,7 +136,7 @@ class ComputedProduct(QuadProduct):
 
     def _right_zeros(self, b: FunctionBuilder, column: Register, mask: Register | None) -> Register:
         """Zero points of 16 columns as they are multiplied."""
-        factor, moved = self.right, self._moved[1]
+        factor, moved = self.product.right, self._moved[1]
         if factor.zero is None:
             return constant(ACCUMULATOR, factor.known + moved)
         address = self.bind(b)["right_zero"]
@@ -163,11 +150,11 @@ class ComputedProduct(QuadProduct):
         return [zero(ACCUMULATOR)] * (tile.rows * (tile.vectors + self.has_zeros))
 
     def end(self, tile: MatrixTile, totals: Registers) -> None:
-        b, width, form = tile.b, tile.vectors + self.has_zeros, self.requantization
+        b, width, form = tile.b, tile.vectors + self.has_zeros, self.product.requantization
         _, _, y, sums, zeros, left_zero = b.arguments
-        less = constant(I32, self.left.known + self._moved[0])
-        if self.left.zero is not None:
-            stored = widened(b, b.load(I8, left_zero), self.left.zero)
+        less = constant(I32, self.product.left.known + self._moved[0])
+        if self.product.left.zero is not None:
+            stored = widened(b, b.load(I8, left_zero), self.product.left.zero)
             less = b.binary("add", stored, constant(I32, self._moved[0]))
         for row in range(tile.rows):
             for vector in range(tile.vectors):
@@ -178,5 +165,5 @@ class ComputedProduct(QuadProduct):
                     total = b.binary("add", total, constant(total.type, form.biases[0]))
                     real = b.binary("fmul", single(b, total), constant(F32.of(CHANNEL_BLOCK), form.factors[0]))
                     total = form.result.store_form(b, real)
-                offset = self.result_bytes * (row * self.columns + vector * CHANNEL_BLOCK)
+                offset = self.product.result_bytes * (row * self.columns + vector * CHANNEL_BLOCK)
                 b.store_masked(total, b.at(y, offset), tile.mask(vector))
