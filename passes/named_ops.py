@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Set
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -89,26 +89,28 @@ def kept_ops(module: Module, keep: Collection[str], stage: str) -> set[Op]:
     return {op for ops in find_named(module.ops, names, KEEP_FLOAT, stage, REGISTRY).values() for op in ops}
 
 
-def unless_kept(rules: Iterable[Rule], kept: Collection[Op], *, deeply: bool = False) -> tuple[Rule, ...]:
-    """Rules that leave alone whose root is one of these ops.
-    ``deeply``: also where one of them computes what the root does, from integers or the last layers with weights on."""
-
-    def is_layer(op: Op) -> bool:
-        return is_op(op, MatMul, Conv) and isinstance(op.inputs[1], Constant)
-
-    def is_free(root: Op) -> bool:
-        seen, left = set[Op](), [root]
-        while left:
-            op = left.pop()
-            if op in kept:
-                return False
-            seen.add(op)
-            makers = {value.producer for value in op.inputs if deeply} - seen
-            left += [each for each in makers if each is not None and not (is_op(each, Dequantize) or is_layer(each))]
-        return True
+def unless_kept(
+    rules: Iterable[Rule], kept: Set[Op], concerned: Callable[[Op], Iterable[Op | None]] = lambda root: [root]
+) -> tuple[Rule, ...]:
+    """Rules that are not applied where a match concerns one of these ops: its root, or what `concerned` has of that."""
 
     def guarded(rule: Rule) -> Rule:
         rewrite: Callable[[Match], object] = rule.rewrite
-        return replace(rule, rewrite=lambda found: rewrite(found) if is_free(found.root) else None)
+        return replace(rule, rewrite=lambda found: rewrite(found) if kept.isdisjoint(concerned(found.root)) else None)
 
     return tuple(map(guarded, rules)) if kept else tuple(rules)
+
+
+def computed_with(root: Op) -> set[Op]:
+    """The ops that compute what an op does, from integers or the last layers with weights on, itself among them."""
+    found, left = set[Op](), [root]
+    while left:
+        op = left.pop()
+        found.add(op)
+        makers = {value.producer for value in op.inputs} - found
+        left += [each for each in makers if each is not None and not (is_op(each, Dequantize) or _is_layer(each))]
+    return found
+
+
+def _is_layer(op: Op) -> bool:
+    return is_op(op, MatMul, Conv) and isinstance(op.inputs[1], Constant)

@@ -91,15 +91,15 @@ def quantize_module(
         CalibrationError: the samples are wrong, or the values that need ranges are not those of ``choices``.
         PassError: an accumulator may overflow.
     """
-    copy = clone_module(module)
+    copy, keep = clone_module(module), tuple[str, ...]()
     if brings_quantization(module):
         run_passes(quantized_import_pipeline(), copy, options)
         if interface is not None:
             _add_interface_to_quantized(copy, quantized_input(module), options, interface)
     else:
-        _calibrate(copy, module, options, interface, choices, findings)
-    if "device" in (options.engines or ()):
         keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
+        _calibrate(copy, module, options, keep, interface, choices, findings)
+    if "device" in (options.engines or ()):
         run_passes(attention_pipeline(os.fspath(options.machine or DEFAULT), keep), copy, options)
     return copy
 
@@ -108,12 +108,13 @@ def _calibrate(
     copy: Module,
     module: Module,
     options: CompileOptions,
+    keep: tuple[str, ...],
     interface: Interface | None,
     choices: Choices | None,
     findings: Findings | None,
 ) -> None:
-    """Quantise a copy of a module in floating point by samples; arguments as of `quantize_module`."""
-    keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
+    """Quantise a copy of a module in floating point by samples; arguments as of `quantize_module`.
+    ``keep``: names of source nodes, of results and of operators that stay as they are."""
     wide = wide_names(module, options)
     in_half = any(value.type.dtype is DType.F16 for op in copy.ops for value in (*op.inputs, *op.results))
     if findings is not None and HALF not in findings.warnings and in_half:

@@ -23,7 +23,7 @@ from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType, Quantization, TensorType
 from ...runtime.machines.machine import DEFAULT, MAP_EXTENT_LIMIT, load
 from ..base import PLAIN, UNPLANNED, Pass, Record
-from ..named_ops import kept_ops, unless_kept
+from ..named_ops import computed_with, kept_ops, unless_kept
 from ..pattern import Driver, Match, OpPattern, Rule, node, on_quantized, scalar
 from ..simplify.linear_rules import factored, matrices, scalar_of
 from ..views import LEVELS, View, broadcast, exchanged, regrouped, view_of
@@ -67,7 +67,7 @@ class FuseAttention(Pass):
         rules = Rule("attention", first, attention), Rule("attention_of_columns", second, attention), RESHAPED
         more = sums_on(self.machine) if self.sums else matrices(self.least_rows)
         kept = kept_ops(module, self.keep, self.name)
-        return Driver((*unless_kept((*rules, *more), kept, deeply=True), *MOVEMENT)).run(module, record)
+        return Driver((*unless_kept((*rules, *more), kept, computed_with), *MOVEMENT)).run(module, record)
 
 
 @dataclass

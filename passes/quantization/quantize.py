@@ -1,7 +1,6 @@
 """Post-training quantisation: from a network in floating point and the ranges of its values to 8-bit integers."""
 
-from collections.abc import Collection, Iterator, Sequence, Set
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -17,7 +16,8 @@ from ...ir.ops.quantization import Dequantize
 from ...ir.ops.quantization import Quantize as QuantizeOperator
 from ...ir.types import DType, Quantization, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
-from ..pattern import Driver, Rule
+from ..named_ops import unless_kept
+from ..pattern import Driver
 from . import integer_rules, sink_dequantize_rules, transposed_rules
 from .check_accumulator_overflow import SETTLED
 from .parameters import LARGEST, affine_parameters, has_numbers, on_own_grid, per_channel
@@ -89,7 +89,7 @@ class Quantize(Pass):
         rules = (*rules, *integer_rules.REAL_RESULTS) if plan.real else rules
         # What moves numbers is exact in integers, too.
         kept = {op for op in plan.kept if not is_moving(op)}
-        Driver([_sparing(rule, kept) for rule in rules] if kept else rules).run(module, record)
+        Driver(unless_kept(rules, kept, _with_maker)).run(module, record)
         module.drop_unused_constants()
         return True
 
@@ -108,18 +108,13 @@ class Quantize(Pass):
         op.set_operand(1, real.result)
 
 
-def _sparing(rule: Rule, kept: Set[Op]) -> Rule:
-    """A rule that leaves these ops in floating point, whatever stands around them."""
-    given = rule.pattern.where
-
-    def is_concerned(op: Op) -> bool:
-        ends: list[Op | None] = [op]
-        if is_op(op, QuantizeOperator):
-            ends.append(op.inputs[0].producer)
-            ends += [value.producer for value in ends[-1].inputs[:1]] if is_op(ends[-1], Activation) else []
-        return kept.isdisjoint(ends) and (given is None or given(op))
-
-    return replace(rule, pattern=replace(rule.pattern, where=is_concerned))
+def _with_maker(op: Op) -> list[Op | None]:
+    """The op, and where it makes integers, what makes their numbers, with what is before an activation."""
+    found: list[Op | None] = [op]
+    if is_op(op, QuantizeOperator):
+        found.append(op.inputs[0].producer)
+        found += [value.producer for value in found[-1].inputs[:1]] if is_op(found[-1], Activation) else []
+    return found
 
 
 def _store_numbers(op: Op[Mul | Add | Concat], type: TensorType | None, dtype: DType) -> None:
