@@ -32,13 +32,8 @@ _LATER = ("Source", "Declaration", "GivenShapes")
 
 def check_type(name: str, value: object, hints: str) -> Any:
     """An argument, refused if it has the wrong type, which type checkers know but programs may not.
-
-    Returns:
-        It as it is, but what stands for a number, such as NumPy's, as ``int`` or ``float``.
-
-    Raises:
-        UsageError: names the argument.
-    """
+    Returns it as it is, but what stands for a number, such as NumPy's, as ``int`` or ``float``.
+    Raises UsageError: names the argument."""
     for hint in hints.split(" | "):
         with suppress(TypeError, ValueError, OverflowError):
             if hint == "int":

@@ -42,10 +42,7 @@ class Reduction:
 
         Nodes are taken away first, in halves, quarters and so on; then single ones are bypassed, extents made smaller,
         and constants plain, until nothing of that helps or the limit is reached.
-
-        Raises:
-            InputError: the model itself does not fail.
-        """
+        Raises InputError: the model itself does not fail."""
         found = self._tried(model.content())
         if found is not None:
             raise InputError(

@@ -220,10 +220,7 @@ def interpolate(
     """Interpolate linearly along some dimensions: exact integer products and sums, and one rounding at the end.
 
     Zero points take no part, because the weights of each result add up to one.
-
-    Args:
-        axes: dimensions, at most four, with the ``neighbours`` of the results along each.
-    """
+    ``axes``: dimensions, at most four, with the ``neighbours`` of the results along each."""
     total, shift = np.asarray(x, np.int64), 0
     for axis, (first, second, fraction) in axes:
         weight = fraction.reshape([-1 if d == axis else 1 for d in range(total.ndim)])

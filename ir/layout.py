@@ -62,10 +62,7 @@ class Winograd:
 
     The points of F(4 x 4) are the square roots of 1/2 and 2 and not 1 and 2, which leaves a fifth of the rounding
     error: about 2e-6 of the largest output for 256 channels.
-
-    Attributes:
-        points: where polynomials are evaluated beside 0 and infinity, each stands for its opposite too.
-    """
+    ``points``: where polynomials are evaluated beside 0 and infinity, each stands for its opposite too."""
 
     points: tuple[float, ...]
 

@@ -198,10 +198,8 @@ class Pass(Immutable):
 
     def check(self, module: Module) -> None:
         """Check what the pass left.
-
-        Raises:
-            PassError: the module is not well-formed or breaks what the pass ensures; names pass, op and source node.
-        """
+        Raises PassError: the module is not well-formed or breaks what the pass ensures; names pass, op and source
+        node."""
         try:
             verify(module, stage=self.name)
         except TilewrightError as error:

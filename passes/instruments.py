@@ -68,10 +68,7 @@ class Dump(Instrument):
 
     Each pipeline gets a folder, in order of execution: ``01_calibration/00_input.tw``, ``01_calibration/03_fuse.tw``,
     ``02_post_training/00_input.tw``. :func:`load_dump` reads the files back.
-
-    Args:
-        folder: made where it is missing.
-    """
+    ``folder``: made where it is missing."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -96,10 +93,7 @@ def dump_module(file: Path, module: Module) -> None:
     """Write a module as text, and the arrays that the text names by hash once each to ``blobs/<hash>.npy`` beside it.
 
     Beside a FIFO or a device, which may lie anywhere, no arrays are written.
-
-    Raises:
-        OutputError: a file cannot be written.
-    """
+    Raises OutputError: a file cannot be written."""
     make_folder(file.parent)
     arrays, store = {} if is_stream(file) else blobs(module), file.parent / "blobs"
     if arrays:

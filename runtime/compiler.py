@@ -65,13 +65,8 @@ def compiler_for(what: str) -> Iterator[Callable[[str], ModuleType]]:
 
     Yields what imports a module of `tilewright.compiler` by its name there, such as ``report.model``, for what lies
     below the compiler; the APIs, which lie above, import what they use.
-
-    Args:
-        what: what needs it, for the message.
-
-    Raises:
-        NotInstalledError: a package that it needs is not installed.
-    """
+    ``what``: what needs it, for the message.
+    Raises NotInstalledError: a package that it needs is not installed."""
     try:
         yield lambda name: importlib.import_module(f"..compiler.{name}", __package__)
     except ModuleNotFoundError as error:

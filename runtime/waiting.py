@@ -144,10 +144,7 @@ class Monitor(Guard):
     """A lock, and those who wait for what others do under it; in a forked process nobody waits.
 
     Ctrl-C ends every wait.
-
-    Attributes:
-        lock: held by whoever changes what others wait for.
-    """
+    ``lock``: held by whoever changes what others wait for."""
 
     def __init__(self) -> None:
         super().__init__()

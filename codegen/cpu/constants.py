@@ -14,13 +14,8 @@ def aligned(size: int) -> int:
 
 class ConstantPool:
     """Constants one after the other, equal bytes once. Programs for several shapes of a network share one.
-
-    Args:
-        stretches: first byte and length of each constant in it.
-
-    Attributes:
-        content: every byte so far; it grows as further programs are built, and what lies there stays where it is.
-    """
+    ``stretches``: first byte and length of each constant in it.
+    ``content``: every byte so far; it grows as further programs are built, and what lies there stays where it is."""
 
     def __init__(self, held: bytes = b"", stretches: Iterable[tuple[int, int]] = ()) -> None:
         self.content = bytearray(held)

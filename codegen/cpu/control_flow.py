@@ -42,10 +42,7 @@ def control_flow_kernel(
     """The kernel of an op whose bodies have kernels for all that they do.
 
     It takes operands, results, and the context of the program.
-
-    Args:
-        number: what it returns where it refuses its own operands.
-    """
+    ``number``: what it returns where it refuses its own operands."""
     operator = op.operator
     used = {name: bodies[name] for name in operator.bodies}
     types = [value.type for value in (*op.inputs, *op.results)]

@@ -28,10 +28,7 @@ def lower(op: Op, target: TargetDescription) -> Kernel | None:
     """The kernel of an op, or ``None`` if only the reference can run it.
 
     Ops whose results have no elements do nothing, however long other extents make the loops around them.
-
-    Raises:
-        CodegenError: a kernel could not be made (our own bug); names the node.
-    """
+    Raises CodegenError: a kernel could not be made (our own bug); names the node."""
     found = lowerings(type(op.operator))
     if found and not any(result.type.elements for result in op.results):
         return nothing(len(op.inputs) + len(op.results))

@@ -81,10 +81,7 @@ def lowers(
 
     The function may return ``None`` for an op that it does not cover (a layout, a dtype, a rank); the next one is
     asked then.
-
-    Args:
-        needs: what holds of each op that the function is asked for; see :mod:`.tensors`.
-    """
+    ``needs``: what holds of each op that the function is asked for; see :mod:`.tensors`."""
 
     def register(function: Lowering[OperatorT]) -> Lowering[OperatorT]:
         @wraps(function)

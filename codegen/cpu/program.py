@@ -69,10 +69,7 @@ def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Va
 
     The annotations may come from a file that nobody vouches for, and the addresses go into native code as they are: so
     each value is proved to lie inside the block of memory that it names.
-
-    Raises:
-        CodegenError: the function has not been planned, or a value lies outside its memory.
-    """
+    Raises CodegenError: the function has not been planned, or a value lies outside its memory."""
     locations: dict[Value, Location] = {p: Location("input", i) for i, p in enumerate(function.parameters)}
     locations.update({c: Location("constants", offset) for c, offset in constant_offsets.items()})
     outputs = {value: index for index, value in reversed(list(enumerate(function.results)))}

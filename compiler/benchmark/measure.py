@@ -67,10 +67,7 @@ def take_turns(
     """Times of each, in rounds, so that what else the machine does meets all of them alike.
 
     Each first runs once that does not count: afterwards its threads are awake and its data is in the caches again.
-
-    Args:
-        report: called with the number of rounds that have begun.
-    """
+    ``report``: called with the number of rounds that have begun."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for number, name in in_turn([*runs], rounds):
         report(number)
@@ -105,10 +102,7 @@ def first_results(
 
     Python finds all modules compiled to bytecode, as after an installation: the first process of each, which does not
     count, compiles what it imports.
-
-    Raises:
-        TilewrightError: one of them fails.
-    """
+    Raises TilewrightError: one of them fails."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in files}
     with TemporaryDirectory(prefix="tilewright") as bytecode:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -155,11 +155,8 @@ class MeanSquaredError(Histogram):
     """The range whose quantisation to 8 bits changes the values least in the mean square.
 
     Both ends are narrowed from the extremes, in turn, as long as the error falls.
-
-    Args:
-        function: all that is made of the values, if it is one function: what it makes is to change least. Functions
-            that are flat beyond some number need no integers for what lies there.
-    """
+    ``function``: all that is made of the values, if it is one function: what it makes is to change least. Functions
+    that are flat beyond some number need no integers for what lies there."""
 
     STEPS = np.linspace(1.0, 0.2, 81)
     SMALL = np.geomspace(0.2, 0.005, 60)

@@ -219,10 +219,7 @@ class ModuleBuilder:
         """Emit into a new function of the module, the body of a branch or loop, called by a name like this one.
 
         What is emitted may read values around it, until :func:`close_over` makes them parameters.
-
-        Raises:
-            ResourceError: bodies are nested too deeply.
-        """
+        Raises ResourceError: bodies are nested too deeply."""
         if self._nested >= limits.BODIES:
             expected = f"at most {limits.BODIES} {limits.BODIES.what}"
             raise ResourceError("branches and loops are nested too deeply", stage="import", expected=expected)

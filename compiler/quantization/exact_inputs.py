@@ -65,10 +65,7 @@ def choose_inputs(module: Module, samples: Iterable[Mapping[str, np.ndarray]]) -
 
 def set_inputs(module: Module, grids: Mapping[str, InputGrid]) -> dict[str, tuple[str, ...]]:
     """Put inputs on their grids, and let what reads them take it back.
-
-    Returns:
-        The names of what is computed for each input; the last one is to be quantised.
-    """
+    Returns the names of what is computed for each input; the last one is to be quantised."""
     names = Names(value.name for op in module.main.ops for value in op.results)
     found: dict[str, tuple[str, ...]] = {}
     for parameter in module.main.parameters:

@@ -241,10 +241,7 @@ def set_boundary_scales(
     module: Module, wanted: Mapping[str, Boundary | MapBoundary], scales: Mapping[str, ChannelScales]
 ) -> dict[str, str]:
     """Divide what products read and make, take it back in their weights and behind them.
-
-    Returns:
-        For each name that of the quotient.
-    """
+    Returns for each name that of the quotient."""
     names = Names(value.name for op in module.main.ops for value in op.results)
     found: dict[str, str] = {}
     for name, each in wanted.items():

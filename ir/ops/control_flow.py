@@ -167,10 +167,7 @@ class Refuse(Operator[tuple[()]]):
     """End the run (`InputError`): what stands for a branch that does not fit the shapes of the network.
 
     It takes nothing; its results, which are never made, are of any types.
-
-    Attributes:
-        why: what is wrong, a sentence.
-    """
+    ``why``: what is wrong, a sentence."""
 
     GIVEN_RESULTS: ClassVar[bool] = True
 

@@ -198,10 +198,7 @@ class BitShift(BitwiseBinary):
 
     Where y is below 0 or not below the width of the type, every bit is shifted out: what is left is 0, or -1 of a
     negative number shifted to the right.
-
-    Attributes:
-        left: toward the higher bits; else toward the lower ones.
-    """
+    ``left``: toward the higher bits; else toward the lower ones."""
 
     left: bool
 

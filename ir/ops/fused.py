@@ -37,12 +37,9 @@ class FusedElementwise(Elementwise[tuple[Value, ...]]):
     """A straight line of elementwise operators.
 
     Operands: any tensors that broadcast. Result: that of the last statement.
-
-    Attributes:
-        body: statements in the textual form, such as ``t1 = clip(t0) {min=0x0.0p+0, max=0x1.8p+2}``. Statement i
-            defines ``t<i>``; ``a<i>`` is operand i. Every operand and every result but the last is read, so each
-            broadcasts to the shape of the result.
-    """
+    ``body``: statements in the textual form, such as ``t1 = clip(t0) {min=0x0.0p+0, max=0x1.8p+2}``. Statement i
+    defines ``t<i>``; ``a<i>`` is operand i. Every operand and every result but the last is read, so each broadcasts to
+    the shape of the result."""
 
     QUANTIZATION = QuantizationRule.NONE
 

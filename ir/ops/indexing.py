@@ -139,10 +139,7 @@ class ScatterElements(Operator[tuple[Value, Value, Value]]):
 
     Operands: x; indices; updates, of the shape of indices and the dtype of x. Result: like x. Of several updates to
     one element without a reduction, the last in row-major order stays.
-
-    Attributes:
-        reduction: ``none`` | ``add`` | ``mul`` | ``min`` | ``max``.
-    """
+    ``reduction``: ``none`` | ``add`` | ``mul`` | ``min`` | ``max``."""
 
     axis: int = 0
     reduction: str = "none"

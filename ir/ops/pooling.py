@@ -84,10 +84,7 @@ class MaxPoolWithIndices(Windowed):
 
     Results: as of ``max_pool``; i64, of the same shape, positions in the elements of x as they lie in memory, of equal
     elements that of the first, -1 where a window sees padding alone.
-
-    Attributes:
-        column_major: positions count the elements of each channel with the first spatial dimension as the fastest.
-    """
+    ``column_major``: positions count the elements of each channel with the first spatial dimension as the fastest."""
 
     column_major: bool
 

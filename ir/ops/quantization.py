@@ -89,10 +89,7 @@ class DequantizeLinear(Operator[ScaledOperands]):
 
     Operands: x, of an integer dtype up to 32 bits; scale, whose float dtype is that of the result; zero_point, of the
     dtype of x. The difference is exact for up to 16 bits and wraps at 32; the product is rounded once.
-
-    Attributes:
-        axis: the dimension that scale and zero point run along; ``none``: one for the whole tensor.
-    """
+    ``axis``: the dimension that scale and zero point run along; ``none``: one for the whole tensor."""
 
     axis: int | None = None
 

@@ -21,10 +21,7 @@ class Reduce(Operator[UnaryOperands]):
     taken in 64 bits, and wrap in the end: a mean or norm that fits is right whatever its sum is. References of floats
     add up in float64 and round once. Where what is added or multiplied leaves the
     range of the dtype on the way, the order decides between a number, infinity and NaN, and each engine has its own.
-
-    Attributes:
-        axes: counted from the front, ascending; none leaves every element a group of its own.
-    """
+    ``axes``: counted from the front, ascending; none leaves every element a group of its own."""
 
     axes: tuple[int, ...]
     keepdims: bool = True

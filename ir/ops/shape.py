@@ -24,10 +24,7 @@ class Reshape(Operator[UnaryOperands]):
     """The same elements in the same row-major order under another shape.
 
     Operands: x, of any dtype. Result: of ``shape``, which has as many elements as x.
-
-    Attributes:
-        shape: every extent explicit; the 0 and -1 of ONNX are resolved when importing.
-    """
+    ``shape``: every extent explicit; the 0 and -1 of ONNX are resolved when importing."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
 
@@ -51,10 +48,7 @@ class Expand(Operator[UnaryOperands]):
     """Repeat x along the dimensions where it has extent 1, as NumPy broadcasts.
 
     Operands: x, of any dtype. Result: of ``shape``.
-
-    Attributes:
-        shape: the shape of the result; its rank is at least that of x.
-    """
+    ``shape``: the shape of the result; its rank is at least that of x."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
 

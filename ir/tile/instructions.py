@@ -79,10 +79,7 @@ def instruction(op: Op, places: Places) -> tuple[str, Fields] | None:
     """The instruction of an op whose operands and result are noted; ``None`` if it only names a place.
 
     What is missing is what only a whole program says: where constants lie, and who else gets what is loaded.
-
-    Raises:
-        IRError: the op is none of a tile program, or no instruction does what it says.
-    """
+    Raises IRError: the op is none of a tile program, or no instruction does what it says."""
     if isinstance(op.operator, PLACES):
         return None
     found = _BUILDERS.get(type(op.operator))

@@ -26,10 +26,7 @@ class NarrowProducts(Pass):
     Depthwise convolutions, those of weights that are computed, small products and those of two computed matrices stay
     in single precision, and what is multiplied as fast there: by Winograd's algorithm unless ``exact``, or in groups
     that bfloat16 would multiply together.
-
-    Attributes:
-        gain: how many times as many numbers are multiplied in bfloat16, by instructions alone.
-    """
+    ``gain``: how many times as many numbers are multiplied in bfloat16, by instructions alone."""
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)

@@ -29,10 +29,8 @@ class WeightOnlyProducts(Pass):
     few rows meet one that is picked when the network runs, all stay integers.
 
     Comes before `fold_constants`, which makes numbers of what is left.
-
-    Attributes:
-        most_rows: of the left factor; more are left, as bfloat16 multiplies them faster than integers become numbers.
-    """
+    ``most_rows``: of the left factor; more are left, as bfloat16 multiplies them faster than integers become
+    numbers."""
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)

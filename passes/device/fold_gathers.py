@@ -56,11 +56,8 @@ class FoldGathers(Pass):
 
     A convolution of so few channels that a block of 16 holds several copies of them reads these in groups, several taps
     in a step, where the convolution that makes them can make the copies: ``macs`` of that says what there was.
-
-    Attributes:
-        machine: name of a sample machine or path of a machine file: its lanes decide which outputs are made alone,
-            which ``part`` says.
-    """
+    ``machine``: name of a sample machine or path of a machine file: its lanes decide which outputs are made alone,
+    which ``part`` says."""
 
     machine: str
 

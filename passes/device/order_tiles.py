@@ -33,10 +33,7 @@ class OrderTiles(Pass):
     both. Results do not change, and a program that fits the scratchpads still does. One that can gain little, or
     whose plan says so, is left as it is; one that may have gained nothing is counted as ``doubtful``. Messages between
     cards keep their order.
-
-    Attributes:
-        machine: name of a sample machine, or path of a machine file.
-    """
+    ``machine``: name of a sample machine, or path of a machine file."""
 
     requires = (LOWERED,)
     ensures = (LOWERED,)
@@ -69,16 +66,9 @@ def order(function: Function, machine: Machine) -> float | None:
 
 class Orders:
     """Orders in which the ops of a tile program can start. What each costs and follows is found out once for all.
-
-    Args:
-        function: a tile program as it is written, whose maps in DRAM have addresses.
-
-    Attributes:
-        steps: what becomes instructions.
-
-    Raises:
-        PassError: an op is none of a tile program, or a map has no address.
-    """
+    ``function``: a tile program as it is written, whose maps in DRAM have addresses.
+    ``steps``: what becomes instructions.
+    Raises PassError: an op is none of a tile program, or a map has no address."""
 
     def __init__(self, function: Function, machine: Machine) -> None:
         self._worth = worth_of(function)

@@ -132,13 +132,8 @@ def tile_function(
     others: Sequence[PlannedTile] = (),
 ) -> float:
     """Annotate the ops of a device function with their tiles, and the maps that stay on chip; see `TileDevice`.
-
-    Args:
-        others: tiles of results that are others than prices say, as of `Plan`.
-
-    Returns:
-        What all ops cost together by price, in cycles; 0 where no choice of kept maps has one.
-    """
+    ``others``: tiles of results that are others than prices say, as of `Plan`.
+    Returns what all ops cost together by price, in cycles; 0 where no choice of kept maps has one."""
     if not CARD.is_at(function):
         # Several cards send and receive in the order of the network that they were cut from.
         _vector_ops_first(function)

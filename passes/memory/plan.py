@@ -37,10 +37,8 @@ def peak(buffers: Sequence[Buffer], offsets: Sequence[int]) -> int:
 
 def pack(buffers: Sequence[Buffer], most_pairs: int = 1 << 20) -> list[int]:
     """Offsets of a small arena: the best of two heuristics, the first one where they tie.
-
-    Args:
-        most_pairs: of buffers that are live at the same step, up to which the heuristics are tried; they look at all.
-    """
+    ``most_pairs``: of buffers that are live at the same step, up to which the heuristics are tried; they look at
+    all."""
     rivals = rivals_of(buffers, most_pairs)
     if rivals is None:
         return reuse(buffers)

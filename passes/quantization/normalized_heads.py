@@ -22,10 +22,7 @@ class NormalizedHeads(Pass):
 
     The accelerator has the rows of products; parts of tensors of five dimensions it has not, and attention reads heads
     where they lie. Comes before positions are looked for, which are multiples of such rows, too.
-
-    Attributes:
-        keep: names of operators, of source nodes or of results that stay as they are.
-    """
+    ``keep``: names of operators, of source nodes or of results that stay as they are."""
 
     requires = (PLAIN, UNPLANNED)
 

@@ -26,10 +26,7 @@ class QuantizeNormalization(Pass):
     An operand is a tensor of stored integers as numbers, or one of numbers that becomes integers elsewhere, as what a
     product reads; so does the result, in one way, unless it is an output. Whatever else reads the numbers of the result
     then reads those of its integers. The sum of two operands becomes part of the op if nothing else reads it.
-
-    Attributes:
-        keep: names of operators, of source nodes or of results that stay as they are.
-    """
+    ``keep``: names of operators, of source nodes or of results that stay as they are."""
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)

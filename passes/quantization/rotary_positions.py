@@ -33,10 +33,7 @@ class RotaryPositions(Pass):
     or of all: numbers of the result are sums of two numbers of one row of the product, the same two channels in every
     row, times constants. Rows and their channels are maps that the accelerator has; parts of heads are not. Comes
     before calibration: the values that are calibrated are those of the two multiples.
-
-    Attributes:
-        keep: names of operators, of source nodes or of results that stay as they are.
-    """
+    ``keep``: names of operators, of source nodes or of results that stay as they are."""
 
     requires = (PLAIN, UNPLANNED)
 

@@ -19,13 +19,8 @@ def split_weights(module: Module, plan: Plan, wide: Collection[str]) -> set[Valu
 
     The first has the nearest of 254 steps for each channel, and the bias; the second what is left, at most half of a
     step, of which its own integers make 254 again.
-
-    Args:
-        wide: names of the values of the plan that have 16 bits.
-
-    Returns:
-        What the layers and the sums make.
-    """
+    ``wide``: names of the values of the plan that have 16 bits.
+    Returns what the layers and the sums make."""
     made: set[Value] = set()
     parameters, results = module.main.parameters, (value for op in module.main.ops for value in op.results)
     names = Names(value.name for value in (*parameters, *results))

@@ -17,10 +17,7 @@ class SymmetricWeights(Pass):
 
     Weights that lie on a grid of 256 levels around another zero point fit -127 to 127 in nearly all channels, and keep
     every number there. The others are rounded to a coarser grid, their biases with them.
-
-    Attributes:
-        rounds: without it, weights with such a channel stay as they are.
-    """
+    ``rounds``: without it, weights with such a channel stay as they are."""
 
     requires = (UNPLANNED,)
 

@@ -13,10 +13,7 @@ class KeepValues(Pass):
 
     A tensor that no value stands for any more, because it became part of another, is left out. The annotation
     ``observed`` of ``main`` says what the outputs are made of.
-
-    Attributes:
-        names: of tensors of the source model.
-    """
+    ``names``: of tensors of the source model."""
 
     requires = (UNPLANNED,)
 

@@ -277,10 +277,7 @@ class Container:
         """A private copy of a section, compared with its SHA-256; what native code must be taken from.
 
         Opening compares CRC-32. Whoever can change the file while it is mapped cannot change the copy.
-
-        Raises:
-            ArtifactError: there is no such section, or its content is not what was written.
-        """
+        Raises ArtifactError: there is no such section, or its content is not what was written."""
         content = bytes(self.section(name))
         if sha256(content) != self.sections[name].sha256:
             raise self._damaged(f"the SHA-256 of section {name!r} is wrong")

@@ -377,9 +377,7 @@ class Manifest(Immutable):
     @staticmethod
     def from_json(text: bytes | memoryview) -> "Manifest":
         """Read what `to_json` wrote.
-
-        Raises:
-            ArtifactError: the text is not JSON, or a field is missing, unknown, of the wrong type or out of range.
-        """
+        Raises ArtifactError: the text is not JSON, or a field is missing, unknown, of the wrong type or out of
+        range."""
         found = parse(text, _SOURCE)
         return read(Manifest, {"shapes": None, **found} if isinstance(found, dict) else found, _SOURCE)

@@ -41,10 +41,7 @@ def private_pages(size: int, purpose: str) -> memoryview:
     """So many bytes of zeros, page aligned; physical memory is taken when it is first touched.
 
     A process that is forked off has a copy of its own.
-
-    Raises:
-        ResourceError: the system has no such amount for this `purpose`.
-    """
+    Raises ResourceError: the system has no such amount for this `purpose`."""
     # Python's default is memory that parent and child share after a fork, and that has no huge pages.
     flags = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
     is_huge = size >= 2 * _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE")

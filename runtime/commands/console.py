@@ -103,10 +103,7 @@ def progress_bar(stream: TextIO | None = None, *, quiet: bool = False) -> Iterat
     """Shows how far the work is on one line of a terminal, unless quiet, and clears it at the end.
 
     Yields the function to report with: ``report(stage, done, total)``, from any thread.
-
-    Args:
-        stream: where to draw; stderr as it is now if not given.
-    """
+    ``stream``: where to draw; stderr as it is now if not given."""
     bar = _Bar(stream or sys.stderr, quiet=quiet)
     with contextlib.redirect_stderr(cast("TextIO", _Above(bar, sys.stderr))):
         try:

@@ -38,10 +38,7 @@ def main(arguments: Sequence[str], version: str) -> int:
     """Run the command line; the exit code.
 
     Every error is one paragraph on stderr; with ``TILEWRIGHT_DEBUG`` set it is raised instead, for its traceback.
-
-    Raises:
-        SystemExit: the process was told to end.
-    """
+    Raises SystemExit: the process was told to end."""
     words = [*arguments]
     prepare_streams()
     try:

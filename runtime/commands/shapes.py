@@ -61,13 +61,8 @@ def one_given(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 def parse_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]] | list[dict[str, tuple[int, ...]]]:
     """Shapes by name from texts such as ``image=1,3,224,224``, ``batch=1,4`` and ``sequence=32..512/32``.
-
-    Returns:
-        What was given; where a name was given several times, a list of the first, the second, … of each such name.
-
-    Raises:
-        UsageError: a text is of another form; names are given several times, but not equally often.
-    """
+    Returns what was given; where a name was given several times, a list of the first, the second, … of each such name.
+    Raises UsageError: a text is of another form; names are given several times, but not equally often."""
     found: dict[str, list[tuple[int, ...]]] = {}
     for text in texts or ():
         name, _, extents = text.rpartition("=")

@@ -176,10 +176,7 @@ class Runner:
 
         Device programs run once, so that each piece gets what it would; memory is as it was before each repetition. The
         first repetition of a piece does not count.
-
-        Args:
-            rounds: repetitions that count, at least 1.
-        """
+        ``rounds``: repetitions that count, at least 1."""
         from ..profile import HostTime, host_pieces
 
         def measured(buffers: Buffers) -> list[HostTime]:

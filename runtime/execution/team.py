@@ -207,16 +207,9 @@ class _Work:
 
 class Team:
     """The threads of one run at a time: the caller of a program and its helpers.
-
-    Args:
-        threads: how many there may be, at least 2.
-
-    Attributes:
-        address: of the memory that they share, for the program.
-
-    Raises:
-        ResourceError: no memory.
-    """
+    ``threads``: how many there may be, at least 2.
+    ``address``: of the memory that they share, for the program.
+    Raises ResourceError: no memory."""
 
     def __init__(self, native: NativeObject, threads: int) -> None:
         self._work = work = _Work(native)

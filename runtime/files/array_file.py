@@ -67,10 +67,7 @@ class StoredArray:
         What lies before them in a file of its own is not read; that in an archive is.
 
         An array in Fortran order is read as a whole, since each of its rows is spread over the file.
-
-        Raises:
-            InputError: the file is damaged, or in Fortran order and large.
-        """
+        Raises InputError: the file is damaged, or in Fortran order and large."""
         if self.is_fortran:
             size = math.prod(self.shape) * self.dtype.itemsize
             if size > limits.FORTRAN_ORDER:

@@ -230,10 +230,7 @@ def accumulator_stalls(
 
     Each bank of the accumulators has a port of 64 bytes a cycle for the array and one for the vector unit. A sum is
     written, and read, once an instruction.
-
-    Args:
-        steps: of the whole instruction.
-    """
+    ``steps``: of the whole instruction."""
     moved = pixels * blocks * ACCUMULATOR_UNIT * (1 + accumulate)
     return np.maximum(ceil_divide(moved, machine.accumulator_banks * LINE_BYTES) - steps, 0)
 

@@ -47,14 +47,9 @@ def read_image(path: str | os.PathLike[str], mode: str, *, upright: bool = False
     """The image in a file, its first one, in Pillow's mode ``L`` or ``RGB``; in mode ``P`` only 8 bits, no colours.
 
     Of 16 bits the upper 8 count. Alpha is left out, not blended.
-
-    Args:
-        upright: turn it as a camera noted in EXIF; notes that cannot be read count as none.
-
-    Raises:
-        InputError: the file is no image of a known format, damaged, too large, or has pixels of a kind whose
-            range is not known (floating point, 32 or 12 bits).
-    """
+    ``upright``: turn it as a camera noted in EXIF; notes that cannot be read count as none.
+    Raises InputError: the file is no image of a known format, damaged, too large, or has pixels of a kind whose range
+    is not known (floating point, 32 or 12 bits)."""
     path = os.fspath(path)
     try:
         content = contents(path, limits.IMAGE_FILE, f"image {path!r}", hint=_SMALLER)

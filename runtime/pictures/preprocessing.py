@@ -75,18 +75,13 @@ class Preprocessing:
     @staticmethod
     def of(source: PreprocessingSource) -> Preprocessing:
         """Preprocessing as users give it: fields by name, or text as on a command line.
-
-        Args:
-            source: a mapping; or a JSON object; or pairs such as ``resize=central,mean=123.7/116.3/103.5,scale=1/58``:
-                commas between the pairs, slashes between the numbers of a list. Since no image has two channels, two
-                numbers are a quotient. Beside the fields there are ``std``, which divides in place of ``scale``;
-                ``units``, ``0-255``, ``0-1`` or ``-1-1``, in which mean and deviation are given, without these the
-                units of the input; and ``preset``, one of `PRESETS`, of which other keys change what they name. On a
-                command line the name of a preset can stand alone.
-
-        Raises:
-            UsageError: names the key and what it takes.
-        """
+        ``source``: a mapping; or a JSON object; or pairs such as ``resize=central,mean=123.7/116.3/103.5,scale=1/58``:
+        commas between the pairs, slashes between the numbers of a list. Since no image has two channels, two numbers
+        are a quotient. Beside the fields there are ``std``, which divides in place of ``scale``; ``units``, ``0-255``,
+        ``0-1`` or ``-1-1``, in which mean and deviation are given, without these the units of the input; and
+        ``preset``, one of `PRESETS`, of which other keys change what they name. On a command line the name of a preset
+        can stand alone.
+        Raises UsageError: names the key and what it takes."""
         if isinstance(source, Preprocessing):
             return source
         if not isinstance(source, (str, Mapping)):

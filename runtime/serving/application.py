@@ -159,10 +159,7 @@ class Application:
 
     async def _read(self, body: bytearray, most: int, request: Request) -> None:
         """Read the body of a request, and count what it holds.
-
-        Raises:
-            RefusedError: it is compressed, too large, too much with those of others, or ends early.
-        """
+        Raises RefusedError: it is compressed, too large, too much with those of others, or ends early."""
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             raise RefusedError(415, "compressed bodies are not read", expected="no Content-Encoding", found=encoding)

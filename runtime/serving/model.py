@@ -28,16 +28,9 @@ _Item = tuple[tuple[int, ...], ...]
 
 class Batching:
     """How many items can be computed together, which the network has to compute each by itself.
-
-    Args:
-        shapes: its inputs and outputs in each shape.
-
-    Attributes:
-        largest: items that can be computed together.
-
-    Raises:
-        UsageError: it has no batch, or one of 1.
-    """
+    ``shapes``: its inputs and outputs in each shape.
+    ``largest``: items that can be computed together.
+    Raises UsageError: it has no batch, or one of 1."""
 
     def __init__(self, name: str, shapes: Sequence[Ends]) -> None:
         self._sizes: dict[_Item, list[int]] = {}
@@ -203,10 +196,7 @@ class Model:
 
     async def infer(self, inputs: Mapping[str, np.ndarray]) -> Outputs:
         """The outputs for inputs of shapes that it takes.
-
-        Raises:
-            TilewrightError: as a run of the session.
-        """
+        Raises TilewrightError: as a run of the session."""
         items = 1 if self._batching is None else next(iter(inputs.values())).shape[0]
         job = _Job(inputs, items)
         self._waiting.append(job)

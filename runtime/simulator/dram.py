@@ -23,10 +23,7 @@ def urgencies(ordered: OrderedProgram, machines: Sequence[Machine]) -> Mapping[S
 
     Layers are numbered in the order in which the program begins with them. Where the DRAM is what takes longest, it
     should serve what is computed next, however much depends on what comes later.
-
-    Args:
-        machines: for each card, the one whose constants count.
-    """
+    ``machines``: for each card, the one whose constants count."""
     queues, targets = ordered.queues, ordered.targets
     tails = {stream: [0.0] * len(queue) for stream, queue in queues.items()}
     left = {stream: [(0.0, 0.0)] * len(queue) for stream, queue in queues.items()}

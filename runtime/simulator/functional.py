@@ -87,14 +87,9 @@ class CardsEngine:
 
     def run(self, contents: Sequence[Mapping[str, NDArray[np.uint8]]]) -> list[dict[str, NDArray[np.uint8]]]:
         """Execute the programs.
-
-        Args:
-            contents: for each card, uint8 arrays for the input regions, by name, and for output regions that shall be
-                written in place; others are made here.
-
-        Returns:
-            For each card, uint8 arrays of the output regions, by name.
-        """
+        ``contents``: for each card, uint8 arrays for the input regions, by name, and for output regions that shall be
+        written in place; others are made here.
+        Returns for each card, uint8 arrays of the output regions, by name."""
         each = zip(self.programs, contents, self._constants, strict=True)
         memories = [CardMemory(program, {**given, **constants}) for program, given, constants in each]
         self.execute(memories)

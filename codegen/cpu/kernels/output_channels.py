@@ -164,10 +164,8 @@ def without_zero_points(op: Op) -> np.ndarray:
 def channels_of(op: Op, target: TargetDescription | None) -> Channels:
     """The constants of an op that has constant channels: a convolution over one or two dimensions, or a product with
     a matrix, whose columns are the output channels.
-
-    Args:
-        target: x and w become what its dot products take; without one they stay as they are stored, x of 8 or 16 bits.
-    """
+    ``target``: x and w become what its dot products take; without one they stay as they are stored, x of 8 or 16
+    bits."""
     operator, (x, w), b, y = op.operator, op.inputs[:2], op.operands[2], op.result.type
     assert isinstance(operator, Conv | MatMul) and isinstance(w, Constant) and w.type.quant is not None
     stored = x.type.dtype in (DType.I8, DType.I16)

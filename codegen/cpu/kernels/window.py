@@ -73,10 +73,8 @@ def walked(windows: Sequence[WindowAxis]) -> tuple[Axis, ...]:
 
 def rows_and_columns(axes: tuple[Axis, ...], *, turns: bool = True) -> tuple[Axis, Axis] | None:
     """The spatial dimensions as those of an image, of one row if there is one; ``None`` for more than two of them.
-
-    Args:
-        turns: an image of one column is taken as one of one row, which lies in memory alike: tiles are cut from rows.
-    """
+    ``turns``: an image of one column is taken as one of one row, which lies in memory alike: tiles are cut from
+    rows."""
     if len(axes) == 1:
         return Axis.line(1), axes[0]
     if len(axes) != 2:

@@ -80,10 +80,7 @@ def recognise_quantization(module: Module) -> None:
 
 def parameters(x: Value, *values: Value) -> tuple[list[np.ndarray], int | None] | None:
     """Elements of these, which broadcast against ``x``: one of each for the whole of it, or one along an axis.
-
-    Returns:
-        Flat arrays of equal length, and the axis; ``None`` where there is no such form.
-    """
+    Returns flat arrays of equal length, and the axis; ``None`` where there is no such form."""
     arrays = [known(value) for value in values]
     axis: int | None = None
     for array in arrays:

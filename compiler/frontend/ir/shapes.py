@@ -82,10 +82,7 @@ def with_batch_kept(document: Document, batch: tuple[int, int] | None = None) ->
     What states the batch although it reads something with another first dimension, such as rows of all items, states
     the new batch. The result is the same network as long as the batch is that of the file. Layers and edges that differ
     are new ones; the document that is given stays as it is.
-
-    Args:
-        batch: of the document as it is, and the new one; ``None`` where inputs have no batch in common.
-    """
+    ``batch``: of the document as it is, and the new one; ``None`` where inputs have no batch in common."""
     result = replace(document, layers=dict(document.layers), edges=list(document.edges))
     places = {edge.target: place for place, edge in enumerate(document.edges)}
     names = {layer.name for layer in document.layers.values()}

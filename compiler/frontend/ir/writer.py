@@ -24,10 +24,7 @@ def write_document(
 
     The same document gives the same bytes, whose layers and constants come in its order. Constants that are equal share
     their place. Outputs that were added become results of versions 10 and later; versions 2 to 7 have no form for them.
-
-    Args:
-        weights: the path of the .bin file; by default beside the other one under its name.
-    """
+    ``weights``: the path of the .bin file; by default beside the other one under its name."""
     place = weights_path(xml) if weights is None else weights
     text, arrays = content_of(document)
     # Both are complete before either gets its name; the .xml file comes last, as readers begin with it.

@@ -40,10 +40,7 @@ class Attempts:
     """The network in floating point, and the tries to quantise it.
 
     Choices of what to try next are made by the samples that were calibrated on; the others only judge.
-
-    Attributes:
-        failed: tries that are left out.
-    """
+    ``failed``: tries that are left out."""
 
     def __init__(
         self,

@@ -172,10 +172,7 @@ def whole_ranges(
 
     A method of ranges asks for the least error of the value; outputs may rest on its largest numbers, and one output
     more than another.
-
-    Args:
-        extremes: the smallest and the largest number of values, by name.
-    """
+    ``extremes``: the smallest and the largest number of values, by name."""
     wider = {name: range for name, range in extremes.items() if range != prepared.ranges[name]}
     if not wider:
         return ()

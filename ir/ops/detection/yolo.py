@@ -81,10 +81,7 @@ class ReorgYolo(Operator[UnaryOperands]):
     Operands: x [N, C, H, W], of any dtype. Result: [N, C * stride^2, H / stride, W / stride]. The elements are those of
     x seen as [N, C / stride^2, H, stride, W, stride], with the strides moved to the front, seen as the shape of the
     result; not those of space-to-depth.
-
-    Attributes:
-        stride: divides H and W, and its square C.
-    """
+    ``stride``: divides H and W, and its square C."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
 

@@ -61,10 +61,7 @@ def interleaved(stripes: Sequence[Stripe]) -> list[int]:
 
     The stripes of the last op come one by one, and each of another op as late as the one behind it allows: one stripe
     of that ahead, so that the array has other work while the vector unit finishes what it made.
-
-    Args:
-        stripes: op by op, of each from the top down.
-    """
+    ``stripes``: op by op, of each from the top down."""
     first: dict[int, int] = {}
     for number, stripe in enumerate(stripes):
         first.setdefault(stripe.layer, number)
@@ -107,10 +104,7 @@ def ring_rows(accesses: tuple[RowAccess, ...], rows: int) -> int:
 
     A row is needed from the first access to it to the last one. Two rows that are needed at the same time have to be
     less than the ring apart.
-
-    Args:
-        rows: of the map, which is what is needed where no ring is shorter.
-    """
+    ``rows``: of the map, which is what is needed where no ring is shorter."""
     begin = np.full(rows, len(accesses), np.int64)
     end = np.full(rows, -1, np.int64)
     for step, (first, stop, _) in enumerate(accesses):

@@ -208,13 +208,8 @@ class Room:
     Places get the addresses that :mod:`..planning.plan_scratchpads` will give them. What the program as it is written
     needs from its oldest step on that is still to come is reserved: whatever went before its turn, that one finds as
     many bytes as it needs, if not in one piece.
-
-    Args:
-        share: of a scratchpad that may be taken by steps before their turn.
-
-    Attributes:
-        addresses: of the places that are open.
-    """
+    ``share``: of a scratchpad that may be taken by steps before their turn.
+    ``addresses``: of the places that are open."""
 
     def __init__(self, program: Steps, share: float) -> None:
         self._clusters = range(program.clusters)

@@ -29,10 +29,7 @@ class PlanScratchpads(Pass):
     A place is live from the op that makes it to the last one that touches it, under whatever name. Each is put where
     there is room next, round and round: what has been free for longest is taken first, so that what is loaded for
     the next tile seldom waits for who still reads the last one.
-
-    Attributes:
-        machine: name of a sample machine, or path of a machine file.
-    """
+    ``machine``: name of a sample machine, or path of a machine file."""
 
     requires = (LOWERED,)
     ensures = (SCRATCHPADS_SOUND,)
@@ -139,10 +136,7 @@ def _place(places: list[Place], scratchpad: Scratchpad, machine: Machine) -> Non
 
 def _go_round(places: list[Place], size: int, position: dict[int, int]) -> tuple[Place | None, dict[int, int]]:
     """Place one after the other from ``position`` of its cluster on.
-
-    Returns:
-        The first one for which there is no room, and where each cluster is then.
-    """
+    Returns the first one for which there is no room, and where each cluster is then."""
     room = RoundRobin(size, position)
     live: list[tuple[int, int, Place]] = []
     for number, place in enumerate(places):

@@ -41,10 +41,7 @@ class FewOutputs(QuantizedOutput):
     """Convolution of one group, of up to :data:`MOST_COLUMNS`, without a residual; x and the result in layout ``c16``.
 
     Weights are read as ``w``, words, zero points taken off: the data of :meth:`words`.
-
-    Attributes:
-        outputs: O, up to :data:`MOST_OUTPUTS`.
-    """
+    ``outputs``: O, up to :data:`MOST_OUTPUTS`."""
 
     OWN_WEIGHTS: ClassVar[bool] = True
 

@@ -35,10 +35,7 @@ class LineConvolution(QuantizedOutput):
     """Convolution over a row-major image of few channels, of at least four columns; the result in layout ``c16``.
 
     Weights are read as ``w``, words, zero points taken off: the data of :meth:`words`.
-
-    Attributes:
-        outputs: O.
-    """
+    ``outputs``: O."""
 
     OWN_WEIGHTS: ClassVar[bool] = True
 

@@ -24,10 +24,7 @@ class WinogradConvolution(FloatOutput, WinogradSpec):
 
     Arguments: x, layout ``c16``; w [O, C, 3, 3] in the layout of the algorithm; bias [O]; residual and result, layout
     ``c16``. The result may lie where the residual lies.
-
-    Attributes:
-        algorithm: layout of w.
-    """
+    ``algorithm``: layout of w."""
 
     STEP: ClassVar[int] = 1
 

@@ -27,11 +27,8 @@ class WordConvolution(QuantizedConvolution):
     """The same as its base of words.
 
     Weights are read as ``w``, words, zero points taken off: the data of :meth:`words`.
-
-    Attributes:
-        parts: of the input channels, of which each has sums that fit 32 bits. Those of several are added in memory, in
-            double precision, which is exact.
-    """
+    ``parts``: of the input channels, of which each has sums that fit 32 bits. Those of several are added in memory, in
+    double precision, which is exact."""
 
     STEP: ClassVar[int] = PAIR
     OWN_WEIGHTS: ClassVar[bool] = True

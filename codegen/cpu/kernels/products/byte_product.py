@@ -278,10 +278,7 @@ class WordProduct(ByteProduct):
     """The same of x and a result of 16 bits, two words instead of four bytes a step; the sums fit 32 bits.
 
     Weights are read as ``w``, words, zero points taken off: the data of :meth:`words`.
-
-    Attributes:
-        inner: bytes of a row of x.
-    """
+    ``inner``: bytes of a row of x."""
 
     OWN_WEIGHTS: ClassVar[bool] = True
 

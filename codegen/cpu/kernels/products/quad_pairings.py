@@ -25,14 +25,9 @@ _MOST = 128
 
 def listed_quads(weights: np.ndarray) -> bytes:
     """The lists of a matrix.
-
-    Args:
-        weights: [K, N], from -128 to 127; K is a multiple of four.
-
-    Returns:
-        i32[N / 16, KINDS + 1], where the lists of 16 columns begin and the last one ends, in bytes from the bounds of
-        these columns on; then i32[N / 16, K / 4], the first rows of their quads, list by list.
-    """
+    ``weights``: [K, N], from -128 to 127; K is a multiple of four.
+    Returns i32[N / 16, KINDS + 1], where the lists of 16 columns begin and the last one ends, in bytes from the bounds
+    of these columns on; then i32[N / 16, K / 4], the first rows of their quads, list by list."""
     inner, columns = weights.shape
     steps, panels = inner // QUAD, -(-columns // CHANNEL_BLOCK)
     filled = np.pad(weights.astype(np.int16), ((0, 0), (0, -columns % CHANNEL_BLOCK)))

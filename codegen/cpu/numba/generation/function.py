@@ -184,13 +184,8 @@ def numba_text(
 
     Its LLVM parameters are a pointer to an i32 result, a pointer to nothing that matters, then its own: pointers to
     elements of these types, and so many i64. It returns i32, not 0 if it raises.
-
-    Args:
-        stem: what error messages call it.
-
-    Raises:
-        CodegenError: numba finds no types for what the function does, or cannot compile it.
-    """
+    ``stem``: what error messages call it.
+    Raises CodegenError: numba finds no types for what the function does, or cannot compile it."""
     from numba.core.errors import NumbaError
 
     try:

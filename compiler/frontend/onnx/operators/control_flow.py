@@ -75,10 +75,7 @@ def _with_extents(
     importer: Importer, branches: Sequence[tuple[Function, list[Value]]], index: int
 ) -> list[tuple[int, int]]:
     """Let both branches return room for one result of either, and behind all others its extents that are not the same.
-
-    Returns:
-        The least and the most of each extent.
-    """
+    Returns the least and the most of each extent."""
     open = importer.open
     both = [open.shape(results[index]) for _, results in branches]
     ends = [(min(span(a)[0], span(b)[0]), max(span(a)[1], span(b)[1])) for a, b in zip(*both, strict=True)]
