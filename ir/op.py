@@ -64,10 +64,7 @@ class Operator(Immutable, Generic[OperandsT_co]):
     ``*operands`` for any number: ``infer`` names them, and says by its types which may be absent. The tuple of values
     that stands behind the class it derives from, ``Operator[tuple[Value, Value | None]]``, says the same to type
     checkers; a NamedTuple where other code asks for operands by name.
-
-    Raises:
-        IRError: an integer among the attributes is too large.
-    """
+    Raises IRError: an integer among the attributes is too large."""
 
     name: ClassVar[str]
     """Name in the textual form, set by :func:`operator`."""

@@ -238,10 +238,7 @@ def accelerator_engine(artifact: Artifact) -> str:
     """The engine for calls that stand for the accelerator: ``software``, or what ``TILEWRIGHT_ENGINE`` says.
 
     Of a network that stayed in floating point, it is ``float`` whatever was asked for.
-
-    Raises:
-        UsageError: ``TILEWRIGHT_ENGINE`` names no engine.
-    """
+    Raises UsageError: ``TILEWRIGHT_ENGINE`` names no engine."""
     asked = os.environ.get(ENGINE) or "software"
     if asked not in ENGINES:
         raise UsageError("unknown engine", stage=ENGINE, expected=" or ".join(ENGINES), found=repr(asked))

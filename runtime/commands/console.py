@@ -161,10 +161,7 @@ SCHEMA = 1
 
 class Failure(ErrorRecord):
     """Why a command failed.
-
-    Attributes:
-        exit_code: of the process.
-    """
+    ``exit_code``: of the process."""
 
     exit_code: int
 

@@ -42,10 +42,7 @@ class ModuleText(TypedDict):
 
 class InspectedTensor(TypedDict):
     """An input or an output.
-
-    Attributes:
-        at_most: the dimensions of which the shape has the most there can be, where the data decide any.
-    """
+    ``at_most``: the dimensions of which the shape has the most there can be, where the data decide any."""
 
     name: str
     dtype: str

@@ -194,10 +194,7 @@ class ModelSummary(Immutable):
 
 class ContainerSummary(Immutable):
     """A container at a glance.
-
-    Attributes:
-        warnings: sentences for stderr.
-    """
+    ``warnings``: sentences for stderr."""
 
     target: str
     crc: str

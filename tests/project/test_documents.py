@@ -119,6 +119,12 @@ class Sample(Base):
         """Needs no object."""
         return 0
 
+    def told(self, of: int) -> None:
+        """One of each stands in the text.
+        ``of``: what is told,
+        on two lines.
+        Raises ValueError: never; TypeError: nor that."""
+
     def _private(self) -> None:
         """Not shown."""
 
@@ -166,6 +172,19 @@ sample.hidden()
 #### `Sample.alone(value: int | None = None) -> int`
 
 Needs no object.
+
+#### `Sample.told(of: int) -> None`
+
+One of each stands in the text.
+
+Arguments:
+
+- `of`: what is told, on two lines.
+
+Errors:
+
+- `ValueError`: never
+- `TypeError`: nor that.
 
 #### `Sample.shared(first: int, /, second: str = 'a', *rest: float, third: bool = True, **others: object) -> None`
 

@@ -9,24 +9,27 @@ from collections.abc import Callable, Iterator
 
 _SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):$")
 _TITLES = {"Args": "Arguments", "Raises": "Errors"}
+_ENTRY = re.compile(r"^(Raises (?=\w+: )|(?=``\w+``: ))(.+(?:\n(?!Raises \w+: |``\w+``: ).+)*)", re.MULTILINE)
+_NEXT_ERROR = re.compile(r"; (?=\w+(?:Error|Exception): )")
 _ITEM = re.compile(r"(\*{0,2}\w[\w., ]*?): (.*)", re.DOTALL)
 _ORIGINAL = "Original:"
 
 
-def markdown(docstring: str | None, *, without: str = "") -> str:
-    """A docstring as Markdown: its sections as lists, one of them left out perhaps; what the original does marked."""
-    blocks = _blocks(inspect.cleandoc(docstring or ""))
+def markdown(docstring: str | None, *, entry: str = "Args", without: str = "") -> str:
+    """A docstring as Markdown: its sections as lists, one of them left out perhaps; what the original does marked.
+    ``entry``: the section that what its text says of one name is of."""
+    blocks = _blocks(_sectioned(docstring, entry))
     return "\n\n".join(_block(block) for block in blocks if not without or not block.startswith(f"{without}:\n"))
 
 
 def summary(docstring: str | None) -> str:
     """The first paragraph, on one line."""
-    return _code(" ".join(inspect.cleandoc(docstring or "").split("\n\n")[0].split()))
+    return _code(" ".join(_sectioned(docstring).split("\n\n")[0].split()))
 
 
 def attributes(docstring: str | None) -> dict[str, str]:
     """What a docstring says of each attribute."""
-    for block in _blocks(inspect.cleandoc(docstring or "")):
+    for block in _blocks(_sectioned(docstring, "Attributes")):
         if block.startswith("Attributes:"):
             return {name: _code(text) for names, text in _items(block) for name in names}
     return {}
@@ -50,6 +53,17 @@ class _Plain(str):
 
 def _plain(annotation: object) -> object:
     return _Plain(annotation) if isinstance(annotation, str) else annotation
+
+
+def _sectioned(docstring: str | None, title: str = "Args") -> str:
+    """A docstring in which what its text ends with, an argument or an attribute and errors, stands in sections."""
+
+    def section(match: re.Match[str]) -> str:
+        entry = " ".join(match[2].split())
+        items = _NEXT_ERROR.split(entry) if match[1] else [entry.replace("``", "", 2)]
+        return "\n".join(["", f"{'Raises' if match[1] else title}:", *(f"    {each}" for each in items)])
+
+    return _ENTRY.sub(section, inspect.cleandoc(docstring or ""))
 
 
 def _blocks(text: str) -> Iterator[str]:

@@ -197,7 +197,7 @@ def document() -> str:
         definitions.schema(hint)
     for name in sorted({**classes, **definitions.classes}):
         cls = definitions.classes[name]
-        text = markdown(cls.__doc__, without="Attributes")
+        text = markdown(cls.__doc__, entry="Attributes", without="Attributes")
         lines += [f"### {name}", "", text, "", _rows(cls, head=True)]
     return _HEAD.format(envelope=rows.rstrip(), version=SCHEMA) + "\n".join(lines)
 

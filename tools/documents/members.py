@@ -46,7 +46,7 @@ def _class(name: str, cls: type, others: Mapping[str, type], functions: Mapping[
     table = _fields(cls, fields) if fields is not None else _members(cls)
     given = "" if table or "__init__" not in _own(cls, others) else signature(cls)
     parts = [f"### class `{name}{given.partition(' -> ')[0]}`"]
-    parts += [markdown(cls.__doc__, without="Attributes"), table] if table else [markdown(cls.__doc__)]
+    parts += [markdown(cls.__doc__, entry="Attributes", without="Attributes" if table else ""), table]
     bases = [f"`{base}`" for base, each in others.items() if each is not cls and issubclass(cls, each)]
     if bases:
         parts.append(f"With all of {', '.join(bases)}.")

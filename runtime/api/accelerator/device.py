@@ -42,10 +42,7 @@ class Accelerator:
 
     Each object takes the next virtual card when it loads a network; there are as many as are asked for. All methods may
     be called from several threads.
-
-    Attributes:
-        handle: the clusters that it holds, for ``cmem`` of another object; None while it has no network.
-    """
+    ``handle``: the clusters that it holds, for ``cmem`` of another object; None while it has no network."""
 
     _generation: Generation
 

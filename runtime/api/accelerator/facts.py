@@ -25,10 +25,7 @@ VERSIONS: dict[Generation, str] = {2: "v0.3.16", 3: "2022.1.0"}
 
 class Network:
     """A loaded network; what is told of it is computed when it is first asked for.
-
-    Attributes:
-        artifact: what was loaded.
-    """
+    ``artifact``: what was loaded."""
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact

@@ -44,10 +44,7 @@ def get_information(name: str | bytes, facts: Facts) -> Answer:
     """``GetInfo``: the answer to a name of the table, or the value of the flag of that name.
 
     Original: the second generation gave integers only, but for ``hwtime`` and ``version``, and knew no flags.
-
-    Raises:
-        AcceleratorError: there is neither an information nor a flag of this name.
-    """
+    Raises AcceleratorError: there is neither an information nor a flag of this name."""
     text = plain_text(name)
     if not isinstance(text, str):
         raise AcceleratorError("names are text", stage="GetInfo", found=type(name).__name__)

@@ -40,14 +40,9 @@ def read_integers(path: str | os.PathLike[str], expected: int, what: str) -> np.
 
     The original program reads the nothing after the last comma as one more number, which it drops: so one more is
     dropped here.
-
-    Args:
-        what: has so many integers, for the message.
-
-    Raises:
-        InputError: the file cannot be read, holds another number of integers, or something else than integers of -128
-            to 255; says where.
-    """
+    ``what``: has so many integers, for the message.
+    Raises InputError: the file cannot be read, holds another number of integers, or something else than integers of
+    -128 to 255; says where."""
     name = os.fspath(path)
     text, numbers, start = contents(name, limits.WEIGHTS_FILE), array("h"), 0
     # In pieces that end between numbers: memory is taken for those that are expected, whatever the file holds.
@@ -96,13 +91,8 @@ def with_last_layer(artifact: Artifact, engine: str, integers: Callable[[int, st
     """The artifact with other integers in its last layer with weights, which keeps its scales and biases.
 
     With the layer's own integers it is the artifact itself. Floating point gets the numbers that they stand for.
-
-    Args:
-        integers: gives the integers, row by row, a class a row; called with their number and words for what has them.
-
-    Raises:
-        InputError: the network has no integers, or not these; and as `integers` and `with_parameters`.
-    """
+    ``integers``: gives the integers, row by row, a class a row; called with their number and words for what has them.
+    Raises InputError: the network has no integers, or not these; and as `integers` and `with_parameters`."""
     with compiler_for("replacing the weights of a layer"):
         from ....compiler.weights import Parameters, last_layer, with_parameters
 

@@ -61,10 +61,7 @@ class Skipped(NamedTuple):
 @dataclass
 class Classification:
     """What came of the files, in their order.
-
-    Attributes:
-        seconds: from the start of the decoding threads to the last result.
-    """
+    ``seconds``: from the start of the decoding threads to the last result."""
 
     results: list[Classified] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)

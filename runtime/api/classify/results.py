@@ -127,10 +127,7 @@ def read_labels(path: str | os.PathLike[str], classes: int) -> dict[str, int]:
 
 class Accuracy(NamedTuple):
     """Shares of the images that have a label: those whose label is the best class, or one of the five best.
-
-    Attributes:
-        labelled: how many have one.
-    """
+    ``labelled``: how many have one."""
 
     top1: float
     top5: float

@@ -41,11 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 class PowerFigures(TypedDict):
     """What was measured on this processor, and what the models say of the accelerator; nothing without a part for it.
-
-    Attributes:
-        measured: ``repetitions``, ``batch``, ``seconds`` of all, ``latency`` of a call, ``images_per_second``,
-            ``watts`` of the processor, where they can be read, and ``engine``.
-    """
+    ``measured``: ``repetitions``, ``batch``, ``seconds`` of all, ``latency`` of a call, ``images_per_second``,
+    ``watts`` of the processor, where they can be read, and ``engine``."""
 
     measured: dict[str, float | str | None]
     modelled: Modelled | None

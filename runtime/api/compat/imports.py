@@ -243,10 +243,7 @@ def run_script(script: Script, arguments: Sequence[str]) -> None:
     """Run a program as the module ``__main__``.
 
     The process is the program's from here on: ``sys.argv``, ``sys.path`` and ``sys.modules`` are changed for good.
-
-    Raises:
-        BaseException: whatever the program raises. `sys.excepthook` then shows its frames alone.
-    """
+    Raises BaseException: whatever the program raises. `sys.excepthook` then shows its frames alone."""
     sys.argv[:] = [script.given, *arguments]
     # `python -P` and `python -I` put no folder first.
     if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):

@@ -23,13 +23,8 @@ class IECore:
     @documented
     def __init__(self, xml_config_file: str = "") -> None:
         """Know the devices of the API.
-
-        Args:
-            xml_config_file: a file that lists further plugins, as for `register_plugins`.
-
-        Raises:
-            RuntimeError: the file cannot be read.
-        """
+        ``xml_config_file``: a file that lists further plugins, as for `register_plugins`.
+        Raises RuntimeError: the file cannot be read."""
         self._registry = Registry()
         self._configurations: dict[str, Configuration] = {}
         if checked_path(xml_config_file, "a file of plugins"):
@@ -127,29 +122,20 @@ class IECore:
     @documented
     def get_config(self, device_name: str, config_name: str) -> str:
         """The value of a key of a device; the number of streams also where ``CPU_THROUGHPUT_AUTO`` was to choose it.
-
-        Raises:
-            RuntimeError: the device has no such key.
-        """
+        Raises RuntimeError: the device has no such key."""
         return self._configuration(self._registry.device(device_name)).value(config_name)
 
     @documented
     def get_metric(self, device_name: str, metric_name: str) -> object:
         """What a metric says of a device, by the table of metrics.
-
-        Raises:
-            RuntimeError: the device has no such metric.
-        """
+        Raises RuntimeError: the device has no such metric."""
         return device_metric(metric_name, self._configured(device_name))
 
     @documented
     def get_versions(self, device_name: str) -> dict[str, Version]:
         """The version of the plugin of a device, and of those of its list: ``major``, ``minor``, ``build_number``,
         ``description``.
-
-        Raises:
-            RuntimeError: a device is not here.
-        """
+        Raises RuntimeError: a device is not here."""
         device = self._registry.device(device_name)
         names = [device.text.partition(":")[0], *device.fallback]
         kinds = [device.name, *map(base, device.fallback)]
@@ -161,10 +147,7 @@ class IECore:
     @documented
     def add_extension(self, extension_path: str, device_name: str = CPU) -> None:
         """Add layers of a library, as `IEPlugin.add_cpu_extension` does.
-
-        Raises:
-            RuntimeError: there is no such file, it ends in an exception, or the device takes no libraries.
-        """
+        Raises RuntimeError: there is no such file, it ends in an exception, or the device takes no libraries."""
         device = self._registry.device(device_name)
         if CPU not in (device.name, *map(base, device.fallback)):
             raise InferenceEngineError(
@@ -175,28 +158,19 @@ class IECore:
     @documented
     def register_plugin(self, plugin_name: str, device_name: str = "") -> None:
         """Give a plugin a further name, such as ``register_plugin("MKLDNNPlugin", "MINE")``.
-
-        Raises:
-            RuntimeError: there is no such plugin, or a device has that name already.
-        """
+        Raises RuntimeError: there is no such plugin, or a device has that name already."""
         self._registry.register(plugin_name, device_name)
 
     @documented
     def register_plugins(self, xml_config_file: str) -> None:
         """Register the plugins that an XML file lists.
-
-        Raises:
-            RuntimeError: it cannot be read, or as for `register_plugin`.
-        """
+        Raises RuntimeError: it cannot be read, or as for `register_plugin`."""
         self._registry.register_file(xml_config_file)
 
     @documented
     def unregister_plugin(self, device_name: str) -> None:
         """Forget a device; networks that are loaded to it stay.
-
-        Raises:
-            RuntimeError: none has this name.
-        """
+        Raises RuntimeError: none has this name."""
         self._registry.unregister(device_name)
         self._configurations.pop(device_name, None)
 

@@ -11,11 +11,8 @@ from .constants import StatusCode
 
 class InferenceEngineError(TilewrightError, RuntimeError):
     """A call failed; what was a C++ exception of the original.
-
-    Attributes:
-        status: the code that the C++ call returned; the text begins with its name in brackets, unless it is
-            ``GENERAL_ERROR``.
-    """
+    ``status``: the code that the C++ call returned; the text begins with its name in brackets, unless it is
+    ``GENERAL_ERROR``."""
 
     def __init__(self, message: str, status: StatusCode = StatusCode.GENERAL_ERROR, **parts: Any) -> None:
         marker = "" if status is StatusCode.GENERAL_ERROR else f"[{status.name}] "

@@ -116,10 +116,7 @@ class IEPlugin:
     @documented
     def set_initial_affinity(self, net: IENetwork) -> None:
         """Give each layer to the first device of the list that supports it; others keep the affinity that they have.
-
-        Raises:
-            RuntimeError: the device is not ``HETERO``, or there is no list of devices.
-        """
+        Raises RuntimeError: the device is not ``HETERO``, or there is no list of devices."""
         if self._device.name != HETERO:
             raise InferenceEngineError(
                 "set_initial_affinity is for HETERO devices", expected="such as 'HETERO:FPGA,CPU'", found=self.device
@@ -143,23 +140,16 @@ class IEPlugin:
         """The names of the layers that the device supports; on ``HETERO`` of those that any device of the list does.
 
         Constants count as supported.
-
-        Raises:
-            RuntimeError: on ``HETERO`` without a list of devices.
-        """
+        Raises RuntimeError: on ``HETERO`` without a list of devices."""
         return set(query(net, self._configuration))
 
     @documented
     def add_cpu_extension(self, extension_path: str) -> None:
         """Add layers of a library to the CPU.
-
-        Args:
-            extension_path: a file. One that ends in ``.py`` is a Python operator library, see below; any other one is
-                accepted unread, because the layers of the libraries of the releases are there without them.
-
-        Raises:
-            RuntimeError: there is no such file, it ends in an exception, or ``CPU`` is not in the name of the device.
-        """
+        ``extension_path``: a file. One that ends in ``.py`` is a Python operator library, see below; any other one is
+        accepted unread, because the layers of the libraries of the releases are there without them.
+        Raises RuntimeError: there is no such file, it ends in an exception, or ``CPU`` is not in the name of the
+        device."""
         names = (self._device.name, *map(base, self._configuration.fallback))
         if CPU not in names:
             raise InferenceEngineError(

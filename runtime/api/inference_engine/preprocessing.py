@@ -231,10 +231,7 @@ def apply(info: PreProcessInfo, array: np.ndarray, dims: Sequence[int]) -> np.nd
 
     ``RESIZE_BILINEAR`` weighs the four nearest pixels, ``RESIZE_AREA`` all that a pixel covers; to enlarge, both
     are bilinear.
-
-    Args:
-        array: [N, C, H, W], of dimensions that `dims_for` allows.
-    """
+    ``array``: [N, C, H, W], of dimensions that `dims_for` allows."""
     colour = info.color_format
     if not colour and not info.resize_algorithm:
         return array

@@ -56,25 +56,18 @@ Bytes = bytes | bytearray | memoryview
 @documented
 def scan_devices() -> DeviceDescriptorList:
     """The devices that there are, connected ones as well.
-
-    Raises:
-        ApiKPException: `KP_ERROR_INVALID_PARAM_12`, ``TILEWRIGHT_KP_DEVICES`` cannot be read.
-    """
+    Raises ApiKPException: `KP_ERROR_INVALID_PARAM_12`, ``TILEWRIGHT_KP_DEVICES`` cannot be read."""
     return DeviceDescriptorList([device.descriptor() for device in registry.devices()])
 
 
 @documented
 def connect_devices(usb_port_ids: Sequence[int]) -> DeviceGroup:
     """Connect devices of one product, which then work in turn.
-
-    Args:
-        usb_port_ids: the ports that the scan tells; [0] is the first device that nobody has connected.
-
-    Raises:
-        ApiKPException: in this order: `KP_ERROR_INVALID_PARAM_12`, these are no numbers; `KP_ERROR_DEVICES_NUMBER_26`,
-            none or more than 20; `KP_ERROR_DEVICE_NOT_EXIST_10`; `KP_ERROR_CONNECT_FAILED_28`, connected already;
-            `KP_ERROR_DEVICE_GROUP_MIX_PRODUCT_29`; `KP_ERROR_INVALID_FIRMWARE_24`, none that programs can talk to.
-    """
+    ``usb_port_ids``: the ports that the scan tells; [0] is the first device that nobody has connected.
+    Raises ApiKPException: in this order: `KP_ERROR_INVALID_PARAM_12`, these are no numbers;
+    `KP_ERROR_DEVICES_NUMBER_26`, none or more than 20; `KP_ERROR_DEVICE_NOT_EXIST_10`; `KP_ERROR_CONNECT_FAILED_28`,
+    connected already; `KP_ERROR_DEVICE_GROUP_MIX_PRODUCT_29`; `KP_ERROR_INVALID_FIRMWARE_24`, none that programs can
+    talk to."""
     return registry.connect(argument("usb_port_ids", usb_port_ids, integers()))
 
 
@@ -87,24 +80,16 @@ def connect_devices_without_check(usb_port_ids: Sequence[int]) -> DeviceGroup:
 @documented
 def disconnect_devices(device_group: DeviceGroup) -> None:
     """Disconnect devices. What waits for them in other threads ends with `KP_ERROR_USB_NO_DEVICE_N4`.
-
-    Raises:
-        ApiKPException: `KP_ERROR_USB_NO_DEVICE_N4`, they were disconnected before.
-    """
+    Raises ApiKPException: `KP_ERROR_USB_NO_DEVICE_N4`, they were disconnected before."""
     registry.disconnect(device_group)
 
 
 @documented
 def set_timeout(device_group: DeviceGroup, milliseconds: int) -> None:
     """How long sending and receiving wait, from the next call on.
-
-    Args:
-        milliseconds: 0, as at first, for as long as it takes. Even then a call ends, with `KP_ERROR_USB_TIMEOUT_N7`,
-            when no other thread of the program is left that could make it go on.
-
-    Raises:
-        ApiKPException: `KP_ERROR_INVALID_PARAM_12`, that is no such number.
-    """
+    ``milliseconds``: 0, as at first, for as long as it takes. Even then a call ends, with `KP_ERROR_USB_TIMEOUT_N7`,
+    when no other thread of the program is left that could make it go on.
+    Raises ApiKPException: `KP_ERROR_INVALID_PARAM_12`, that is no such number."""
     group = registry.group_of(device_group)
     group.timeout = argument("milliseconds", milliseconds, _NUMBER)
 
@@ -112,10 +97,7 @@ def set_timeout(device_group: DeviceGroup, milliseconds: int) -> None:
 @documented
 def set_npu_timeout(device_group: DeviceGroup, seconds: int) -> None:
     """How long an inference may take, in API 3.x. Inferences of virtual devices come to an end; nothing is changed.
-
-    Raises:
-        ApiKPException: `KP_ERROR_INVALID_PARAM_12`, that is no such number.
-    """
+    Raises ApiKPException: `KP_ERROR_INVALID_PARAM_12`, that is no such number."""
     registry.group_of(device_group)
     argument("seconds", seconds, _NUMBER)
 
@@ -123,10 +105,7 @@ def set_npu_timeout(device_group: DeviceGroup, seconds: int) -> None:
 @documented
 def load_firmware(device_group: DeviceGroup, scpu_fw_buffer: Bytes, ncpu_fw_buffer: Bytes) -> None:
     """Accept firmware, unread: virtual devices run none.
-
-    Raises:
-        ApiKPException: `KP_ERROR_INVALID_PARAM_12`, these are no bytes.
-    """
+    Raises ApiKPException: `KP_ERROR_INVALID_PARAM_12`, these are no bytes."""
     group = registry.group_of(device_group)
     for name, buffer in (("scpu_fw_buffer", scpu_fw_buffer), ("ncpu_fw_buffer", ncpu_fw_buffer)):
         argument(name, buffer, content())
@@ -158,12 +137,9 @@ def _take_firmware(group: Group) -> None:
 @documented
 def load_model(device_group: DeviceGroup, nef_buffer: Bytes) -> ModelNefDescriptor:
     """Load a container of models to all devices of the group, in place of those that they have.
-
-    Raises:
-        ApiKPException: `KP_ERROR_INVALID_PARAM_12`, these are no bytes; `KP_ERROR_INVALID_MODEL_21`, damaged, not made
-            by ``tilewright compile``, or for another product or another accelerator;
-            `KP_ERROR_FIFOQ_SETTING_FAILED_43`, a result is larger than `store_ddr_management_attributes` allows.
-    """
+    Raises ApiKPException: `KP_ERROR_INVALID_PARAM_12`, these are no bytes; `KP_ERROR_INVALID_MODEL_21`, damaged, not
+    made by ``tilewright compile``, or for another product or another accelerator; `KP_ERROR_FIFOQ_SETTING_FAILED_43`, a
+    result is larger than `store_ddr_management_attributes` allows."""
     group = registry.group_of(device_group)
     return _load(group, [argument("nef_buffer", nef_buffer, content())] * len(group.devices))
 
@@ -171,10 +147,7 @@ def load_model(device_group: DeviceGroup, nef_buffer: Bytes) -> ModelNefDescript
 @documented
 def load_model_from_file(device_group: DeviceGroup, file_path: Path) -> ModelNefDescriptor:
     """As `load_model`, from a file.
-
-    Raises:
-        ApiKPException: `KP_ERROR_FILE_OPEN_FAILED_20`, it cannot be read; otherwise as `load_model`.
-    """
+    Raises ApiKPException: `KP_ERROR_FILE_OPEN_FAILED_20`, it cannot be read; otherwise as `load_model`."""
     group = registry.group_of(device_group)
     return _load(group, [_read_file(file_path)] * len(group.devices))
 
@@ -182,10 +155,8 @@ def load_model_from_file(device_group: DeviceGroup, file_path: Path) -> ModelNef
 @documented
 def load_model_from_flash(device_group: DeviceGroup) -> ModelNefDescriptor:
     """Load what the flash of each device holds, which ``TILEWRIGHT_KP_DEVICES`` tells.
-
-    Raises:
-        ApiKPException: `KP_FW_LOAD_MODEL_FAILED_104`, a flash holds no models; otherwise as `load_model_from_file`.
-    """
+    Raises ApiKPException: `KP_FW_LOAD_MODEL_FAILED_104`, a flash holds no models; otherwise as
+    `load_model_from_file`."""
     group = registry.group_of(device_group)
     for device in group.devices:
         if device.description.flash is None:
@@ -200,11 +171,8 @@ def load_model_from_flash(device_group: DeviceGroup) -> ModelNefDescriptor:
 @documented
 def load_encrypted_models(device_group: DeviceGroup, nef_buffer_list: Sequence[Bytes]) -> ModelNefDescriptor:
     """Load a container of models to each device. Those of ``tilewright compile`` are not encrypted.
-
-    Raises:
-        ApiKPException: `KP_ERROR_INVALID_PARAM_12`, they are not as many as the devices, or no bytes; otherwise as
-            `load_model`.
-    """
+    Raises ApiKPException: `KP_ERROR_INVALID_PARAM_12`, they are not as many as the devices, or no bytes; otherwise as
+    `load_model`."""
     group = registry.group_of(device_group)
     buffers = _one_for_each("nef_buffer_list", nef_buffer_list, group)
     return _load(group, [argument("nef_buffer_list", buffer, content()) for buffer in buffers])
@@ -213,10 +181,8 @@ def load_encrypted_models(device_group: DeviceGroup, nef_buffer_list: Sequence[B
 @documented
 def load_encrypted_models_from_file(device_group: DeviceGroup, file_path_list: Sequence[Path]) -> ModelNefDescriptor:
     """As `load_encrypted_models`, from files.
-
-    Raises:
-        ApiKPException: `KP_ERROR_FILE_OPEN_FAILED_20`, a file cannot be read; otherwise as `load_encrypted_models`.
-    """
+    Raises ApiKPException: `KP_ERROR_FILE_OPEN_FAILED_20`, a file cannot be read; otherwise as
+    `load_encrypted_models`."""
     group = registry.group_of(device_group)
     return _load(group, [_read_file(path) for path in _one_for_each("file_path_list", file_path_list, group)])
 
@@ -266,10 +232,8 @@ def _load(group: Group, contents: Sequence[bytes]) -> ModelNefDescriptor:
 @documented
 def get_model_info(device_group: DeviceGroup, usb_port_id: int) -> ModelNefDescriptor:
     """The models that a device of the group has.
-
-    Raises:
-        ApiKPException: `KP_ERROR_DEVICE_NOT_EXIST_10`, the group has no such device; `KP_ERROR_MODEL_NOT_LOADED_35`.
-    """
+    Raises ApiKPException: `KP_ERROR_DEVICE_NOT_EXIST_10`, the group has no such device;
+    `KP_ERROR_MODEL_NOT_LOADED_35`."""
     group = registry.group_of(device_group)
     device = _of_group(group, usb_port_id)
     if group.loaded is None:
@@ -280,10 +244,7 @@ def get_model_info(device_group: DeviceGroup, usb_port_id: int) -> ModelNefDescr
 @documented
 def get_system_info(device_group: DeviceGroup, usb_port_id: int) -> SystemInfo:
     """Serial number and version of a device of the group.
-
-    Raises:
-        ApiKPException: `KP_ERROR_DEVICE_NOT_EXIST_10`, the group has no such device.
-    """
+    Raises ApiKPException: `KP_ERROR_DEVICE_NOT_EXIST_10`, the group has no such device."""
     return _of_group(registry.group_of(device_group), usb_port_id).system_info()
 
 
@@ -339,13 +300,9 @@ def reset_device(device_group: DeviceGroup, reset_mode: ResetMode, sleep_secs: f
 @documented
 def enable_firmware_log(device_group: DeviceGroup, usb_port_id: int, log_file_path: Path) -> None:
     """Have a device of the group write what it does into a file, a line for each result.
-
-    Args:
-        log_file_path: ``stdout`` is standard output.
-
-    Raises:
-        ApiKPException: `KP_ERROR_DEVICE_NOT_EXIST_10`, the group has no such device; `KP_ERROR_FILE_OPEN_FAILED_20`.
-    """
+    ``log_file_path``: ``stdout`` is standard output.
+    Raises ApiKPException: `KP_ERROR_DEVICE_NOT_EXIST_10`, the group has no such device;
+    `KP_ERROR_FILE_OPEN_FAILED_20`."""
     group = registry.group_of(device_group)
     device = _of_group(group, usb_port_id)
     group.log.open(device, log_file_path)
@@ -360,10 +317,8 @@ def disable_firmware_log(device_group: DeviceGroup) -> None:
 @documented
 def install_driver_for_windows(product_id: ProductId) -> None:
     """Refuse: virtual devices need no driver.
-
-    Raises:
-        ApiKPException: `KP_ERROR_INVALID_PARAM_12`, there is no such product; otherwise `KP_ERROR_INVALID_HOST_38`.
-    """
+    Raises ApiKPException: `KP_ERROR_INVALID_PARAM_12`, there is no such product; otherwise
+    `KP_ERROR_INVALID_HOST_38`."""
     argument("product_id", product_id, enumeration(ProductId))
     raise Refusal(ApiReturnCode.KP_ERROR_INVALID_HOST_38, "virtual devices need no driver")
 
@@ -371,12 +326,7 @@ def install_driver_for_windows(product_id: ProductId) -> None:
 @documented
 def store_ddr_management_attributes(device_group: DeviceGroup, ddr_manage_attributes: DdrManageAttributes) -> None:
     """Say how the memory of the devices is shared out when models are loaded; only the first time counts.
-
-    Args:
-        ddr_manage_attributes: what is 0 follows from the models: three buffers each for inputs and results.
-
-    Raises:
-        ApiKPException: `KP_ERROR_INVALID_PARAM_12`, these are no such attributes.
-    """
+    ``ddr_manage_attributes``: what is 0 follows from the models: three buffers each for inputs and results.
+    Raises ApiKPException: `KP_ERROR_INVALID_PARAM_12`, these are no such attributes."""
     group = registry.group_of(device_group)
     group.share_out(instance("ddr_manage_attributes", ddr_manage_attributes, DdrManageAttributes))

@@ -54,10 +54,7 @@ class MemberValueError(InputError, ValueError):
 
 class Refusal(TilewrightError):
     """What a call, or the result of an inference that a later call receives, fails with; not yet known is which call.
-
-    Attributes:
-        code: the documented return code.
-    """
+    ``code``: the documented return code."""
 
     def __init__(self, code: ApiReturnCode, message: str, **parts: Any) -> None:
         super().__init__(message, **parts)

@@ -144,10 +144,7 @@ def generic_raw_inference_bypass_pre_proc_receive(
     model_nef_descriptor: ModelNefDescriptor,
 ) -> GenericRawBypassPreProcResult:
     """Receive the next result of what bypassed preprocessing.
-
-    Raises:
-        ApiKPException: as `generic_raw_inference_receive`.
-    """
+    Raises ApiKPException: as `generic_raw_inference_receive`."""
     header = instance("generic_raw_image_header", generic_raw_image_header, GenericRawBypassPreProcImageHeader)
     return _receive_raw(device_group, header.model_id, model_nef_descriptor, DATA_JOB, GenericRawBypassPreProcResult)
 
@@ -157,11 +154,8 @@ def generic_image_inference_send(
     device_group: DeviceGroup, generic_inference_input_descriptor: GenericImageInferenceDescriptor
 ) -> None:
     """Send an image for each input of a model, as API 2.x does.
-
-    Raises:
-        ApiKPException: in this order: `KP_ERROR_INVALID_PARAM_12`, the model has another number of inputs;
-            `KP_ERROR_FIFOQ_INPUT_BUFF_COUNT_NOT_ENOUGH_42`; otherwise as `generic_raw_inference_send`.
-    """
+    Raises ApiKPException: in this order: `KP_ERROR_INVALID_PARAM_12`, the model has another number of inputs;
+    `KP_ERROR_FIFOQ_INPUT_BUFF_COUNT_NOT_ENOUGH_42`; otherwise as `generic_raw_inference_send`."""
     group = registry.group_of(device_group)
     turn = group.turn()
     name = "generic_inference_input_descriptor"
@@ -176,10 +170,7 @@ def generic_image_inference_send(
 @documented
 def generic_image_inference_receive(device_group: DeviceGroup) -> GenericImageInferenceResult:
     """Receive the next result of images, as API 2.x does.
-
-    Raises:
-        ApiKPException: as `generic_raw_inference_receive`.
-    """
+    Raises ApiKPException: as `generic_raw_inference_receive`."""
     result = _receive(device_group, IMAGE_JOB)
     return _filled(GenericImageInferenceResult(len(result.raw)), result)
 
@@ -189,11 +180,8 @@ def generic_data_inference_send(
     device_group: DeviceGroup, generic_inference_input_descriptor: GenericDataInferenceDescriptor
 ) -> None:
     """Send the data of each input of a model in the layout of the device, as API 2.x does.
-
-    Raises:
-        ApiKPException: in this order: `KP_ERROR_INVALID_PARAM_12`, the model has another number of inputs;
-            `KP_ERROR_FIFOQ_INPUT_BUFF_COUNT_NOT_ENOUGH_42`; otherwise as `generic_raw_inference_bypass_pre_proc_send`.
-    """
+    Raises ApiKPException: in this order: `KP_ERROR_INVALID_PARAM_12`, the model has another number of inputs;
+    `KP_ERROR_FIFOQ_INPUT_BUFF_COUNT_NOT_ENOUGH_42`; otherwise as `generic_raw_inference_bypass_pre_proc_send`."""
     group = registry.group_of(device_group)
     turn = group.turn()
     name = "generic_inference_input_descriptor"
@@ -205,10 +193,7 @@ def generic_data_inference_send(
 @documented
 def generic_data_inference_receive(device_group: DeviceGroup) -> GenericDataInferenceResult:
     """Receive the next result of data, as API 2.x does.
-
-    Raises:
-        ApiKPException: as `generic_raw_inference_receive`.
-    """
+    Raises ApiKPException: as `generic_raw_inference_receive`."""
     result = _receive(device_group, DATA_JOB)
     return _filled(GenericDataInferenceResult(len(result.raw)), result)
 
@@ -237,20 +222,14 @@ def generic_inference_retrieve_float_node(
     node_idx: int, generic_raw_result: GenericRawResult, channels_ordering: ChannelOrdering
 ) -> InferenceFloatNodeOutput:
     """An output of a result as real numbers in float32: each integer divided by scale * 2 ** radix.
-
-    Raises:
-        ApiKPException: as `generic_inference_retrieve_fixed_node`.
-    """
+    Raises ApiKPException: as `generic_inference_retrieve_fixed_node`."""
     return float_node(node_idx, generic_raw_result, channels_ordering)
 
 
 @documented
 def set_inference_configuration(device_group: DeviceGroup, inference_configuration: InferenceConfiguration) -> None:
     """Say whether sending makes room by dropping the image that has waited longest, instead of waiting itself.
-
-    Raises:
-        ApiKPException: `KP_ERROR_INVALID_PARAM_12`, this is no configuration.
-    """
+    Raises ApiKPException: `KP_ERROR_INVALID_PARAM_12`, this is no configuration."""
     group = registry.group_of(device_group)
     configuration = instance("inference_configuration", inference_configuration, InferenceConfiguration)
     group.set_frame_drop(configuration.enable_frame_drop)

@@ -52,10 +52,7 @@ V = TypeVar("V", bound=ValueRepresentBase)
 
 class Unfit(Exception):
     """An attribute or argument cannot be what it is given; the text says what it takes.
-
-    Attributes:
-        is_type: whether it is of the wrong type, rather than out of range.
-    """
+    ``is_type``: whether it is of the wrong type, rather than out of range."""
 
     def __init__(self, expected: str, *, is_type: bool = True) -> None:
         super().__init__(expected)

@@ -38,10 +38,7 @@ def draw_of(artifact: Artifact) -> Draw:
 
 class PowerMeter:
     """Knows how long a card has been busy, and what it draws then; safe to call from many threads.
-
-    Attributes:
-        running: what the card draws while the network runs that it was given last.
-    """
+    ``running``: what the card draws while the network runs that it was given last."""
 
     def __init__(self) -> None:
         self.running: Draw | None = None

@@ -48,10 +48,7 @@ class RegisterMap:
 
 class Kernel:
     """Classifies images in buffers. Calls may follow one another without waiting, from many threads.
-
-    Attributes:
-        register_map: the arguments of the last call.
-    """
+    ``register_map``: the arguments of the last call."""
 
     def __init__(self, artifact: Artifact, device: Device) -> None:
         self._artifact = artifact
@@ -182,10 +179,7 @@ class Handle:
 
     def wait(self) -> None:
         """Return when it is done and its results are in their buffer.
-
-        Raises:
-            TilewrightError: whatever went wrong.
-        """
+        Raises TilewrightError: whatever went wrong."""
         results = [request.result() for request in self._requests]
         if results:
             self._classes[...] = self._classifier.best(results, len(self._classes))
@@ -227,10 +221,7 @@ _BANK = re.compile(r"(bank|DDR|HBM|PLRAM)\[?\d*\]?", re.IGNORECASE)
 
 class Bank(str):
     """A bank of a card's memory, by its name.
-
-    Attributes:
-        written: called with each buffer in it that was moved to the card.
-    """
+    ``written``: called with each buffer in it that was moved to the card."""
 
     __slots__ = ("written",)
     written: Callable[[PynqBuffer], None]

@@ -28,10 +28,7 @@ _SHARES: dict[str, Callable[[Draw], float]] = {
 
 class Sensor:
     """The mean power of a rail since the last reading: between that of an idle card and that of one that is busy.
-
-    Attributes:
-        name: such as ``12v_aux_power``.
-    """
+    ``name``: such as ``12v_aux_power``."""
 
     unit = "W"
 
@@ -71,10 +68,7 @@ class Rail:
 
 def get_xrt_sysfs_rails(device: Device | None = None) -> dict[str, Rail]:
     """The rails by name: ``12v_aux`` and ``12v_pex``, which together are the board's power, and ``vccint``, the FPGA's.
-
-    Args:
-        device: the card; by default the active one.
-    """
+    ``device``: the card; by default the active one."""
     return {name: Rail(name, Device.choose(device)) for name in _SHARES}
 
 

@@ -53,10 +53,7 @@ _Parameters = TypeVar("_Parameters")
 
 class QuantizationSim:
     """A network with simulated quantisation.
-
-    Attributes:
-        session: what runs it.
-    """
+    ``session``: what runs it."""
 
     def __init__(self, session: QuantizationSession) -> None:
         self.session = session

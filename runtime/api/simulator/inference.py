@@ -37,10 +37,7 @@ def run_on_data(
     """By name of the sample: the outputs in the order of the graph, then the feature maps in the order asked.
 
     Samples are read one at a time; what is returned holds the tensors of all.
-
-    Raises:
-        TilewrightError: a file or a name is wrong.
-    """
+    Raises TilewrightError: a file or a name is wrong."""
     if use_cuda:
         cuda_sums()
     with closing(_opened(model, encodings, feature_maps)) as session:

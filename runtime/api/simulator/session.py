@@ -73,10 +73,7 @@ class QuantizationSession:
 
     Original: a session of onnxruntime itself, with all its methods. What lies exactly between two integers rounds away
     from zero in some of its kernels, and here to the even one.
-
-    Attributes:
-        graph_outputs: names of the outputs as the model has them, without the feature maps.
-    """
+    ``graph_outputs``: names of the outputs as the model has them, without the feature maps."""
 
     def __init__(self, model: SimulatedModel) -> None:
         from ....compiler.quantization.encodings import SUFFIX

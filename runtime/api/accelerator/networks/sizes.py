@@ -85,10 +85,7 @@ def shape_of(name: str, declared: Declared, size: Size) -> tuple[Shape, int]:
     A size of as many elements as the declared shape is that shape, however they are arranged: existing programs write
     ``1x1x128`` for [1, 1, 1, 128], and the height before the width. What the model leaves open is filled in. A batch
     that the network does not have is so many images one after the other.
-
-    Raises:
-        AcceleratorError: the size cannot be made a shape of this rank.
-    """
+    Raises AcceleratorError: the size cannot be made a shape of this rank."""
     fixed = tuple(extent for extent in declared if extent is not None)
     each = math.prod(size.image)
     if len(fixed) == len(declared) and math.prod(fixed) == each * size.batch:

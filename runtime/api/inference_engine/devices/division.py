@@ -62,11 +62,8 @@ class LayerGraph(Immutable):
         """The number of the subgraph of each layer, from 1, in an order in which each comes after those that it reads.
 
         A subgraph is connected and on one device, and no path leaves it and comes back.
-
-        Args:
-            devices: of the layers that need one. Inputs and constants go with the first of those that read them, a
-                result with what it reads.
-        """
+        ``devices``: of the layers that need one. Inputs and constants go with the first of those that read them, a
+        result with what it reads."""
         given = dict(devices)
         for name in reversed([*self.types]):
             if name not in given:

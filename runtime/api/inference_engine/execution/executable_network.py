@@ -32,10 +32,7 @@ _SOURCE = Source("what the file says of its network", ArtifactError, "import_net
 
 class _Exported(Immutable):
     """What the file holds besides the artifact.
-
-    Attributes:
-        engine: what computes it.
-    """
+    ``engine``: what computes it."""
 
     network: NetworkFacts
     engine: str
@@ -144,18 +141,12 @@ class ExecutableNetwork:
     @documented
     def get_metric(self, metric_name: str) -> object:
         """What a metric says of the network, by the table of metrics.
-
-        Raises:
-            RuntimeError: it has no such metric.
-        """
+        Raises RuntimeError: it has no such metric."""
         return network_metric(metric_name, self._network.facts.name, self._network.workers, self._network.configuration)
 
     def get_config(self, config_name: str) -> str:
         """The value of a key that the network was loaded with.
-
-        Raises:
-            RuntimeError: its device has no such key.
-        """
+        Raises RuntimeError: its device has no such key."""
         return self._network.configuration.value(config_name)
 
     @documented

@@ -208,10 +208,7 @@ def performance(
 
     The time of a step belongs to the first of the layers that it stands for. The others of them are ``NOT_RUN``, and
     layers that no step is left of are ``OPTIMIZED_OUT``. A step that stands for no layer has an entry of its own.
-
-    Args:
-        on_device: the layers of each device program.
-    """
+    ``on_device``: the layers of each device program."""
     with_runs = [each for each in counters if each.runs]
     runs = sum(each.runs for each in with_runs)
     layers = {layer.name: layer for layer in facts.layers}

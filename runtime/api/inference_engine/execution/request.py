@@ -67,10 +67,7 @@ class InferRequest:
     @property
     def inputs(self) -> dict[str, np.ndarray]:
         """The input blobs by name; write into them with ``request.inputs[name][...] = array``.
-
-        Raises:
-            RuntimeError: the request is busy.
-        """
+        Raises RuntimeError: the request is busy."""
         return {name: array_of(blob) for name, blob in self.input_blobs.items()}
 
     @property
@@ -78,10 +75,7 @@ class InferRequest:
         """The outputs by name, in arrays that belong to the caller; zeros where nothing has been computed.
 
         Original: until 2018 R3 the arrays were those that the next inference writes to.
-
-        Raises:
-            RuntimeError: the request is busy, or its inference failed; the text says why.
-        """
+        Raises RuntimeError: the request is busy, or its inference failed; the text says why."""
         self._check_idle()
         job, results = self._job, self._results
         if job is not None and job.error is not None:
@@ -93,20 +87,14 @@ class InferRequest:
     @property
     def input_blobs(self) -> dict[str, Blob]:
         """The input blobs by name; their memory is that of `inputs`.
-
-        Raises:
-            RuntimeError: the request is busy.
-        """
+        Raises RuntimeError: the request is busy."""
         self._check_idle()
         return dict(self._blobs)
 
     @property
     def output_blobs(self) -> dict[str, Blob]:
         """The outputs by name, in blobs that belong to the caller.
-
-        Raises:
-            RuntimeError: as for `outputs`.
-        """
+        Raises RuntimeError: as for `outputs`."""
         found = self.outputs
         return {
             each.name: blob_of(found[each.name], each.layout, each.precision) for each in self._network.facts.outputs
@@ -273,14 +261,9 @@ class InferRequest:
         """Have a function called whenever an inference that was started has ended; it may start the next one.
 
         It is not called for `infer`: programs that count what is under way do that themselves when it returns.
-
-        Args:
-            py_callback: called with the status code and `py_data` by the thread that computed. What it raises is
-                reported as for any thread that fails.
-
-        Raises:
-            TypeError: it cannot be called.
-        """
+        ``py_callback``: called with the status code and `py_data` by the thread that computed. What it raises is
+        reported as for any thread that fails.
+        Raises TypeError: it cannot be called."""
         if not callable(py_callback):
             found = type(py_callback).__name__
             raise WrongTypeError("the completion callback cannot be called", expected="a function", found=found)

@@ -27,10 +27,7 @@ class DataPtr(list[int]):
 
     As a list, it is the shape as it was when it was asked for, in the order of the network, such as N, C, H, W.
     Two are equal where their shapes are.
-
-    Attributes:
-        initialized: whether it belongs to a network, as every one does.
-    """
+    ``initialized``: whether it belongs to a network, as every one does."""
 
     initialized = True
 
@@ -183,10 +180,7 @@ class IENetLayer:
     @property
     def affinity(self) -> str:
         """The device that it is given to; empty for none.
-
-        Raises:
-            TypeError: on setting, something other than text.
-        """
+        Raises TypeError: on setting, something other than text."""
         return self._layer().affinity
 
     @affinity.setter
@@ -207,10 +201,7 @@ class IENetLayer:
     @property
     def params(self) -> dict[str, str]:
         """A copy of the attributes of the layer, as text. Setting replaces them all; shapes follow when it is loaded.
-
-        Raises:
-            TypeError: on setting, a key or a value is no ``str``.
-        """
+        Raises TypeError: on setting, a key or a value is no ``str``."""
         return dict(self._layer().attributes)
 
     @params.setter

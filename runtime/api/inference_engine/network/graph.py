@@ -44,10 +44,7 @@ _WEIGHTED = (
 
 class Graph:
     """A document, and what is looked up in it. It is made anew for other layers or edges.
-
-    Attributes:
-        layers: those that programs see, sorted by name.
-    """
+    ``layers``: those that programs see, sorted by name."""
 
     def __init__(self, document: Document) -> None:
         self.document = document

@@ -196,10 +196,7 @@ class IENetwork:
 
     def get_ov_name_for_tensor(self, orig_name: str) -> str:
         """What the network calls a tensor of the framework that it comes from, or one of its own.
-
-        Raises:
-            RuntimeError: it has no such tensor.
-        """
+        Raises RuntimeError: it has no such tensor."""
         graph = self._state.graph
         for layer in graph.document.layers.values():
             for name, port in zip(graph.output_names(layer), layer.outputs, strict=True):
@@ -237,10 +234,7 @@ class IENetwork:
 
     def snapshot(self) -> Snapshot:
         """The network as it is now, shared with nobody: what a plugin loads.
-
-        Raises:
-            RuntimeError: its shapes are open, and 1 is not what they could be.
-        """
+        Raises RuntimeError: its shapes are open, and 1 is not what they could be."""
         with self._state.lock:
             if self._state.graph.is_open:
                 self._reshape({}, "the network has open shapes, which 1 does not fit; reshape gives others")

@@ -194,10 +194,8 @@ class Group(Ordered[Sent]):
 
     def load(self, loaded: Sequence[Loaded]) -> None:
         """Take these models for those of the devices.
-
-        Raises:
-            Refusal: `KP_ERROR_FIFOQ_SETTING_FAILED_43`, a result does not fit the memory that was shared out for it.
-        """
+        Raises Refusal: `KP_ERROR_FIFOQ_SETTING_FAILED_43`, a result does not fit the memory that was shared out for
+        it."""
         with self.monitor.lock:
             self._check(self._reset)
             memory = self._memory or DdrManageAttributes()

@@ -113,14 +113,10 @@ def image_job(
     group: Group, turn: int, model_id: int, inference_number: int, images: Sequence[tuple[How, Pixels]]
 ) -> Job:
     """The job of images, one for each input of a model.
-
-    Raises:
-        Refusal: in this order: `KP_ERROR_INVALID_PARAM_12`, they are not as many as the inputs, or have more than four
-            crop boxes each, or not the same number; `KP_ERROR_FIFOQ_INPUT_BUFF_COUNT_NOT_ENOUGH_42`;
-            `KP_ERROR_MODEL_NOT_LOADED_35`; `KP_ERROR_SEND_DATA_TOO_LARGE_15`;
-            `KP_ERROR_IMAGE_RESOLUTION_TOO_SMALL_22`, an image has no pixels; and again `KP_ERROR_INVALID_PARAM_12`, it
-            has fewer bytes than that takes.
-    """
+    Raises Refusal: in this order: `KP_ERROR_INVALID_PARAM_12`, they are not as many as the inputs, or have more than
+    four crop boxes each, or not the same number; `KP_ERROR_FIFOQ_INPUT_BUFF_COUNT_NOT_ENOUGH_42`;
+    `KP_ERROR_MODEL_NOT_LOADED_35`; `KP_ERROR_SEND_DATA_TOO_LARGE_15`; `KP_ERROR_IMAGE_RESOLUTION_TOO_SMALL_22`, an
+    image has no pixels; and again `KP_ERROR_INVALID_PARAM_12`, it has fewer bytes than that takes."""
     counts = {len(how.inference_crop_box_list) for how, _ in images}
     if max(counts, default=0) > Const.MAX_CROP_BOX or len(counts) > 1:
         expected = f"at most {Const.MAX_CROP_BOX.value}, and as many for each image"

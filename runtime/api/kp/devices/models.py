@@ -121,10 +121,8 @@ class Loaded(Immutable):
 
 def load_models(content: bytes, product: DeviceKind, machine: Machine | None) -> Loaded:
     """Load a container.
-
-    Raises:
-        Refusal: `KP_ERROR_INVALID_MODEL_21`, it is damaged, or none of ours, or for another product or another machine.
-    """
+    Raises Refusal: `KP_ERROR_INVALID_MODEL_21`, it is damaged, or none of ours, or for another product or another
+    machine."""
     try:
         container = read_container(content)
         if container.target != product.name:

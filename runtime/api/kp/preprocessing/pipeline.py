@@ -66,16 +66,11 @@ class Prepared(NamedTuple):
 
 def prepare(picture: Picture, crop: Crop | None, shape: tuple[int, int, int, int], abilities: Abilities) -> Prepared:
     """Crop, resize, pad with 0, normalise.
-
-    Args:
-        shape: of the input: 1, channels, rows and columns.
-
-    Raises:
-        Refusal: with the code of the device's firmware. In order: `KP_ERROR_IMAGE_ODD_WIDTH_23`, the width does not
-            suit the device or the format; `KP_ERROR_IMAGE_INVALID_HEIGHT_45`; `KP_FW_INVALID_INPUT_CROP_PARAM_112`, the
-            part lies outside the image; `KP_FW_NOT_SUPPORT_PREPROCESSING_108`, the network takes no images;
-            `KP_FW_IMAGE_SIZE_NOT_MATCH_MODEL_INPUT_107` and again `KP_FW_NOT_SUPPORT_PREPROCESSING_108`, as `place`.
-    """
+    ``shape``: of the input: 1, channels, rows and columns.
+    Raises Refusal: with the code of the device's firmware. In order: `KP_ERROR_IMAGE_ODD_WIDTH_23`, the width does not
+    suit the device or the format; `KP_ERROR_IMAGE_INVALID_HEIGHT_45`; `KP_FW_INVALID_INPUT_CROP_PARAM_112`, the part
+    lies outside the image; `KP_FW_NOT_SUPPORT_PREPROCESSING_108`, the network takes no images;
+    `KP_FW_IMAGE_SIZE_NOT_MATCH_MODEL_INPUT_107` and again `KP_FW_NOT_SUPPORT_PREPROCESSING_108`, as `place`."""
     _, channels, height, width = shape
     if picture.size.width % abilities.width_multiple:
         raise Refusal(

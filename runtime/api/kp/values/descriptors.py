@@ -32,10 +32,7 @@ class DeviceDescriptor(Value):
 
 class DeviceDescriptorList(Value):
     """The devices of a scan. JSON has them by index.
-
-    Attributes:
-        device_descriptor_list: in the order of the ports.
-    """
+    ``device_descriptor_list``: in the order of the ports."""
 
     device_descriptor_list: Member[list[DeviceDescriptor]] = items(DeviceDescriptor)
 
@@ -51,10 +48,7 @@ class DeviceDescriptorList(Value):
 
 class DeviceGroup(Value):
     """Connected devices, which work in turn. A copy is the group itself.
-
-    Attributes:
-        address: what stands for them; functions know a group by it.
-    """
+    ``address``: what stands for them; functions know a group by it."""
 
     address: Member[int] = integer(high=2**64 - 1)
 
@@ -131,10 +125,7 @@ class QuantizedFixedPointDescriptor(Value):
 
 class QuantizationParameters(Value):
     """The quantisation of a tensor.
-
-    Attributes:
-        quantized_fixed_point_descriptor_list: one for the tensor.
-    """
+    ``quantized_fixed_point_descriptor_list``: one for the tensor."""
 
     quantized_fixed_point_descriptor_list: Member[list[QuantizedFixedPointDescriptor]] = items(
         QuantizedFixedPointDescriptor

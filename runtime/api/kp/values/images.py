@@ -28,10 +28,7 @@ class InferenceCropBox(Value):
 
 class InferenceConfiguration(Value):
     """How a device infers.
-
-    Attributes:
-        enable_frame_drop: sending never waits, and the oldest image that waits is discarded where there is no room.
-    """
+    ``enable_frame_drop``: sending never waits, and the oldest image that waits is discarded where there is no room."""
 
     enable_frame_drop: Member[bool] = flag(False)
 
@@ -164,10 +161,7 @@ class GenericImageInferenceDescriptor(Value):
 
 class GenericInputNodeData(Value):
     """The data of an input of a model, in API 2.x.
-
-    Attributes:
-        buffer: as the device reads it.
-    """
+    ``buffer``: as the device reads it."""
 
     buffer: Member[bytes] = content(b"")
 

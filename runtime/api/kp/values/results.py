@@ -70,10 +70,7 @@ class _ResultHeader(Value):
 
 class GenericRawResultHeader(_ResultHeader):
     """What is said of the result of an image.
-
-    Attributes:
-        hw_pre_proc_info: what was done to the image.
-    """
+    ``hw_pre_proc_info``: what was done to the image."""
 
     hw_pre_proc_info: Member[HwPreProcInfo] = item(HwPreProcInfo)
 
@@ -88,10 +85,7 @@ class GenericDataInferenceResultHeader(_ResultHeader):
 
 class GenericImageInferenceResultHeader(_ResultHeader):
     """What is said of the result of images, in API 2.x.
-
-    Attributes:
-        hw_pre_proc_info_list: what was done to the image of each input.
-    """
+    ``hw_pre_proc_info_list``: what was done to the image of each input."""
 
     hw_pre_proc_info_list: Member[list[HwPreProcInfo]] = items(HwPreProcInfo)
 
@@ -183,10 +177,7 @@ class _NodeOutput:
     @property
     def ndarray(self) -> np.ndarray:
         """The numbers as a new array of shape (1, C, H, W), (1, H, C, W) or (1, H, W, C), by ``channels_ordering``.
-
-        Raises:
-            MemberValueError: there are more or fewer than the extents ask for.
-        """
+        Raises MemberValueError: there are more or fewer than the extents ask for."""
         count = math.prod(self.shape)
         if self.data.size != count:
             expected = f"{count} numbers, width {self.width} by height {self.height} by channel {self.channel}"
