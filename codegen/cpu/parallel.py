@@ -245,7 +245,7 @@ announce:
   %is_worth_it = and i1 %some_sleep, %wakes
   br i1 %is_worth_it, label %wake, label %work
 wake:
-  call i64 @futex(ptr %team, ptr %generation, i32 {WAKE}, i32 2147483647)
+  call void @wake(ptr %team, i32 %here)
   br label %work
 work:
   %mine = call i32 @chunks(ptr %team, ptr %scratch, i64 0, ptr null)

@@ -1,10 +1,11 @@
 """How threads of a team wait: by spinning for a millisecond, then asleep in the kernel (``futex``); and where they run.
 
-Helpers give way (``sched_yield``) now and then, and note how long others had their processor meanwhile. One that wakes
-up on the processor of the caller, where the scheduler may have put it although both compute at once, moves to another.
+Helpers give way (``sched_yield``) now and then, and note how long others had their processor meanwhile. The scheduler may
+wake them on the processor of the caller, although both compute at once: whoever wakes them keeps them off it, and one that
+finds itself there moves to another.
 """
 
-from ...runtime.native.team_layout import TeamLayout
+from ...runtime.native.team_layout import FUTEX_WAKE, TeamLayout
 from .llvm.target import TargetDescription
 
 _LOOKS, _SPIN = 200, 1_000_000
@@ -73,39 +74,91 @@ define internal i32 @processor(ptr %team) noinline nounwind {{
   ret i32 %processor
 }}
 
-define internal void @part_from_caller(ptr %team) noinline nounwind {{
+define internal i1 @allows(ptr %team, i64 %thread, i32 %processor, i1 %may) noinline nounwind {{
 entry:
   %mask = alloca [{MASK_BYTES} x i8], align 8
-  %processor = call i32 @processor(ptr %team)
-  %callers_at = getelementptr i8, ptr %team, i64 {PROCESSOR}
-  %callers = load atomic i32, ptr %callers_at monotonic, align 4
-  %is_same = icmp eq i32 %processor, %callers
-  br i1 %is_same, label %ask, label %end
-ask:
   %function = getelementptr i8, ptr %team, i64 {SYSCALL}
   %syscall = load ptr, ptr %function, align 8
   %get_at = getelementptr i8, ptr %team, i64 {GET_AFFINITY}
   %get = load i64, ptr %get_at, align 8
-  %size = call i64 (i64, ...) %syscall(i64 %get, i64 0, i64 {MASK_BYTES}, ptr %mask)
+  %size = call i64 (i64, ...) %syscall(i64 %get, i64 %thread, i64 {MASK_BYTES}, ptr %mask)
   %byte = lshr i32 %processor, 3
   %offset = zext i32 %byte to i64
   %is_inside = icmp sgt i64 %size, %offset
-  br i1 %is_inside, label %move, label %end
-move:
-  %set_at = getelementptr i8, ptr %team, i64 {SET_AFFINITY}
-  %set = load i64, ptr %set_at, align 8
+  br i1 %is_inside, label %read, label %as_before
+read:
   %place = getelementptr i8, ptr %mask, i64 %offset
   %old = load i8, ptr %place, align 1
   %within = and i32 %processor, 7
   %bit = shl i32 1, %within
   %one = trunc i32 %bit to i8
   %others = xor i8 %one, -1
-  %new = and i8 %old, %others
+  %with = or i8 %old, %one
+  %without = and i8 %old, %others
+  %new = select i1 %may, i8 %with, i8 %without
+  %is_same = icmp eq i8 %old, %new
+  br i1 %is_same, label %as_before, label %change
+change:
   store i8 %new, ptr %place, align 1
-  call i64 (i64, ...) %syscall(i64 %set, i64 0, i64 %size, ptr %mask)
-  store i8 %old, ptr %place, align 1
-  call i64 (i64, ...) %syscall(i64 %set, i64 0, i64 %size, ptr %mask)
+  %set_at = getelementptr i8, ptr %team, i64 {SET_AFFINITY}
+  %set = load i64, ptr %set_at, align 8
+  call i64 (i64, ...) %syscall(i64 %set, i64 %thread, i64 %size, ptr %mask)
+  ret i1 true
+as_before:
+  ret i1 false
+}}
+
+define internal void @part_from_caller(ptr %team) noinline nounwind {{
+entry:
+  %processor = call i32 @processor(ptr %team)
+  %callers_at = getelementptr i8, ptr %team, i64 {PROCESSOR}
+  %callers = load atomic i32, ptr %callers_at monotonic, align 4
+  %is_same = icmp eq i32 %processor, %callers
+  br i1 %is_same, label %move, label %end
+move:
+  call i1 @allows(ptr %team, i64 0, i32 %processor, i1 false)
+  call i1 @allows(ptr %team, i64 0, i32 %processor, i1 true)
   br label %end
+end:
+  ret void
+}}
+
+define internal void @wake(ptr %team, i32 %processor) noinline nounwind {{
+entry:
+  %generation = getelementptr i8, ptr %team, i64 {GENERATION}
+  %threads_at = getelementptr i8, ptr %team, i64 {THREADS}
+  %threads = load i64, ptr %threads_at, align 8
+  br label %next
+next:
+  %place = phi i64 [ 1, %entry ], [ %following, %further ], [ 1, %wake ]
+  %may = phi i1 [ false, %entry ], [ %may, %further ], [ true, %wake ]
+  %bytes = mul i64 %place, {MEMBER_BYTES}
+  %members = getelementptr i8, ptr %team, i64 {MEMBERS}
+  %member = getelementptr i8, ptr %members, i64 %bytes
+  %thread_at = getelementptr i8, ptr %member, i64 {THREAD}
+  %thread = load i32, ptr %thread_at, align 4
+  %kept_at = getelementptr i8, ptr %member, i64 {KEPT}
+  %kept = load i32, ptr %kept_at, align 4
+  %looked_at = select i1 %may, i32 %kept, i32 %thread
+  %is_none = icmp eq i32 %looked_at, 0
+  br i1 %is_none, label %further, label %keep
+keep:
+  %number = zext i32 %thread to i64
+  %changed = call i1 @allows(ptr %team, i64 %number, i32 %processor, i1 %may)
+  %away = xor i1 %may, true
+  %is_kept = and i1 %changed, %away
+  %now_kept = zext i1 %is_kept to i32
+  store i32 %now_kept, ptr %kept_at, align 4
+  br label %further
+further:
+  %following = add i64 %place, 1
+  %goes_on = icmp ult i64 %following, %threads
+  br i1 %goes_on, label %next, label %round
+round:
+  br i1 %may, label %end, label %wake
+wake:
+  call i64 @futex(ptr %team, ptr %generation, i32 {WAKE}, i32 2147483647)
+  br label %next
 end:
   ret void
 }}
@@ -141,7 +194,7 @@ _COMPILER_BARRIER = 'call void asm sideeffect "", "~{memory}"()'
 
 
 def waiting_text(target: TargetDescription) -> str:
-    """The functions ``futex``, ``clock``, ``changes``, ``processor``, ``part_from_caller`` and ``give_way``."""
+    """The functions ``futex``, ``clock``, ``changes``, ``processor``, ``part_from_caller``, ``wake`` and ``give_way``."""
     pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
-    numbers = {"LOOKS": _LOOKS, "SPIN": _SPIN, "MASK_BYTES": _MASK_BYTES, "NOTHING": _NOTHING, "PAUSE": pause}
+    numbers = {"LOOKS": _LOOKS, "SPIN": _SPIN, "MASK_BYTES": _MASK_BYTES, "NOTHING": _NOTHING, "PAUSE": pause, "WAKE": FUTEX_WAKE}
     return declaration + _WAITING.format(**TeamLayout.fields(), **numbers)

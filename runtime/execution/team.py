@@ -80,6 +80,7 @@ class _Helper:
     Attributes:
         number: among all helpers; its place in the memory of every team.
         called: what it was called to last.
+        thread: the number that the system has for it, 0 until it starts.
     """
 
     def __init__(self, number: int) -> None:
@@ -90,6 +91,7 @@ class _Helper:
         self.called: weakref.ref[_Work] | None = None
         self._calls: SimpleQueue[_Work] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self.thread = 0
 
     def call(self, work: "_Work") -> None:
         """Have it take part in work as soon as it has left what it was called to before."""
@@ -102,6 +104,7 @@ class _Helper:
                 # The system starts no more threads: those that are there do the work.
                 self._thread = None
                 return
+            self.thread = self._thread.native_id or 0
         self.called = weakref.ref(work)
         self._calls.put(work)
 
@@ -168,7 +171,8 @@ class Pace:
         usual, most = sum(self._usual) / len(self._usual), max(self._usual)
         # The first run with helpers after some without wakes them, which takes longer than they save of a short one.
         is_waking = together and len(self._tried) == 1
-        if seconds <= (2 * most if is_waking else most) and len(self._tried) < _TRIALS + together:
+        unclear = 2 * most if is_waking else most if together else usual
+        if seconds <= unclear and len(self._tried) < _TRIALS + together:
             return
         tried, self._tried = self._tried[together and len(self._tried) > 1 :], []
         # Only times of now are compared: earlier ones may be of a machine that had other things to do.
@@ -258,6 +262,7 @@ class Team:
     def _call(self, helper: _Helper, place: int) -> None:
         work, member = self._work, TeamLayout.MEMBERS + helper.number * TeamLayout.MEMBER_BYTES
         self._long[(member + TeamLayout.PLACE) // 8] = place
+        self._short[(TeamLayout.MEMBERS + place * TeamLayout.MEMBER_BYTES + TeamLayout.THREAD) // 4] = helper.thread
         before = helper.called() if helper.called is not None else None
         if before is work:
             # It is here or about to come.

@@ -27,7 +27,7 @@ from tilewright.errors import InputError, RequestCancelledError, UsageError
 from tilewright.runtime.execution import team
 from tilewright.runtime.native import host
 from tilewright.runtime.native.mapping import NativeObject
-from tilewright.runtime.native.team_layout import TeamLayout
+from tilewright.runtime.native.team_layout import FUTEX_WAKE, TeamLayout
 
 THREADS = 4
 
@@ -208,36 +208,60 @@ def test_between_runs_helpers_stay_in_native_code(monkeypatch: pytest.MonkeyPatc
     assert program.run() == 0
 
 
-def test_a_helper_on_the_processor_of_the_caller_moves_away() -> None:
+@pytest.mark.parametrize("who", ["caller", "helpers"])
+def test_helpers_keep_off_the_processor_of_the_caller(who: str) -> None:
+    """Who wakes them sees to that, and they do themselves when they find themselves there."""
     program = Program(1)
     assert program.run() == 0
     wait_until(lambda: program.team._short[TeamLayout.SLEEPERS // 4] == THREADS - 1)
-    fields = TeamLayout.GET_AFFINITY, TeamLayout.SET_AFFINITY
-    get, set_ = (int(program.team._long[field // 8]) for field in fields)
+    fields = TeamLayout.GET_AFFINITY, TeamLayout.SET_AFFINITY, TeamLayout.FUTEX
+    get, set_, futex = (int(program.team._long[field // 8]) for field in fields)
     real = ctypes.CDLL(None, use_errno=False).syscall
     real.restype = ctypes.c_long
-    before, masks = os.sched_getaffinity(0), list[set[int]]()
+    before, calls = os.sched_getaffinity(0), list[tuple[int, set[int]]]()
+    members = [TeamLayout.MEMBERS + place * TeamLayout.MEMBER_BYTES for place in range(1, THREADS)]
+    all_tasks = {each.native_id for each in threading.enumerate() if each.name.startswith("tilewright-helper")}
+    waking = program.team.address + TeamLayout.GENERATION, FUTEX_WAKE
 
     @ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_long] * 5)
     def syscall(number: int, first: int, second: int, third: int, fourth: int) -> int:
         if number == set_:
             mask = int.from_bytes(ctypes.string_at(third, second), "little")
-            masks.append({bit for bit in range(8 * second) if mask >> bit & 1})
+            calls.append((first, {bit for bit in range(8 * second) if mask >> bit & 1}))
         if number == get:
-            assert (first, second) == (0, waiting._MASK_BYTES)
+            assert second == waiting._MASK_BYTES
+        if number == futex and (first, second) == waking:
+            calls.append((-1, set()))
         return int(real(*map(ctypes.c_long, (number, first, second, third, fourth))))
 
     here = min(before)
-    processor = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: here)
+    others = before - {here}
+
+    @ctypes.CFUNCTYPE(ctypes.c_int)
+    def processor() -> int:
+        is_helper = threading.get_native_id() in all_tasks
+        return min(others, default=1) if is_helper and who == "caller" else here
+
+    # Helpers are inside them as long as they are in the program.
+    vars(program.team._work)["callbacks"] = syscall, processor
+    if who == "helpers":
+        # As a runtime of before leaves it.
+        for member in members:
+            program.team._short[(member + TeamLayout.THREAD) // 4] = 0
+        program.team.gather = lambda: ()
     for field, function in ((TeamLayout.SYSCALL, syscall), (TeamLayout.GETCPU, processor)):
         program.team._long[field // 8] = ctypes.cast(function, ctypes.c_void_p).value or 0
     assert program.run() == 0
-    wait_until(lambda: len(masks) >= 2 * (THREADS - 1))
+    wait_until(lambda: len(calls) >= 2 * (THREADS - 1) + 1)
     wait_until(lambda: program.team._short[TeamLayout.SLEEPERS // 4] == THREADS - 1)
-    assert all(mask == before for mask in masks if here in mask)
-    assert sum(mask == before - {here} for mask in masks) == sum(mask == before for mask in masks) == len(masks) // 2
-    tasks = [each.native_id for each in threading.enumerate() if each.name.startswith("tilewright-helper")]
-    assert {frozenset(os.sched_getaffinity(task or 0)) for task in tasks} == {frozenset(before)}
+    if who == "caller":
+        tasks = [int(program.team._short[(member + TeamLayout.THREAD) // 4]) for member in members]
+        kept, back = ([(task, mask) for task in tasks] for mask in (others, before))
+        assert calls == [*kept, (-1, set()), *back]
+    else:
+        masks = [mask for task, mask in calls if task == 0]
+        assert masks.count(others) == masks.count(before) == len(masks) // 2 == (len(calls) - 1) // 2
+    assert {frozenset(os.sched_getaffinity(task or 0)) for task in all_tasks} == {frozenset(before)}
 
 
 def test_what_others_took_of_the_processors_of_helpers_counts(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
