@@ -1,8 +1,8 @@
 """How threads of a team wait: by spinning for a millisecond, then asleep in the kernel (``futex``); and where they run.
 
-Helpers give way (``sched_yield``) now and then, and note how long others had their processor meanwhile. The scheduler may
-wake them on the processor of the caller, although both compute at once: whoever wakes them keeps them off it, and one that
-finds itself there moves to another.
+Helpers give way (``sched_yield``) now and then, and note how long others had their processor meanwhile. The scheduler
+may wake them on the processor of the caller, although both compute at once: whoever wakes them keeps them off it, and
+one that finds itself there moves to another.
 """
 
 from ...runtime.native.team_layout import FUTEX_WAKE, TeamLayout
@@ -194,7 +194,8 @@ _COMPILER_BARRIER = 'call void asm sideeffect "", "~{memory}"()'
 
 
 def waiting_text(target: TargetDescription) -> str:
-    """The functions ``futex``, ``clock``, ``changes``, ``processor``, ``part_from_caller``, ``wake`` and ``give_way``."""
+    """The functions ``futex``, ``clock``, ``changes``, ``processor``, ``allows``, ``part_from_caller``, ``wake`` and
+    ``give_way``."""
     pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
-    numbers = {"LOOKS": _LOOKS, "SPIN": _SPIN, "MASK_BYTES": _MASK_BYTES, "NOTHING": _NOTHING, "PAUSE": pause, "WAKE": FUTEX_WAKE}
-    return declaration + _WAITING.format(**TeamLayout.fields(), **numbers)
+    numbers = {"LOOKS": _LOOKS, "SPIN": _SPIN, "MASK_BYTES": _MASK_BYTES, "NOTHING": _NOTHING, "WAKE": FUTEX_WAKE}
+    return declaration + _WAITING.format(**TeamLayout.fields(), **numbers, PAUSE=pause)

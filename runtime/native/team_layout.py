@@ -2,7 +2,8 @@
 
 HELP = "tilewright_join"
 """``void tilewright_join(ptr team, i64 helper)``: take part in what a team does until the team is left by
-:data:`RECALL`. Named anew whenever :class:`TeamLayout` changes: programs of before then run on one thread."""
+:data:`RECALL`. Named anew whenever :class:`TeamLayout` changes: programs of before then run on one thread. Fields that
+may be 0 change nothing."""
 
 RECALL = "tilewright_recall"
 """``void tilewright_recall(ptr team, i64 helper)``: have a helper return as soon as it has done what it is about to do.
@@ -33,7 +34,8 @@ class TeamLayout:
         syscall, clock, getcpu: the C library's functions ``syscall``, ``clock_gettime`` and ``sched_getcpu``.
         futex, yield, get_affinity, set_affinity: numbers of system calls.
         members: for each thread, the caller at 0, i64 ``open``: its chunks that nobody has taken yet, or less than 1;
-            i32 ``thread``, the number that the system has for it, 0 if not known; i32 ``kept``, 1 while it is kept off a processor;
+            i32 ``thread``, the number that the system has for it, 0 if not known; i32 ``kept``, 1 while it is kept off
+            a processor;
             for each helper of the process, by its number: a pointer to its scratch memory; i64 ``place``, which of the
             threads it is; i32 ``here``, 1 while it is; i32 ``away``, 1 when it is called away; i64 ``since``, the
             nanosecond when it woke up or gave way last.

@@ -246,9 +246,8 @@ def test_helpers_keep_off_the_processor_of_the_caller(who: str) -> None:
     vars(program.team._work)["callbacks"] = syscall, processor
     if who == "helpers":
         # As a runtime of before leaves it.
-        for member in members:
-            program.team._short[(member + TeamLayout.THREAD) // 4] = 0
-        program.team.gather = lambda: ()
+        for each in team._crew.free:
+            each.thread = 0
     for field, function in ((TeamLayout.SYSCALL, syscall), (TeamLayout.GETCPU, processor)):
         program.team._long[field // 8] = ctypes.cast(function, ctypes.c_void_p).value or 0
     assert program.run() == 0
