@@ -10,7 +10,15 @@ import numpy as np
 
 from tilewright.ir.annotations import MACS
 from tilewright.ir.core import Constant, Op, Value, is_op
-from tilewright.ir.feature_map import Window, is_block_by_block, is_product, map_shape, sum_products, window_of
+from tilewright.ir.feature_map import (
+    MOVEMENT,
+    Window,
+    is_block_by_block,
+    is_product,
+    map_shape,
+    sum_products,
+    window_of,
+)
 from tilewright.ir.ops.attention import Attention
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.movement import Concat
@@ -19,7 +27,6 @@ from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.passes.device.boxes import blocks_together
 from tilewright.passes.device.channel_blocks import channels_made, of_all_inputs, zero_of_weights
-from tilewright.passes.device.tiling.tile_search import MOVEMENT
 from tilewright.runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
 from tilewright.runtime.machines.cost import dense_steps, depthwise_steps, handover, output_groups
 from tilewright.runtime.machines.machine import CHANNEL_BLOCK, Machine

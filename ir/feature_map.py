@@ -14,7 +14,7 @@ from .ops.attention import Attention
 from .ops.convolution import Conv
 from .ops.elementwise import Add, Max, Min, Mul, Sub
 from .ops.indexing import Gather
-from .ops.movement import Transpose
+from .ops.movement import Concat, DepthToSpace, Slice, Transpose
 from .ops.pooling import AveragePool, GlobalPool, MaxPool
 from .ops.quantization import Requantize
 from .ops.shape import Reshape
@@ -30,6 +30,9 @@ MAP_RANKS = (2, 3, 4)
 
 VIEWS = (Reshape, Transpose)
 """Operators that, where the accelerator has them, give pixels other images, rows and columns and move no byte."""
+
+MOVEMENT = (Concat, DepthToSpace, Slice, *VIEWS)
+"""Operators of the accelerator that only load and store."""
 
 
 def exchanges(op: Op) -> bool:

@@ -1,7 +1,8 @@
 """Values as views of what they are a part or another order of: an offset, and a stride for each dimension."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -92,6 +93,46 @@ def broadcast(shape: Sequence[int], strides: Sequence[int], target: Sequence[int
     """The strides of a view along a larger shape."""
     moved = [0 if extent == 1 else stride for extent, stride in zip(shape, strides, strict=True)]
     return (*(0,) * (len(target) - len(shape)), *moved)
+
+
+def matrix_views(
+    sides: Sequence[tuple[Value, bool, tuple[int, ...]]], batch: tuple[int, ...], matrices: Sequence[tuple[int, int]]
+) -> tuple[tuple[int, ...], list[View]] | None:
+    """The batch dimensions under which least has to be copied, and the views of the operands under them; ``None`` if
+    operands that are shared have none.
+
+    Args:
+        sides: operands, whether their matrices are transposed, and the batch dimensions of the product that reads them.
+        batch: that of scores.
+        matrices: rows and columns of each.
+    """
+
+    def views(batch: tuple[int, ...]) -> list[View] | None:
+        found = []
+        for (value, is_turned, level), matrix in zip(sides, matrices, strict=True):
+            matrix = matrix[::-1] if is_turned else matrix
+            seen = _regrouped_view(value, (*level, *matrix), (*batch, *matrix))
+            if seen is None:
+                return None
+            found.append(replace(seen, strides=(*seen.strides[:-2], *seen.strides[:-3:-1])) if is_turned else seen)
+        return found
+
+    # Where keys are repeated for groups of queries, the dimensions before the groups were joined with others.
+    makers = (value.producer for value, *_ in sides)
+    producers = (op.inputs[0].producer if is_op(op, Dequantize) else op for op in makers)
+    inner = (op.inputs[0].type.shape[:-2] for op in producers if is_op(op, Reshape))
+    candidates = [batch, *(shape for shape in inner if math.prod(shape) == math.prod(batch))]
+    seen = [(each, found) for each in candidates if (found := views(each)) is not None]
+    return min(seen, key=lambda each: sum(view.value.type.elements for view in each[1]), default=None)
+
+
+def _regrouped_view(value: Value, level: tuple[int, ...], shape: tuple[int, ...]) -> View | None:
+    """A value that may be repeated in ``level``, in as many elements of another shape."""
+    if value.type.elements == math.prod(shape):
+        return view_of(value, shape)
+    seen = view_of(value, value.type.shape)
+    strides = regrouped(level, broadcast(value.type.shape, seen.strides, level), shape)
+    return replace(seen, strides=strides) if strides is not None else None
 
 
 def exchanged(value: Value) -> tuple[int, ...]:

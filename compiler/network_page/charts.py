@@ -159,10 +159,9 @@ def _slices(slices: Sequence[Mapping[str, object]], numbers: Mapping[str, int], 
         )
 
 
-def curves(label: str, series: Sequence[Series], seconds: float, show: Show, most: float) -> str:
-    """Steps over time, each in a colour of its own, with their names below.
-    ``most``: what the scale reaches at least."""
-    highest = max(most, *(float(each.heights.max()) for each in series))
+def curves(label: str, series: Sequence[Series], seconds: float, show: Show) -> str:
+    """Steps over time, each in a colour of its own, with their names below; the scale reaches 1 at least."""
+    highest = max(1.0, *(float(each.heights.max()) for each in series))
     x = Scale([0, seconds], _LEFT, _WIDTH - _RIGHT, _unit(seconds))
     y = Scale([0, highest], _TOP + _PLOT, _TOP, _byte_unit(highest))
     drawn = _frame(x, y, lambda time: show_seconds(time) if time else "0", show, "")

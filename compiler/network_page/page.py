@@ -317,11 +317,11 @@ def _over_time(programs: Sequence[SimulatedProgram], numbers: Mapping[str, int])
         _section(
             "Memory of the accelerator",
             html.paragraphs([about]),
-            charts.curves(about, spaces, seconds, lambda share: f"{share:.0%}", 1.0),
+            charts.curves(about, spaces, seconds, lambda share: f"{share:.0%}"),
             html.paragraphs([dram]),
-            charts.curves(dram, used, seconds, lambda size: show_bytes(round(size)), 1.0) if used else "",
+            charts.curves(dram, used, seconds, lambda size: show_bytes(round(size))) if used else "",
             html.paragraphs(["How much of the time the DRAM is busy."]),
-            charts.curves("DRAM in use", [charts.Series("DRAM", found.busy)], seconds, lambda n: f"{n:.0%}", 1.0),
+            charts.curves("DRAM in use", [charts.Series("DRAM", found.busy)], seconds, lambda n: f"{n:.0%}"),
         ),
     ]
 

@@ -26,7 +26,7 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..named_ops import computed_with, kept_ops, unless_kept
 from ..pattern import Driver, Match, OpPattern, Rule, node, on_quantized, scalar
 from ..simplify.linear_rules import factored, matrices, scalar_of
-from ..views import LEVELS, View, broadcast, exchanged, regrouped, view_of
+from ..views import LEVELS, View, broadcast, exchanged, matrix_views, regrouped, view_of
 from .linear_attention import pays, shares_of
 
 _HIDDEN = -1e4
@@ -183,7 +183,7 @@ def _attention(found: Match[MatMul], *, in_vectors: bool) -> Value | None:
     added = [(_added(found, mask), level) for mask, level in scores.masks]
     causal = [mask for mask, _ in added if _is_causal(mask, rows, keys)]
     masks = [_at(found, mask, level, scores.shape) for mask, level in added if mask not in causal]
-    viewed = _batch(sides, scores.shape[:-2], ((rows, width), (keys, width), (keys, depth)))
+    viewed = matrix_views(sides, scores.shape[:-2], ((rows, width), (keys, width), (keys, depth)))
     if viewed is None:
         return None
     batch, views = viewed
@@ -216,7 +216,7 @@ def _linear_attention(found: Match[Div], *, machine: str) -> Value | None:
         return None
     if any(math.prod(value.type.shape[:-2]) != math.prod(level) for value, *_ in sides):
         return None
-    viewed = _batch(sides, level, ((rows, width), (keys, width), (keys, depth)))
+    viewed = matrix_views(sides, level, ((rows, width), (keys, width), (keys, depth)))
     if viewed is None:
         return None
     batch, views = viewed
@@ -287,46 +287,6 @@ def _weighted(found: Match, scores: Value, v: Value, axis: int) -> Value | None:
 def _real(found: Match, value: Value) -> Value:
     """A value as numbers: views also look behind the conversion of stored integers."""
     return found.emit(Dequantize(), value) if value.type.quant is not None else value
-
-
-def _batch(
-    sides: Sequence[tuple[Value, bool, tuple[int, ...]]], batch: tuple[int, ...], matrices: Sequence[tuple[int, int]]
-) -> tuple[tuple[int, ...], list[View]] | None:
-    """The batch dimensions under which least has to be copied, and the views of the operands under them; ``None`` if
-    operands that are shared have none.
-
-    Args:
-        sides: operands, whether their matrices are transposed, and the batch dimensions of the product that reads them.
-        batch: that of scores.
-        matrices: rows and columns of each.
-    """
-
-    def views(batch: tuple[int, ...]) -> list[View] | None:
-        found = []
-        for (value, is_turned, level), matrix in zip(sides, matrices, strict=True):
-            matrix = matrix[::-1] if is_turned else matrix
-            seen = _view(value, (*level, *matrix), (*batch, *matrix))
-            if seen is None:
-                return None
-            found.append(replace(seen, strides=(*seen.strides[:-2], *seen.strides[:-3:-1])) if is_turned else seen)
-        return found
-
-    # Where keys are repeated for groups of queries, the dimensions before the groups were joined with others.
-    makers = (value.producer for value, *_ in sides)
-    producers = (op.inputs[0].producer if is_op(op, Dequantize) else op for op in makers)
-    inner = (op.inputs[0].type.shape[:-2] for op in producers if is_op(op, Reshape))
-    candidates = [batch, *(shape for shape in inner if math.prod(shape) == math.prod(batch))]
-    seen = [(each, found) for each in candidates if (found := views(each)) is not None]
-    return min(seen, key=lambda each: sum(view.value.type.elements for view in each[1]), default=None)
-
-
-def _view(value: Value, level: tuple[int, ...], shape: tuple[int, ...]) -> View | None:
-    """A value that may be repeated in ``level``, in as many elements of another shape."""
-    if value.type.elements == math.prod(shape):
-        return view_of(value, shape)
-    seen = view_of(value, value.type.shape)
-    strides = regrouped(level, broadcast(value.type.shape, seen.strides, level), shape)
-    return replace(seen, strides=strides) if strides is not None else None
 
 
 def _at(found: Match, mask: Value, level: tuple[int, ...], shape: tuple[int, ...]) -> Value:

@@ -25,6 +25,7 @@ from ...ir.annotations import (
     Stationary,
 )
 from ...ir.core import Function, Module, Op
+from ...ir.feature_map import MOVEMENT
 from ...runtime.machines.machine import Machine, load
 from ..base import PLACED, Invariant, Pass, Record
 from .cascades.choose_cascades import Cascades, ring_of
@@ -36,7 +37,7 @@ from .kept.choose_splits import with_best_splits
 from .kept.kept_maps import explain_kept
 from .outline_device import device_functions, device_ops, planned_machine
 from .tiling.candidates import Misfit, Tile
-from .tiling.tile_search import MOVEMENT, splits, tile_sizes
+from .tiling.tile_search import splits, tile_sizes
 from .tiling.tile_searches import TileSearches, set_tile
 
 TILED = Invariant(

@@ -167,13 +167,9 @@ class WeightOnlyRows(WeightOnlySpec):
         return max(size for size in range(self.in_word, _SEGMENT + 1, self.in_word) if self.block % size == 0)
 
     @property
-    def digit_bytes(self) -> int:
-        """Of one digit of the elements of x that meet a word: those of the upper halves of bytes behind the others."""
-        return self.in_word
-
-    @property
     def row_bytes(self) -> int:
-        """Of the digits of a row of x, and of scale and sum of each segment, which follow."""
+        """Of the digits of a row of x, and of scale and sum of each segment, which follow. A digit of the elements that
+        meet a word has a byte for each, those of the upper halves of bytes behind the others."""
         return self.inner * _DIGITS + self.inner // self.segment * 8
 
     def generate(self, target: TargetDescription) -> Kernel:
@@ -297,12 +293,12 @@ class WeightOnlyRows(WeightOnlySpec):
                 value = b.unary_intrinsic("rint", b.binary("fmul", loaded(word), factor))
                 value = b.smaller(b.larger(value, constant(type, -most)), constant(type, most))
                 rest = b.convert("fptosi", value, I32.of(lanes))
-                target = b.at(digits, b.multiply(word, _DIGITS * self.digit_bytes))
+                target = b.at(digits, b.multiply(word, _DIGITS * self.in_word))
                 for place in reversed(range(_DIGITS)):
                     digit, rest = (rest, rest) if not place else self._last_digit(b, rest, base_bits)
                     if self.bits == 4:
                         digit = b.shuffle(digit, digit, [*range(0, lanes, 2), *range(1, lanes, 2)])
-                    b.store(b.convert("trunc", digit, I8.of(lanes)), target, place * self.digit_bytes)
+                    b.store(b.convert("trunc", digit, I8.of(lanes)), target, place * self.in_word)
                 return [b.binary("fadd", sums[0], value)]
 
             (sums,) = b.loop(begin, end, written, [zero(type)])
@@ -328,12 +324,12 @@ class WeightOnlyRows(WeightOnlySpec):
 
         def word(step: Register, sums: Registers) -> list[Register]:
             found, at = list(sums), b.add(begin, step)
-            digits = b.at(numbers, b.multiply(at, _DIGITS * self.digit_bytes))
+            digits = b.at(numbers, b.multiply(at, _DIGITS * self.in_word))
             for v, source in enumerate(sources):
                 parts = self._bytes(b, b.load(type, b.at(source, b.multiply(at, _WORDS))))
                 for m in rows:
                     for place in range(_DIGITS):
-                        first = m * self.row_bytes + place * self.digit_bytes
+                        first = m * self.row_bytes + place * self.in_word
                         factors = [
                             b.splat(b.load(I32, digits, first + 4 * half), b.target.lanes) for half in range(len(parts))
                         ]
@@ -398,8 +394,6 @@ def weight_only_product(op: Op[WeightOnlyMatMul], target: TargetDescription) -> 
             rows=rows // groups, groups=groups, experts=experts, columns=columns, inner=inner, **follows
         )
         return spec.kernel(target)
-    if experts:
-        return None
-    if block % in_word and block != inner:
+    if experts or (block % in_word and block != inner):
         return None
     return WeightOnlyProduct(rows, columns, inner, **follows).kernel(target)

@@ -124,7 +124,7 @@ def lower_convolution(op: Op[Conv | ConvTranspose], target: TargetDescription) -
         bias=bias,
         weight="w[r + k]",
         element=_ELEMENT,
-        finish=f"v = {value}; {activation_statement(operator.act, operator.act_args, 'v', dtype)}; y[q + c] = v",
+        finish=f"v = {value}; {activation_statement(operator.act, operator.act_args, dtype)}; y[q + c] = v",
     )
     return _compiled(op, source, numbers, dtype, target)
 

@@ -91,7 +91,7 @@ def lower_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
         return None
     names = pointers(op)
     terms = ["scratch[j]", *["b[j]"] * ("b" in names), *["residual[q + j]"] * ("residual" in names)]
-    activation = activation_statement(operator.act, operator.act_args, "v", dtype)
+    activation = activation_statement(operator.act, operator.act_args, dtype)
     source = _SOURCE.format(
         tensors=", ".join(names),
         before="pass",

@@ -293,18 +293,6 @@ def lower_top_k(op: Op[TopK], target: TargetDescription) -> Kernel:
             found += f" or ({first} != {first} and {second} == {second})"
         return f"({found})"
 
-    if operator.k == 1:
-        source = f"""
-q, found, w = o * inner + i, 0, {_element(dtype, "0")}
-for e in range(1, length):
-    v = {_element(dtype, "e")}
-    if {better("v", "w")}:
-        found, w = e, v
-y[q], indices[q] = x[p + found * inner], found
-"""
-        function = _line_function("y, indices", source)
-        return compile_kernel(op, function, target, units=outer, integers=(length, inner))
-
     def sift(place: str, size: str) -> str:
         """Put element ``e``, of value ``v``, at a place of the heap, or below it where there are worse ones."""
 

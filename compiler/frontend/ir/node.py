@@ -106,8 +106,8 @@ class IrNode(SourceNode):
             raise self.model_error(f"attribute {name!r} is no integer", found=repr(text[:60]))
         return value
 
-    def output_shape(self, index: int = 0) -> tuple[int, ...]:
-        """The shape that the file gives an output, which extents that a layer does not state may come from."""
-        if index >= len(self.layer.outputs):
-            raise self.model_error(f"output {index} is missing")
-        return self.layer.outputs[index].shape
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape that the file gives the first output, which extents that a layer does not state may come from."""
+        if not self.layer.outputs:
+            raise self.model_error("output 0 is missing")
+        return self.layer.outputs[0].shape

@@ -16,7 +16,7 @@ import numpy as np
 
 from ....ir.annotations import FUSED, SPLIT, Split
 from ....ir.core import Function, Op, Value
-from ....ir.feature_map import map_shape
+from ....ir.feature_map import MOVEMENT, map_shape
 from ....ir.ops.movement import Concat
 from ....runtime.machines.machine import LINE_BYTES, Machine
 from ...memory.plan import Parts
@@ -24,7 +24,7 @@ from ...placement.device_support import map_operands
 from ..fused_pairs import fused_convolution, with_fused
 from ..planning.plan_device_memory import parts_of
 from ..tiling.candidates import Misfit, Tile
-from ..tiling.tile_search import MOVEMENT, TileSearch
+from ..tiling.tile_search import TileSearch
 from ..tiling.tile_searches import TileSearches, maps_of_pair
 from .chip_places import Rows, copied, obstacle
 from .kept_maps import holdings, root_of

@@ -13,12 +13,12 @@ import numpy as np
 
 from ....ir.annotations import SPLIT, Split
 from ....ir.core import Op, Value
-from ....ir.feature_map import map_shape
+from ....ir.feature_map import MOVEMENT, map_shape
 from ....runtime.machines.machine import CHANNEL_BLOCK, LINE_BYTES, Machine
 from ..fused_pairs import fused_convolution, with_fused
 from ..tiling.candidates import Misfit, Tile
 from ..tiling.tile_price import Share
-from ..tiling.tile_search import MOVEMENT, splits
+from ..tiling.tile_search import splits
 from ..tiling.tile_searches import set_tile
 from .chip_places import Rows, obstacle
 from .choose_kept import TRAFFIC_WEIGHT, Chosen, KeptMaps

@@ -12,13 +12,12 @@ from typing import NamedTuple
 
 from ....ir.annotations import KEPT, SPLIT, MapPlace
 from ....ir.core import Function, Op, Value, is_op
-from ....ir.feature_map import computed_map, is_block_by_block, map_shape
+from ....ir.feature_map import MOVEMENT, computed_map, is_block_by_block, map_shape
 from ....ir.ops.pooling import GlobalPool, Pool
 from ....ir.quantized import is_wide
 from ....runtime.machines.machine import Machine
 from ..boxes import Span, lanes_of
 from ..fused_pairs import fused_convolution, fused_user
-from ..tiling.tile_search import MOVEMENT
 from .chip_places import Inside, Rows, copied, inside_of, obstacle
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ....ir.annotations import IMAGES, Split, Stationary
 from ....ir.core import Constant, Op, Value, is_op
 from ....ir.feature_map import (
-    VIEWS,
+    MOVEMENT,
     MapShape,
     computed_map,
     convolution_maps,
@@ -29,7 +29,6 @@ from ....ir.feature_map import (
     window_of,
 )
 from ....ir.ops.attention import Attention
-from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.pooling import AveragePool, GlobalPool, MaxPool, Pool
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.resize import Resize
@@ -69,9 +68,6 @@ from .candidates import Candidates, Costs, Found, Misfit, Priced, Tile
 from .convolution_price import ConvolutionPrice, parameter_bytes, sum_blocks, weight_bytes
 from .exchange_price import ExchangePrice
 from .tile_price import DRAM_TAKEN, Counts, Price, Share, box, channel_slices, parts, rows_read
-
-MOVEMENT = (Concat, DepthToSpace, Slice, *VIEWS)
-"""Operators that only load and store."""
 
 
 def _cuts(extent: int, limit: int) -> Counts:

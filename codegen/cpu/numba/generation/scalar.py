@@ -145,8 +145,8 @@ def store(tensor: str, position: str, value: str, dtype: DType, computed: DType)
     return f"{tensor}[{position}] = {value}"
 
 
-def activation_statement(name: str, args: Sequence[float], variable: str, dtype: DType) -> str:
-    """A statement that replaces a variable by the activation of it."""
+def activation_statement(name: str, args: Sequence[float], dtype: DType) -> str:
+    """A statement that replaces the variable ``v`` by the activation of it."""
     arithmetic = ScalarArithmetic()
-    result = ACTIVATIONS[name](Element(arithmetic, Scalar(variable, dtype)), *args).value
-    return "; ".join([*arithmetic.statements, f"{variable} = {result.text}"])
+    result = ACTIVATIONS[name](Element(arithmetic, Scalar("v", dtype)), *args).value
+    return "; ".join([*arithmetic.statements, f"v = {result.text}"])
