@@ -12,7 +12,7 @@ from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernels.interleaving import repeat
 from tilewright.ir.core import Function, is_op
 from tilewright.ir.op import Operator
-from tilewright.ir.ops.movement import DepthToSpace, Interleave, Transpose
+from tilewright.ir.ops.movement import DepthToSpace, Interleave, Slice, Transpose
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
 from tilewright.ir.ops.resize import Resize
 from tilewright.ir.types import DType, TensorType
@@ -51,6 +51,18 @@ def test_transposes(target: str, rng: np.random.Generator) -> None:
     picture = execution(Transpose((1, 0)), np.arange(6144, dtype=np.float32).reshape(2048, 3), "transposition", target)
     assert picture.kernel.units > 1
     executions.append(picture)
+    check(executions, target)
+
+
+@pytest.mark.parametrize("target", [*TARGETS, "x86-64-v2"])
+def test_few_neighbours_backwards(target: str, rng: np.random.Generator) -> None:
+    executions = []
+    for count in (1, 2, 4):
+        slice_ = Slice((0, count - 1), (int(rng.integers(1, 90)), count), (1, -1))
+        x = rng.integers(0, 1 << 62, slice_.extent)
+        executions += [
+            execution(slice_, x.astype(d), "vector_nest", target) for d in (np.int64, np.float32, np.int16, np.int8)
+        ]
     check(executions, target)
 
 

@@ -65,6 +65,7 @@ def slice(cls: type[Slice], rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample(cls((0, 0, 0), (2, 5, 1), (2, 2, 5)), (x,))
     yield Sample(cls((2,), (3,), (3,)), (rng.integers(-9, 9, (11,)),))
     yield Sample(cls((0, 1), (2, 2), (1, 1)), (rng.integers(-128, 127, (2, 3)).astype(np.int8),))
+    yield Sample(cls((0, 1), (37, 2), (1, -1)), (rng.standard_normal((37, 2)).astype(np.float32),))
     yield moved_sample(rng, cls((0, 0, 1, 0), (1, 3, 2, 3), (1, 1, 2, 2)), (1, 3, 5, 6))
 
 

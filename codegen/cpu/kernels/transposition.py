@@ -1,23 +1,27 @@
 """Transposes of elements of up to eight bytes whose innermost dimension changes: by squares in registers, or, where
-one of few elements becomes or was the innermost, by picking them out of neighbours or laying them between each other.
+one of few elements becomes or was the innermost, by picking them out of neighbours or laying them between each other;
+and such a dimension backwards.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from ....ir.core import Op
 from ....ir.layout import row_major
-from ....ir.ops.movement import Transpose
+from ....ir.ops.movement import Slice, Transpose
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Type, partial_mask, zero
 from ..nest import Access, Nest
 from ..spec import KernelSpec
-from ..tensors import is_movement, is_plain
+from ..tensors import bits, is_movement, is_plain
 from .interleaving import Interleaving, Part
 from .layout import ELEMENTS, transpose_square
+from .vector_nest import Expression, VectorNest
 
 _LINE = 16
 """Elements of a cache line, of which all are moved at once."""
@@ -138,3 +142,28 @@ def transpose(op: Op[Transpose], target: TargetDescription) -> Kernel | None:
     columns = Part(places, 0, places * length // parts, length // parts)
     depth = Part(1, 0, parts, parts)
     return Interleaving(math.prod(extents[:-2]), 1, (depth, Part(), columns), element).kernel(target)
+
+
+@dataclass(frozen=True)
+class Backwards(Expression):
+    """Each group of so many neighbours from its last element to its first; vectors hold whole groups."""
+
+    MASKS: ClassVar[bool] = True
+
+    count: int
+
+    def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
+        (value,), last = values, self.count - 1
+        order = [lane - lane % self.count + last - lane % self.count for lane in range(value.type.lanes)]
+        return b.shuffle(value, value, order)
+
+
+@lowers(Slice, needs=(is_plain, is_movement))
+def backwards(op: Op[Slice], target: TargetDescription) -> Kernel | None:
+    """The innermost dimension alone, of few elements, as the two of a pair that change places."""
+    shape, dtype = op.inputs[0].type.shape, bits(op.result.type.dtype)
+    is_alone = op.operator.extent == shape and op.operator.step == (*[1] * (len(shape) - 1), -1)
+    if not op.result.type.elements or not is_alone or target.lanes % shape[-1]:
+        return None
+    nest = Nest((math.prod(shape),), (Access((1,)), Access((1,))))
+    return VectorNest(nest, (dtype, dtype), Backwards(shape[-1])).kernel(target)

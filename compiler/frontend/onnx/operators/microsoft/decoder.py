@@ -12,6 +12,7 @@ from ......ir.ops.indexing import Gather, GatherElements
 from ......ir.ops.matmul import MatMul
 from ......ir.ops.movement import Tile
 from ......ir.ops.softmax import Softmax
+from ......ir.ops.unary import Neg
 from ......ir.types import DType
 from ....elementwise import scaled
 from ....movement import join, reversed_along, slice_of, split, transpose
@@ -27,23 +28,25 @@ def import_rotary_embedding(node: Node, importer: Importer) -> Value:
     refuse(node, {}, ("is_packed_batching",))
     x, places, cos, sin = (node.input(index) for index in range(4))
     rank, shape = x.type.rank, x.type.shape
+    axis = 1 if rank == 3 else 2
     if rank == 3:
-        width = 2 * cos.type.shape[-1]
-        x = heads_of(importer, x, node.int("num_heads", 0) or max(1, shape[2] // max(1, width)))
+        heads = node.int("num_heads", 0) or max(1, shape[2] // max(1, 2 * cos.type.shape[-1]))
+        x = reshape(importer, x, (*shape[:2], heads, shape[2] // max(1, heads)))
     if places.type.elements == 1:
-        steps = importer.constant(np.arange(x.type.shape[2]), f"{node.name}_steps")
+        steps = importer.constant(np.arange(x.type.shape[axis]), f"{node.name}_steps")
         places = importer.emit_one(Add(), reshape(importer, cast(importer, places, DType.I64), (1, 1)), steps)
-    y = rotated(node, importer, x, places, cos, sin, interleaved=node.bool("interleaved", 0))
-    return reshape(importer, transpose(importer, y, (0, 2, 1, 3)), shape) if rank == 3 else y
+    y = rotated(node, importer, x, places, cos, sin, axis=axis, interleaved=node.bool("interleaved", 0))
+    return reshape(importer, y, shape)
 
 
 def rotated(
-    node: Node, importer: Importer, x: Value, places: Value, cos: Value, sin: Value, *, interleaved: bool
+    node: Node, importer: Importer, x: Value, places: Value, cos: Value, sin: Value, *, axis: int, interleaved: bool
 ) -> Value:
-    """``x``, [batch, heads, rows, width], with pairs of its first elements turned by the angles of their positions.
+    """``x``, of rows of heads, with pairs of the first elements of each head turned by the angles of their positions.
 
     Args:
         places: the positions, [batch or 1, rows], by which the tables of both functions, [positions, pairs], are read.
+        axis: of rows, 1 or 2; the other one is of heads.
         interleaved: pairs are neighbours; else one comes from each half.
     """
     rows, pairs = places.type.shape, cos.type.shape[-1]
@@ -51,23 +54,22 @@ def rotated(
         expected = f"two alike of at most {x.type.shape[3] // 2} pairs, half the width of a head"
         found = f"{cos.type} and {sin.type}"
         raise node.model_error("the tables of positions do not fit the heads", expected=expected, found=found)
-    turns = [importer.emit_one(Gather(0), table, places) for table in (cos, sin)]
+    cosines, sines = (importer.emit_one(Gather(0), table, places) for table in (cos, sin))
     others = x.type.shape[3] - 2 * pairs
     x, *rest = split(importer, x, 3, (2 * pairs, others)) if others else [x]
-    shape = x.type.shape
-    if interleaved:
-        x = transpose(importer, reshape(importer, x, (*shape[:3], pairs, 2)), (0, 1, 2, 4, 3))
-        x = reshape(importer, x, shape)
-    halves = reshape(importer, x, (*shape[:3], 2, pairs))
-    cosines, sines = (reshape(importer, turn, (rows[0], 1, rows[1], 1, pairs)) for turn in turns)
-    signs = importer.constant(np.array([[-1], [1]], x.type.dtype.numpy), f"{node.name}_signs")
-    straight = importer.emit_one(Mul(), halves, cosines)
-    crossed = importer.emit_one(Mul(), reversed_along(importer, halves, 3), importer.emit_one(Mul(), sines, signs))
-    y = reshape(importer, importer.emit_one(Add(), straight, crossed), shape)
-    if interleaved:
-        y = transpose(importer, reshape(importer, y, (*shape[:3], 2, pairs)), (0, 1, 2, 4, 3))
-        y = reshape(importer, y, shape)
-    return join(importer, [y, *rest], 3)
+    one, both, of_pair = ((pairs, 1), (pairs, 2), 4) if interleaved else ((1, pairs), (2, pairs), 3)
+    extents = (rows[0], *((rows[1], 1) if axis == 1 else (1, rows[1])), 2 * pairs)
+
+    def of_both(*values: Value) -> Value:
+        """What the first and the second of each pair are multiplied with."""
+        parts = [reshape(importer, value, (rows[0], rows[1], 1, *one)) for value in values]
+        return reshape(importer, join(importer, parts, of_pair), extents)
+
+    others_of_pairs = reversed_along(importer, reshape(importer, x, (*x.type.shape[:3], *both)), of_pair)
+    straight = importer.emit_one(Mul(), x, of_both(cosines, cosines))
+    signed = of_both(importer.emit_one(Neg(), sines), sines)
+    crossed = importer.emit_one(Mul(), reshape(importer, others_of_pairs, x.type.shape), signed)
+    return join(importer, [importer.emit_one(Add(), straight, crossed), *rest], 3)
 
 
 @imports("GroupQueryAttention", domain=MICROSOFT)
@@ -103,8 +105,8 @@ def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
     ends = importer.emit_one(Add(), first, steps)
     if node.bool("do_rotary", 0):
         places, turned = node.optional(9), node.bool("rotary_interleaved", 0)
-        places = ends if places is None else places
-        q, k = (rotated(node, importer, x, places, node.input(7), node.input(8), interleaved=turned) for x in (q, k))
+        tables = (ends if places is None else places), node.input(7), node.input(8)
+        q, k = (rotated(node, importer, x, *tables, axis=2, interleaved=turned) for x in (q, k))
     if past:
         k, v = (_written(node, importer, old, new, first, total) for old, new in zip(past, (k, v), strict=True))
     present = k, v
