@@ -1,13 +1,14 @@
 """Writing a network as an ONNX model, as IR, or for C: ``tilewright export`` and ``tilewright.export``."""
 
+from __future__ import annotations
+
 import functools
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from tilewright.errors import ArtifactError, CalibrationWarning, UsageError, resources, warn
@@ -22,20 +23,17 @@ from ..passes.pipeline import Pipeline
 from ..passes.quantization.symmetric_weights import SymmetricWeights
 from ..runtime.artifact.artifact import Artifact
 from ..runtime.files.output_file import check_output, write_file
-from ..runtime.pictures.inputs import Declaration
-from .calibration.dataset import Source
 from .calibration.open_inputs import with_open_inputs
 from .calibration.statistics import Findings
-from .declarations import check_type
+from .declarations import check_type, option, with_keywords
 from .driver import check_options
 from .frontend.formats import IR_SUFFIX, Model, ModelProto, import_model, read_module
-from .frontend.input_shapes import Frozen, InputShapes
 from .frontend.ir.document import Document
 from .frontend.ir.exporter import export_document
 from .frontend.ir.writer import weights_path, write_document
 from .frontend.onnx.large_models import write_model
 from .frontend.onnx.writer import export_onnx
-from .options import ACTIVATIONS, FORMS, CompileOptions
+from .options import ACTIVATIONS, CALIBRATION, FORMS, CompileOptions
 from .pipeline import run_passes
 from .progress import ProgressReport, silent
 from .quantization.methods import Choices, exported
@@ -44,45 +42,47 @@ from .quantization.quantize import brings_quantization, quantize_module
 _NO_OPERATORS = ("Parameter", "Const", "Result")
 
 
+_TAKEN = (*CALIBRATION, "input_shapes", "freeze", "external_data", "report")
+"""The options that have a use here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exporting(CompileOptions):
+    """What ``tilewright.export`` takes: the options, what to write, and in which form."""
+
+    model: str | os.PathLike[str] | bytes | ModelProto | Document = field(
+        kw_only=False,
+        metadata={"documentation": "As for ``tilewright.compile``, or the path of a module as text (``.tw``)."},
+    )
+    output: str | os.PathLike[str] = field(
+        kw_only=False,
+        metadata={
+            "documentation": "The file to write. A name in ``.xml`` asks for IR of version 11, as the Inference Engine "
+            "and OpenVINO read it, and its constants go into the ``.bin`` file beside it; every other one for ONNX. "
+            "Constants of 2 GiB and more, which no ONNX file holds, go into a second file with ``.data`` behind that "
+            "name."
+        },
+    )
+    quantized: str | None = option(
+        None,
+        "Quantise the network to int8, with the scales that it brings or by ``calibration``, and write operators "
+        "between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``); IR has the first "
+        "form alone, with plain layers that mean these conversions. Without it the network is written as it is.",
+    )
+    activations: str | None = option(
+        None,
+        "What those of the quantised network are stored as, ``uint8``, the default for ``qdq``, or ``int8``, that for "
+        "``qlinear``, whose operators saturate sums of products of both in onnxruntime on processors without VNNI. "
+        "They stand for the same numbers.",
+    )
+
+
+@with_keywords(Exporting, "tilewright.export")
 @resources("export")
-def export_model(
-    model: Model,
-    output: str | os.PathLike[str],
-    *,
-    quantized: str | None = None,
-    activations: str | None = None,
-    calibration: Source | None = None,
-    preprocessing: Declaration | None = None,
-    calibration_method: str = CompileOptions.calibration_method,
-    percentile: float = CompileOptions.percentile,
-    calibration_limit: int | None = None,
-    methods: str = CompileOptions.methods,
-    weights_bits: int = CompileOptions.weights_bits,
-    encodings: str | os.PathLike[str] | None = None,
-    keep_float: Sequence[str] = (),
-    wide: Sequence[str] = (),
-    input_shapes: InputShapes | None = None,
-    freeze: Frozen | None = None,
-    external_data: str | os.PathLike[str] | None = None,
-    report: ProgressReport = silent,
-) -> dict[str, int]:
+def export_model(exporting: Exporting) -> dict[str, int]:
     """Write a network as an ONNX model or as IR, for other tools; this is ``tilewright.export``.
 
-    Args:
-        model: as for ``tilewright.compile``, or the path of a module as text (``.tw``).
-        output: the file to write. A name in ``.xml`` asks for IR of version 11, as the Inference Engine and OpenVINO
-            read it, and its constants go into the ``.bin`` file beside it; every other one for ONNX. Constants of 2 GiB
-            and more, which no ONNX file holds, go into a second file with ``.data`` behind that name.
-        quantized: quantise the network to int8, with the scales that it brings or by ``calibration``, and write
-            operators between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``); IR has
-            the first form alone, with plain layers that mean these conversions. Without it the network is written as
-            it is.
-        activations: what those of the quantised network are stored as, ``uint8``, the default for ``qdq``, or ``int8``,
-            that for ``qlinear``, whose operators saturate sums of products of both in onnxruntime on processors without
-            VNNI. They stand for the same numbers.
-        calibration, preprocessing, calibration_method, percentile, calibration_limit, methods, weights_bits,
-            encodings, keep_float, wide: as for ``tilewright.compile``; for quantised networks.
-        input_shapes, freeze, external_data: as for ``tilewright.compile``.
+    Of the options, only those that say how to read and to quantise a model have a use.
 
     Returns:
         How many nodes of each operator were written; of IR, how many layers of each type, without those that only hold
@@ -95,23 +95,10 @@ def export_model(
         CalibrationError: calibration data is needed and missing, or wrong.
         OutputError: the output cannot be written.
     """
-    options = CompileOptions(
-        calibration=calibration,
-        preprocessing=preprocessing,
-        calibration_method=calibration_method,
-        percentile=percentile,
-        calibration_limit=calibration_limit,
-        methods=methods,
-        weights_bits=weights_bits,
-        encodings=encodings,
-        keep_float=keep_float,
-        wide=wide,
-        input_shapes=input_shapes,
-        freeze=freeze,
-        external_data=external_data,
-        report=report,
-    )
-    return export_by(model, output, options, quantized, activations)
+    for each in fields(CompileOptions):
+        if each.name not in _TAKEN and getattr(exporting, each.name) != each.default:
+            raise UsageError(f"option {each.name!r} has no use for what is exported", hint="Leave it out.")
+    return export_by(exporting.model, exporting.output, exporting, exporting.quantized, exporting.activations)
 
 
 def export_by(

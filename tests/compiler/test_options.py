@@ -129,6 +129,15 @@ def test_models_of_wrong_types(tmp_path: Path) -> None:
         untyped_export(MODEL, 5)
 
 
+def test_an_export_takes_the_options_that_have_a_use(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^option 'machine' has no use for what is exported\. Leave it out\.$"):
+        tilewright.export(MODEL, tmp_path / "m.onnx", machine="s256")
+    with pytest.raises(
+        TypeError, match=r"^tilewright.export\(\) got an unexpected keyword .* Did you mean 'quantized'\?$"
+    ):
+        untyped_export(MODEL, tmp_path / "m.onnx", quantised="qdq")
+
+
 def test_paths_in_bytes_are_no_models() -> None:
     (entry,) = (each for each in os.scandir(os.fsencode(MODEL.parent)) if each.name == os.fsencode(MODEL.name))
     with pytest.raises(UsageError, match=r"option 'model' has the wrong type; .* found DirEntry"):
