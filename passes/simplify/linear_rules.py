@@ -13,10 +13,11 @@ import numpy as np
 
 from ...ir.core import Constant, Op, Value, is_op
 from ...ir.op import Operator
+from ...ir.ops.activation import Activation, Clip, LeakyRelu, Relu
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Div, Mul, Sub
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Transpose
+from ...ir.ops.movement import Concat, Transpose
 from ...ir.ops.shape import Expand, Reshape
 from ..pattern import Const, Match, Rule, node, on_quantized
 
@@ -76,7 +77,7 @@ def _emit(found: Match, op: Op[Linear], weights: np.ndarray, summand: np.ndarray
 
 
 def _channels(array: np.ndarray, op: Op, *, of_operand: bool = False) -> np.ndarray | None:
-    """The elements of a constant along the channels of the result (or of operand 0) of linear ``op``, in double
+    """The elements of a constant along the channels of the result (or of operand 0) of a linear op or join, in double
     precision; ``None`` if it varies along another axis or broadcasts the tensor to a larger shape.
     """
     tensor = op.inputs[0].type if of_operand else op.result.type
@@ -127,6 +128,35 @@ def _folded(found: Match, op: Op[Linear], vector: np.ndarray) -> Value | None:
     else:
         b = b + numbers
     return _emit(found, op, w, b, op.inputs[0])
+
+
+def _joins_convolutions(op: Op[Concat]) -> bool:
+    """Whether an op joins channels of what foldable convolutions make and nothing else reads."""
+    makers = [value.producer for value in op.inputs if len(value.uses) == 1]
+    folds = [is_op(maker, Conv, ConvTranspose) and _is_foldable(maker) for maker in makers]
+    return op.operator.axis == 1 and len(folds) == len(op.inputs) and all(folds)
+
+
+def _after_join(found: Match) -> Value | None:
+    """What is done to each channel of joined maps goes into the convolutions that make them."""
+    join, parts = found.op("join", Concat), list[Value]()
+    vector = _channels(found.constant("c").array, join)
+    if vector is None:
+        return None
+    ends = np.cumsum([value.type.shape[1] for value in join.inputs])[:-1]
+    for value, numbers in zip(join.inputs, np.split(vector, ends), strict=True):
+        assert is_op(value.producer, Conv, ConvTranspose)
+        part = _folded(found, value.producer, numbers)
+        if part is None:
+            return None
+        parts.append(part)
+    return found.emit(join.operator, *parts)
+
+
+def _activated_parts(found: Match[Activation]) -> Value:
+    """An activation that convolutions take over is one of each of them."""
+    parts = [found.emit(found.root.operator, value) for value in found.op("join", Concat).inputs]
+    return found.emit(found.op("join", Concat).operator, *parts)
 
 
 def _before(found: Match[Linear]) -> Value | None:
@@ -221,6 +251,7 @@ def _product_of_repeated(found: Match[MatMul]) -> Value | None:
 
 
 _linear = node(LINEAR, name="linear", where=_is_foldable)
+_joined = node(Concat, name="join", where=_joins_convolutions)
 _TURNED = on_quantized(Rule("matmul_of_transpose", node(MatMul), _matmul_of_transpose))
 _REPEATED = node(Expand, name="expand", where=lambda op: op.result.type.rank > 2)
 _rows = node(Reshape, node(MatMul, name="linear", where=_is_foldable), name="reshape")
@@ -228,6 +259,9 @@ _rows = node(Reshape, node(MatMul, name="linear", where=_is_foldable), name="res
 RULES: tuple[Rule, ...] = (
     Rule("linear_then_constant", node((Mul, Add), _linear, Const("c"), commutative=True), _after),
     Rule("linear_then_constant", node((Div, Sub), _linear, Const("c")), _after),
+    Rule("join_then_constant", node((Mul, Add), _joined, Const("c"), commutative=True), _after_join),
+    Rule("join_then_constant", node((Div, Sub), _joined, Const("c")), _after_join),
+    Rule("join_then_activation", node((Relu, Clip, LeakyRelu), _joined), _activated_parts),
     Rule("rows_then_constant", node((Mul, Add), _rows, Const("c"), commutative=True), _after_reshape),
     Rule("rows_then_constant", node((Div, Sub), _rows, Const("c")), _after_reshape),
     Rule(

@@ -12,7 +12,7 @@ from tilewright.ir.ops.activation import Clip, Relu
 from tilewright.ir.ops.convolution import Conv, ConvTranspose
 from tilewright.ir.ops.elementwise import Add, Div, Mul, Sub
 from tilewright.ir.ops.matmul import MatMul
-from tilewright.ir.ops.movement import Pad, Slice, Transpose
+from tilewright.ir.ops.movement import Concat, Pad, Slice, Transpose
 from tilewright.ir.ops.normalization import BatchNorm
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
 from tilewright.ir.ops.reduction import ReduceMax, ReduceMean
@@ -115,6 +115,37 @@ def test_constant_minus_convolution_stays(rng: np.random.Generator) -> None:
     net = Net(rng, 1, 3, 5, 5)
     net.then(conv(), net.constant(4, 3, 2, 2))
     assert net.then(Sub(), first=net.constant(1)).canonical() == ["conv", "sub"]
+
+
+def of_two_kernels(rng: np.random.Generator, axis: int = 1) -> Net:
+    """Two convolutions, whose results are joined."""
+    net = Net(rng, 2, 4, 5, 5)
+    x = net.last
+    first = net.then(conv(), net.constant(2, 4, 1, 1)).last
+    net.last = x
+    net.then(conv(pads=(1, 1, 1, 1)), net.constant(3 if axis == 1 else 2, 4, 3, 3))
+    return net.then(Concat(axis), first=first)
+
+
+def test_what_follows_joined_convolutions_goes_into_each(rng: np.random.Generator) -> None:
+    net = of_two_kernels(rng)
+    net.then(BatchNorm(1e-3), *(net.constant(5) for _ in range(4))).then(Relu())
+    assert net.canonical() == ["conv", "conv", "relu", "relu", "concat"]
+    net = of_two_kernels(rng)
+    net.then(Div(), net.constant(1)).then(Sub(), net.constant(1, 5, 1, 1)).then(Clip(-1.0, 1.0))
+    assert net.canonical() == ["conv", "conv", "clip", "clip", "concat"]
+
+
+def test_what_follows_a_join_stays_where_a_part_cannot_take_it(rng: np.random.Generator) -> None:
+    net = of_two_kernels(rng)
+    assert net.then(Mul(), net.constant(5)).canonical() == ["conv", "conv", "concat", "mul"]
+    assert of_two_kernels(rng, axis=2).then(Relu()).canonical() == ["conv", "conv", "concat", "relu"]
+    net = of_two_kernels(rng)
+    assert net.then(Concat(1), net.parameter(2, 1, 5, 5)).then(Relu()).canonical() == ["conv", "conv", "concat", "relu"]
+    net = of_two_kernels(rng)
+    assert net.last.producer is not None
+    net.then(Relu()).then(Concat(1), net.last.producer.inputs[0])
+    assert net.canonical() == ["conv", "conv", "concat", "relu", "concat"]
 
 
 def test_an_activation_or_second_reader_in_between_stops_the_fold(rng: np.random.Generator) -> None:

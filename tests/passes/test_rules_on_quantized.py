@@ -469,6 +469,26 @@ NETWORKS = {
 """What rules fire on whose patterns leave open what they ask for."""
 NETWORKS["view"] = NETWORKS["last_view"]
 
+
+def of_joined_convolutions(op: str) -> str:
+    """A network of two convolutions, whose results are joined, and an op on that."""
+    conv = 'strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]'
+    return f"""
+  const @v : f32[2,3,1,1] = [1, 2, 3, 4, 5, 6]
+  const @w : f32[1,3,1,1] = [6, 5, 4]
+  const @c : f32[3,1,1] = [1, 2, 3]
+  func @main(%x: f32[2,3,4,5]) -> (%y: f32[2,3,4,5]) {{
+    %a = conv(%x, @v) {{{conv}}} : f32[2,2,4,5]
+    %b = conv(%x, @w) {{{conv}}} : f32[2,1,4,5]
+    %j = concat(%a, %b) {{axis=1}} : f32[2,3,4,5]
+    %y = {op} : f32[2,3,4,5]
+    return %y
+  }}"""
+
+
+NETWORKS["join_then_constant"] = of_joined_convolutions("sub(%j, @c)")
+NETWORKS["join_then_activation"] = of_joined_convolutions("relu(%j)")
+
 NAMES = """
 tokens_on_channels product_of_comparison product_of_one_hot scatter_of_a_box by_element_of_transpose
 heads_of_blocks slice_of_pixels pixels_joined pixels_by_element attention_of_columns normalization_on_rows
