@@ -8,7 +8,7 @@ import os
 import re
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from tilewright.errors import ArtifactError, CalibrationWarning, UsageError, resources, warn
@@ -25,7 +25,7 @@ from ..runtime.artifact.artifact import Artifact
 from ..runtime.files.output_file import check_output, write_file
 from .calibration.open_inputs import with_open_inputs
 from .calibration.statistics import Findings
-from .declarations import check_type, option, with_keywords
+from .declarations import check_type, with_keywords
 from .driver import check_options
 from .frontend.formats import IR_SUFFIX, Model, ModelProto, import_model, read_module
 from .frontend.ir.document import Document
@@ -33,7 +33,7 @@ from .frontend.ir.exporter import export_document
 from .frontend.ir.writer import weights_path, write_document
 from .frontend.onnx.large_models import write_model
 from .frontend.onnx.writer import export_onnx
-from .options import ACTIVATIONS, CALIBRATION, FORMS, CompileOptions
+from .options import ACTIVATIONS, CALIBRATION, FORMS, CompileOptions, Exporting
 from .pipeline import run_passes
 from .progress import ProgressReport, silent
 from .quantization.methods import Choices, exported
@@ -44,37 +44,6 @@ _NO_OPERATORS = ("Parameter", "Const", "Result")
 
 _TAKEN = (*CALIBRATION, "input_shapes", "freeze", "external_data", "report")
 """The options that have a use here."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exporting(CompileOptions):
-    """What ``tilewright.export`` takes: the options, what to write, and in which form."""
-
-    model: str | os.PathLike[str] | bytes | ModelProto | Document = field(
-        kw_only=False,
-        metadata={"documentation": "As for ``tilewright.compile``, or the path of a module as text (``.tw``)."},
-    )
-    output: str | os.PathLike[str] = field(
-        kw_only=False,
-        metadata={
-            "documentation": "The file to write. A name in ``.xml`` asks for IR of version 11, as the Inference Engine "
-            "and OpenVINO read it, and its constants go into the ``.bin`` file beside it; every other one for ONNX. "
-            "Constants of 2 GiB and more, which no ONNX file holds, go into a second file with ``.data`` behind that "
-            "name."
-        },
-    )
-    quantized: str | None = option(
-        None,
-        "Quantise the network to int8, with the scales that it brings or by ``calibration``, and write operators "
-        "between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``); IR has the first "
-        "form alone, with plain layers that mean these conversions. Without it the network is written as it is.",
-    )
-    activations: str | None = option(
-        None,
-        "What those of the quantised network are stored as, ``uint8``, the default for ``qdq``, or ``int8``, that for "
-        "``qlinear``, whose operators saturate sums of products of both in onnxruntime on processors without VNNI. "
-        "They stand for the same numbers.",
-    )
 
 
 @with_keywords(Exporting, "tilewright.export")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from ..passes.instruments import Instrument
     from ..runtime.pictures.inputs import Declaration
     from .calibration.dataset import Source
+    from .frontend.formats import ModelProto
     from .frontend.input_shapes import GivenShapes
+    from .frontend.ir.document import Document
 
 Options = TypeVar("Options", bound="CompileOptions")
 
@@ -296,6 +298,42 @@ FORMS = ("qdq", "qlinear")
 
 ACTIVATIONS = ("uint8", "int8")
 """What the activations of an exported network are stored as, by default in the form of the same place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exporting(CompileOptions):
+    """What ``tilewright.export`` takes: the options, what to write, and in which form."""
+
+    model: str | os.PathLike[str] | bytes | ModelProto | Document = field(
+        kw_only=False,
+        metadata={"documentation": "As for ``tilewright.compile``, or the path of a module as text (``.tw``)."},
+    )
+    output: str | os.PathLike[str] = field(
+        kw_only=False,
+        metadata={
+            "documentation": "The file to write. A name in ``.xml`` asks for IR of version 11, as the Inference Engine "
+            "and OpenVINO read it, and its constants go into the ``.bin`` file beside it; every other one for ONNX. "
+            "Constants of 2 GiB and more, which no ONNX file holds, go into a second file with ``.data`` behind that "
+            "name."
+        },
+    )
+    quantized: str | None = option(
+        None,
+        "Quantise the network, with the scales that it brings or by --calibration. qdq: operators between "
+        "DequantizeLinear and QuantizeLinear, of which IR has plain layers that mean the same; qlinear: QLinear "
+        "operators, in ONNX alone. Default: the network as it is.",
+        metavar="FORM",
+        choices=FORMS,
+    )
+    activations: str | None = option(
+        None,
+        "What activations of the quantised network are stored as: uint8, which runtimes take fastest on x86, or int8. "
+        "They stand for the same numbers. Default: uint8 for qdq; int8 for qlinear, whose operators saturate sums of "
+        "uint8 and int8 on processors without VNNI.",
+        metavar="TYPE",
+        choices=ACTIVATIONS,
+    )
+
 
 KP_TARGET = "KL520"
 """The device of the kp API that containers are for by default."""

@@ -49,11 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     container.add_argument("--kp-radix", type=whole_number(), metavar="N", help=RADIX_HELP)
 
 
-def add_options(parser: argparse._ActionsContainer, names: Collection[str] = ()) -> None:
-    """Declare options of :class:`CompileOptions`: all that the command line takes, in their groups, or those named."""
+def add_options(
+    parser: argparse._ActionsContainer, names: Collection[str] = (), of: type[CompileOptions] = CompileOptions
+) -> None:
+    """Declare options of a class: all that the command line takes, in their groups, or those named."""
     groups: dict[str, Any] = {}
-    for each in fields(CompileOptions):
-        heading = each.metadata["group"]
+    for each in fields(of):
+        heading = each.metadata.get("group")
         if names and each.name in names:
             parser.add_argument(flag_of(each), **_settings(each))
         elif not names and heading is not None:

@@ -17,7 +17,7 @@ from tilewright.errors import UsageError
 from ...runtime.commands.console import progress_bar
 from ...runtime.commands.parser import add_engine, add_output, add_time_limit, output_folder
 from ...runtime.report.table import show_bytes
-from ..options import ACTIVATIONS, CALIBRATION, FORMS
+from ..options import CALIBRATION, Exporting
 from .compile import add_options, options_of
 
 _FOR_C = ("name", "engine", "target", "time_limit")
@@ -36,21 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine(for_c)
     add_options(for_c, ("target",))
     add_time_limit(for_c, "; none if it is trusted")
-    parser.add_argument(
-        "--quantized",
-        choices=FORMS,
-        metavar="FORM",
-        help="Quantise the network, with the scales that it brings or by --calibration. qdq: operators between "
-        "DequantizeLinear and QuantizeLinear; qlinear: QLinear operators. Default: the network as it is.",
-    )
-    parser.add_argument(
-        "--activations",
-        choices=ACTIVATIONS,
-        metavar="TYPE",
-        help="What activations of the quantised network are stored as: uint8, which runtimes take fastest on x86, or "
-        "int8. They stand for the same numbers. Default: uint8 for qdq; int8 for qlinear, whose operators saturate "
-        "sums of uint8 and int8 on processors without VNNI.",
-    )
+    add_options(parser, ("quantized", "activations"), Exporting)
     add_options(parser, (*CALIBRATION, "input_shapes", "freeze"))
 
 
