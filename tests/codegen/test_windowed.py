@@ -21,7 +21,7 @@ from tilewright.ir.core import Function
 from tilewright.ir.layout import pack, physical_shape, unpack
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
-from tilewright.ir.ops.reduction import ReduceMax, ReduceMean
+from tilewright.ir.ops.reduction import ReduceMax, ReduceMean, ReduceMin, ReduceSum
 from tilewright.ir.types import TensorType
 
 
@@ -217,3 +217,23 @@ def test_windows_of_whole_rows_are_reductions(image: tuple[int, ...], mean: bool
     for found, result in zip(run_kernels(executions, target), expected, strict=True):
         assert found is not None
         np.testing.assert_allclose(found[0], result, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", [*TARGETS, "x86-64-v2"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_reductions_of_single_and_double_precision(dtype: type, target: str, rng: np.random.Generator) -> None:
+    """Of rows in registers, short ones side by side, and columns: NaN is the largest and smallest of all."""
+    executions = list[Execution]()
+    for shape, axes in (((3, 157), (1,)), ((3, 1100), (1,)), ((45, 5), (1,)), ((5, 70), (0,)), ((2, 3, 9, 21), (1, 3))):
+        x = rng.standard_normal(shape).astype(dtype)
+        x.flat[7] = np.nan
+        for cls in (ReduceMax, ReduceMin, ReduceSum, ReduceMean):
+            op = next(iter(make_case("reduction", Sample(cls(axes), (x,))).module.main.ops))
+            kernel = lower(op, described(target))
+            assert kernel is not None
+            assert kernel.name.startswith(("extreme", "sum"))
+            executions.append(Execution(op, kernel, (x,)))
+    for each, found in zip(executions, run_kernels(executions, described(target)), strict=True):
+        assert found is not None
+        (expected,) = each.op.evaluate(each.arrays)
+        np.testing.assert_allclose(found[0], expected, rtol=20 * np.finfo(dtype).eps, atol=20 * np.finfo(dtype).eps)

@@ -142,6 +142,6 @@ def best(op: Op[ArgExtreme | TopK], target: TargetDescription) -> Kernel | None:
         return None
     dimensions = dimensions_of(type.shape, (operator.axis,))
     if isinstance(operator, TopK):
-        return Best(*dimensions, not operator.largest, count).kernel(target)
+        return Best(*dimensions, is_smallest=not operator.largest, count=count).kernel(target)
     is_smallest, is_last = not isinstance(operator, ArgMax), operator.select_last_index
-    return Best(*dimensions, is_smallest, is_last=is_last, positions_alone=True).kernel(target)
+    return Best(*dimensions, is_smallest=is_smallest, is_last=is_last, positions_alone=True).kernel(target)

@@ -1,4 +1,4 @@
-"""Sums and extremes on vectors: single precision, row-major, along any dimensions."""
+"""Sums and extremes on vectors: single and double precision, row-major, along any dimensions."""
 
 import math
 from abc import abstractmethod
@@ -10,13 +10,14 @@ from typing import ClassVar
 from ....ir.core import Op
 from ....ir.ops.pooling import GlobalAveragePool, GlobalMaxPool, GlobalPool, MaxPool, Pool
 from ....ir.ops.reduction import Reduce, ReduceMax, ReduceMean, ReduceMin, ReduceSum
+from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, F64, I32, Register, Registers, Type, constant, partial_mask, zero
+from ..llvm.types import F32, F64, I32, Register, Registers, Type, constant, partial_mask, type_of, zero
 from ..nest import kept_and_reduced
 from ..spec import KernelSpec
-from ..tensors import is_float, is_plain
+from ..tensors import is_plain
 
 _LONG = 8
 """Vectors of a row for which a chain of accumulators is worth while."""
@@ -33,7 +34,7 @@ def lowest_number(type: Type) -> Register:
 @dataclass(frozen=True)
 class Reduction(KernelSpec):
     """Base: one element of the result for each point of some dimensions, from all along the others.
-    ``kept``, ``reduced``: the dimensions; the last of one or the other is contiguous."""
+    ``kept``, ``reduced``: the dimensions; the last of one or the other is contiguous. ``element``: of x."""
 
     IS_EXTREME: ClassVar[bool] = False
     """Whether the lowest of all counts for nothing, and not 0."""
@@ -44,6 +45,7 @@ class Reduction(KernelSpec):
 
     kept: Dimensions
     reduced: Dimensions
+    element: Type = F32
 
     @property
     def strip(self) -> int:
@@ -107,17 +109,18 @@ class Reduction(KernelSpec):
 
         def along(x: Register, states: Registers) -> Registers:
             def several(index: Register, now: Registers) -> Registers:
-                return self._vectors(b, b.at(x, b.multiply(index, 4)), now, [None] * vectors)
+                return self._vectors(b, b.at(x, b.multiply(index, self.element.bytes)), now, [None] * vectors)
 
             states = b.loop(0, length // block * block, several, states, step=block)
             for index in range(length // block * block, length, b.target.lanes):
                 mask = partial_mask(b.target.lanes, length - index)
-                states = (*self._vectors(b, b.at(x, 4 * index), states[:width], [mask]), *states[width:])
+                at = b.at(x, self.element.bytes * index)
+                states = (*self._vectors(b, at, states[:width], [mask]), *states[width:])
             return states
 
         state = tuple(self.start(b))
         width = len(state)
-        x = _moved(b, pointers["x"], unit, self.kept)
+        x = self._moved(b, pointers["x"], unit, self.kept)
         states = self._over(b, x, state * vectors, self.reduced[:-1], along)
         while len(states) > width:
             joined = self.join(b, states[:width], states[width : 2 * width])
@@ -133,10 +136,10 @@ class Reduction(KernelSpec):
         """As many elements of the result as a vector has lanes."""
         (inner, length), lanes, pointers = self.kept[-1], b.target.lanes, self.bind(b)
         first = b.multiply(unit, lanes)
-        x = b.at(pointers["x"], b.multiply(first, 4 * length))
+        x = b.at(pointers["x"], b.multiply(first, self.element.bytes * length))
 
         def some(count: int) -> None:
-            rows = b.load_masked(F32.of(lanes * length), x, partial_mask(lanes * length, count * length))
+            rows = b.load_masked(self.element.of(lanes * length), x, partial_mask(lanes * length, count * length))
             state: Registers = tuple(self.start(b))
             for place in range(length):
                 column = b.shuffle(rows, rows, range(place, lanes * length, length))
@@ -151,7 +154,7 @@ class Reduction(KernelSpec):
         (inner, _), lanes, pointers = self.kept[-1], b.target.lanes, self.bind(b)
         outer, first = b.divide(unit, strips), b.multiply(b.remainder(unit, strips), vectors * lanes)
         first = b.minimum(first, max(0, inner - vectors * lanes))
-        x = b.at(_moved(b, pointers["x"], outer, self.kept[:-1]), b.multiply(first, 4))
+        x = b.at(self._moved(b, pointers["x"], outer, self.kept[:-1]), b.multiply(first, self.element.bytes))
         masks = [partial_mask(lanes, inner - i * lanes) for i in range(vectors)]
 
         def here(x: Register, states: Registers) -> Registers:
@@ -161,7 +164,7 @@ class Reduction(KernelSpec):
         states = self._over(b, x, state * vectors, self.reduced, here)
         for number, mask in enumerate(masks):
             own, column = states[number * len(state) : (number + 1) * len(state)], b.add(first, number * lanes)
-            self.keep_columns(b, own, b.at(x, 4 * number * lanes), outer, column, mask)
+            self.keep_columns(b, own, b.at(x, self.element.bytes * number * lanes), outer, column, mask)
 
     def keep_columns(
         self, b: FunctionBuilder, state: Registers, x: Register, outer: Register, first: Register, mask: Register | None
@@ -185,7 +188,7 @@ class Reduction(KernelSpec):
         (extent, stride), *inner = dimensions
 
         def point(index: Register, now: Registers) -> Registers:
-            return self._over(b, b.at(x, b.multiply(index, 4 * stride)), now, tuple(inner), body)
+            return self._over(b, b.at(x, b.multiply(index, self.element.bytes * stride)), now, tuple(inner), body)
 
         return b.loop(0, extent, point, states)
 
@@ -193,7 +196,7 @@ class Reduction(KernelSpec):
         self, b: FunctionBuilder, x: Register, states: Registers, masks: Sequence[Register | None]
     ) -> Registers:
         """The states of neighbouring vectors after one of each."""
-        vector, width = F32.of(b.target.lanes), len(states) // len(masks)
+        vector, width = self.element.of(b.target.lanes), len(states) // len(masks)
         found: list[Register] = []
         for number, mask in enumerate(masks):
             value = self.seen(b, b.load_masked(vector, b.at(x, number * vector.bytes), mask))
@@ -202,12 +205,12 @@ class Reduction(KernelSpec):
             found += self.step(b, value, states[number * width : (number + 1) * width])
         return tuple(found)
 
-
-def _moved(b: FunctionBuilder, x: Register, index: Register, dimensions: Dimensions) -> Register:
-    """The element of a point, which is given by its number."""
-    for extent, stride in reversed(dimensions):
-        x, index = b.at(x, b.multiply(b.remainder(index, extent), 4 * stride)), b.divide(index, extent)
-    return x
+    def _moved(self, b: FunctionBuilder, x: Register, index: Register, dimensions: Dimensions) -> Register:
+        """The element of a point, which is given by its number."""
+        for extent, stride in reversed(dimensions):
+            step = self.element.bytes * stride
+            x, index = b.at(x, b.multiply(b.remainder(index, extent), step)), b.divide(index, extent)
+        return x
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,11 @@ class Sum(Reduction):
         return [zero(F64.of(b.target.lanes))]
 
     def step(self, b: FunctionBuilder, value: Register, state: Registers) -> list[Register]:
-        return [b.binary("fadd", state[0], b.convert("fpext", value, state[0].type))]
+        return [
+            b.binary(
+                "fadd", state[0], value if value.type == state[0].type else b.convert("fpext", value, state[0].type)
+            )
+        ]
 
     def join(self, b: FunctionBuilder, one: Registers, other: Registers) -> list[Register]:
         return [b.binary("fadd", one[0], other[0])]
@@ -232,7 +239,7 @@ class Sum(Reduction):
         (total,) = state
         if self.divisor != 1:
             total = b.binary("fdiv", total, constant(total.type, self.divisor))
-        return b.convert("fptrunc", total, F32.of(total.type.lanes))
+        return total if self.element == F64 else b.convert("fptrunc", total, F32.of(total.type.lanes))
 
 
 @dataclass(frozen=True)
@@ -245,7 +252,7 @@ class Extreme(Reduction):
 
     def start(self, b: FunctionBuilder) -> list[Register]:
         lanes = b.target.lanes
-        return [lowest_number(F32.of(lanes)), zero(I32.of(lanes))]
+        return [lowest_number(self.element.of(lanes)), zero(I32.of(lanes))]
 
     def seen(self, b: FunctionBuilder, value: Register) -> Register:
         return b.negate(value) if self.is_smallest else value
@@ -274,18 +281,20 @@ def dimensions_of(shape: Sequence[int], axes: Sequence[int]) -> tuple[Dimensions
     return tuple(zip(*kept, strict=True)), tuple(zip(*reduced, strict=True))
 
 
-@lowers(*(ReduceSum, ReduceMean, ReduceMax, ReduceMin, GlobalAveragePool, GlobalMaxPool), needs=(is_plain, is_float))
-def reduction(op: Op[Reduce | GlobalPool], target: TargetDescription) -> Kernel:
+@lowers(*(ReduceSum, ReduceMean, ReduceMax, ReduceMin, GlobalAveragePool, GlobalMaxPool), needs=(is_plain,))
+def reduction(op: Op[Reduce | GlobalPool], target: TargetDescription) -> Kernel | None:
     """Sums, means and extremes."""
     operator, rank = op.operator, op.inputs[0].type.rank
+    if any(value.type.dtype not in (DType.F32, DType.F64) for value in (*op.inputs, op.result)):
+        return None
     return along(op, operator.axes if isinstance(operator, Reduce) else tuple(range(2, rank)), target)
 
 
 def along(op: Op[Reduce | GlobalPool | Pool], axes: Sequence[int], target: TargetDescription) -> Kernel:
     """The sum, mean or extreme of each row of all elements along ``axes``, as a pool's windows may be."""
-    operator, shape = op.operator, op.inputs[0].type.shape
+    operator, shape, element = op.operator, op.inputs[0].type.shape, type_of(op.result.type.dtype)
     dimensions = dimensions_of(shape, axes)
     if isinstance(operator, ReduceMax | ReduceMin | GlobalMaxPool | MaxPool):
-        return Extreme(*dimensions, isinstance(operator, ReduceMin)).kernel(target)
+        return Extreme(*dimensions, element, isinstance(operator, ReduceMin)).kernel(target)
     count = 1 if isinstance(operator, ReduceSum) else math.prod(shape[axis] for axis in axes)
-    return Sum(*dimensions, count).kernel(target)
+    return Sum(*dimensions, element, count).kernel(target)
