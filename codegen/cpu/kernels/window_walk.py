@@ -5,6 +5,7 @@ The tiles are internal functions: units of register allocation, each of them gen
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ....ir.layout import CHANNEL_BLOCK
 from ..kernel import Kernel
@@ -17,6 +18,8 @@ from .window import Axis, Reach, TileRow
 
 FEW_LINES = 8
 """Cache lines that one call may prefetch at once; more of them would wait for each other."""
+
+Key = TypeVar("Key", bound=Hashable)
 
 Values = dict[str, Register]
 """Arguments by name, in the order in which functions take them."""
@@ -157,6 +160,23 @@ class WindowWalk:
             call["w"] = b.at(w, b.multiply(tap, self._w_row))
         call |= {name: b.at(self.arguments[name], offset) for name in self._outputs}
         return {**call, "kernel_rows": taps}, (tap, taps)
+
+    def call_row(
+        self,
+        arguments: Values,
+        key_of: Callable[[TileRow], Key],
+        generate: Callable[[FunctionBuilder, Values, Key], None],
+    ) -> None:
+        """Call every tile of an output row; those of equal keys are one function."""
+        b = self.b
+        for run in self.tiles:
+            key = key_of(run)
+
+            def tile(index: Register, run: TileRow = run, key: Key = key) -> None:
+                pixel = b.add(run.start, b.multiply(index, run.tile.pixels))
+                self.call(key, arguments, pixel, lambda f, values: generate(f, values, key))
+
+            b.each(0, run.count, tile)
 
     def call(
         self, key: Hashable, arguments: Values, pixel: Register, generate: Callable[[FunctionBuilder, Values], None]

@@ -190,6 +190,7 @@ class _Walker(WindowWalk):
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
         """Rows of an image for 16 channels."""
         spec, b = self.spec, self.b
+        lanes = CHANNEL_BLOCK if spec.keeps_zero else active
         values = spec.item_values(b, self.arguments, item.block, vectors, active)
         image = b.add(b.multiply(item.image, spec.blocks), item.block)
         x = b.at(self.arguments["x"], b.multiply(image, spec.rows.input * spec.columns.input * spec.vector.bytes))
@@ -205,7 +206,11 @@ class _Walker(WindowWalk):
             if w is not None and asking is not None:
                 b.if_(b.compare("slt", y, asking), lambda w=w: self._ask_ahead(w, y), lambda: None)
             call, reach = self.row(y, x, w, output)
-            self._row({**call, **spec.row_values(b, values, y, reach)}, CHANNEL_BLOCK if spec.keeps_zero else active)
+            self.call_row(
+                {**call, **spec.row_values(b, values, y, reach)},
+                lambda run: (run.tile, spec.divisors(run.start, run.tile.pixels), lanes),
+                lambda f, values, key: self._tile(WindowTile(f, values, *key)),
+            )
 
         b.each(item.first_row, item.last_row, row)
 
@@ -217,18 +222,6 @@ class _Walker(WindowWalk):
         first = b.minimum(b.multiply(y, self.row_lines * VECTOR_BYTES), size - self.row_lines * VECTOR_BYTES)
         for line in range(self.row_lines):
             b.prefetch(b.at(w, size + line * VECTOR_BYTES, first))
-
-    def _row(self, call: Values, active: int) -> None:
-        """The tiles of one output row."""
-        b = self.b
-        for run in self.tiles:
-            key = (run.tile, self.spec.divisors(run.start, run.tile.pixels), active)
-
-            def body(index: Register, start: int = run.start, key=key) -> None:
-                pixel = b.add(start, b.multiply(index, key[0].pixels))
-                self.call(key, call, pixel, lambda f, values: self._tile(WindowTile(f, values, *key)))
-
-            b.each(0, run.count, body)
 
     def _tile(self, tile: WindowTile) -> None:
         spec, rows = self.spec, self.spec.rows

@@ -95,13 +95,7 @@ class _Walker(WindowWalk):
         def row(y: Register) -> None:
             call, reach = self.row(y, x, self.arguments["w"], output)
             call |= spec.row_values(b, values, y, reach)
-            for run in self.tiles:
-
-                def tile(index: Register, start: int = run.start, reach: PixelTile = run.tile) -> None:
-                    pixel = b.add(start, b.multiply(index, reach.pixels))
-                    self.call(reach, call, pixel, lambda f, values: self._tile(f, values, reach))
-
-                b.each(0, run.count, tile)
+            self.call_row(call, lambda run: run.tile, self._tile)
 
         b.each(item.first_row, item.last_row, row)
 

@@ -111,14 +111,7 @@ class _Walker(WindowWalk):
                 w = b.at(self.arguments["w"], b.multiply(index, spec.lines * image.kernel * VECTOR_BYTES))
                 call = {"x": scratch, "w": w, **{name: b.at(self.arguments[name], offset) for name in self._outputs}}
                 call |= spec.item_values(b, self.arguments, index, 1, active)
-                for run in self.tiles:
-
-                    def tile(number: Register, start: int = run.start, pixels: int = run.tile.pixels) -> None:
-                        pixel = b.add(start, b.multiply(number, pixels))
-                        key = pixels, lanes
-                        self.call(key, call, pixel, lambda f, values: self._tile(f, values, *key))
-
-                    b.each(0, run.count, tile)
+                self.call_row(call, lambda run: (run.tile.pixels, lanes), self._tile)
 
             b.each(0, vectors, block)
 
@@ -150,9 +143,9 @@ class _Walker(WindowWalk):
 
         b.each(0, image.input, some, step=lanes)
 
-    def _tile(self, b: FunctionBuilder, call: Values, pixels: int, lanes: int) -> None:
+    def _tile(self, b: FunctionBuilder, call: Values, size: tuple[int, int]) -> None:
         """Some pixels by 8 or 16 channels."""
-        spec, columns = self.spec, self.columns
+        spec, columns, (pixels, lanes) = self.spec, self.columns, size
 
         def line(_: Register, values: Registers) -> Registers:
             (x, w), found = values[:2], list(values[2:])
