@@ -115,6 +115,19 @@ def test_rotated_positions(form: str, interleaved: int, rng: np.random.Generator
     assert_imports_like_onnxruntime(model, inputs)
 
 
+@pytest.mark.parametrize("interleaved", [0, 1])
+@pytest.mark.parametrize("form", ["heads", "side by side", "own angles", "part"])
+def test_rotated_positions_of_the_standard(form: str, interleaved: int, rng: np.random.Generator) -> None:
+    shapes = {"heads": (2, 3, 5, 8), "part": (2, 5, 48)}
+    x, places = real(rng, *shapes.get(form, (2, 5, 32))), rng.integers(0, 16, (2, 5))
+    tables = [real(rng, *((2, 5) if form == "own angles" else (16,)), 4) for _ in range(2)]
+    inputs = [x, *tables, *([] if form == "own angles" else [places])]
+    attributes: dict[str, Any] = {"num_heads": 4} if x.ndim == 3 else {}
+    attributes |= {"rotary_embedding_dim": 8} if form == "part" else {}
+    model = any_node_model("RotaryEmbedding", inputs, opset=23, constants=(1, 2), interleaved=interleaved, **attributes)
+    assert_imports_like_onnxruntime(model, inputs)
+
+
 @pytest.mark.parametrize("mask", [None, [9, 7], [9, 7, 2, 1]])
 @pytest.mark.parametrize("unidirectional", [0, 1])
 def test_attention_with_its_past(mask: list[int] | None, unidirectional: int, rng: np.random.Generator) -> None:

@@ -7,18 +7,18 @@ import numpy as np
 from ......ir.core import Value
 from ......ir.ops.activation import Tanh
 from ......ir.ops.comparison import And, Greater, Less, LessOrEqual, Where
-from ......ir.ops.elementwise import Add, Min, Mul, Sub
-from ......ir.ops.indexing import Gather, GatherElements
+from ......ir.ops.elementwise import Add, Min, Sub
+from ......ir.ops.indexing import GatherElements
 from ......ir.ops.matmul import MatMul
 from ......ir.ops.movement import Tile
 from ......ir.ops.softmax import Softmax
-from ......ir.ops.unary import Neg
 from ......ir.types import DType
 from ....elementwise import scaled
-from ....movement import join, reversed_along, slice_of, split, transpose
+from ....movement import join, slice_of, split, transpose
 from ....shape import cast, expand, reshape
 from ...exporter import MICROSOFT
 from ...importer import Importer, Node, imports
+from ..layers.rotary_positions import rotated
 from .attention import heads_of, refuse
 from .fused import added
 
@@ -27,49 +27,11 @@ from .fused import added
 def import_rotary_embedding(node: Node, importer: Importer) -> Value:
     refuse(node, {}, ("is_packed_batching",))
     x, places, cos, sin = (node.input(index) for index in range(4))
-    rank, shape = x.type.rank, x.type.shape
-    axis = 1 if rank == 3 else 2
-    if rank == 3:
-        heads = node.int("num_heads", 0) or max(1, shape[2] // max(1, 2 * cos.type.shape[-1]))
-        x = reshape(importer, x, (*shape[:2], heads, shape[2] // max(1, heads)))
+    rows = x.type.shape[1 if x.type.rank == 3 else 2]
     if places.type.elements == 1:
-        steps = importer.constant(np.arange(x.type.shape[axis]), f"{node.name}_steps")
+        steps = importer.constant(np.arange(rows), f"{node.name}_steps")
         places = importer.emit_one(Add(), reshape(importer, cast(importer, places, DType.I64), (1, 1)), steps)
-    y = rotated(node, importer, x, places, cos, sin, axis=axis, interleaved=node.bool("interleaved", 0))
-    return reshape(importer, y, shape)
-
-
-def rotated(
-    node: Node, importer: Importer, x: Value, places: Value, cos: Value, sin: Value, *, axis: int, interleaved: bool
-) -> Value:
-    """``x``, of rows of heads, with pairs of the first elements of each head turned by the angles of their positions.
-
-    Args:
-        places: the positions, [batch or 1, rows], by which the tables of both functions, [positions, pairs], are read.
-        axis: of rows, 1 or 2; the other one is of heads.
-        interleaved: pairs are neighbours; else one comes from each half.
-    """
-    rows, pairs = places.type.shape, cos.type.shape[-1]
-    if cos.type.shape != sin.type.shape or cos.type.rank != 2 or 2 * pairs > x.type.shape[3]:
-        expected = f"two alike of at most {x.type.shape[3] // 2} pairs, half the width of a head"
-        found = f"{cos.type} and {sin.type}"
-        raise node.model_error("the tables of positions do not fit the heads", expected=expected, found=found)
-    cosines, sines = (importer.emit_one(Gather(0), table, places) for table in (cos, sin))
-    others = x.type.shape[3] - 2 * pairs
-    x, *rest = split(importer, x, 3, (2 * pairs, others)) if others else [x]
-    one, both, of_pair = ((pairs, 1), (pairs, 2), 4) if interleaved else ((1, pairs), (2, pairs), 3)
-    extents = (rows[0], *((rows[1], 1) if axis == 1 else (1, rows[1])), 2 * pairs)
-
-    def of_both(*values: Value) -> Value:
-        """What the first and the second of each pair are multiplied with."""
-        parts = [reshape(importer, value, (rows[0], rows[1], 1, *one)) for value in values]
-        return reshape(importer, join(importer, parts, of_pair), extents)
-
-    others_of_pairs = reversed_along(importer, reshape(importer, x, (*x.type.shape[:3], *both)), of_pair)
-    straight = importer.emit_one(Mul(), x, of_both(cosines, cosines))
-    signed = of_both(importer.emit_one(Neg(), sines), sines)
-    crossed = importer.emit_one(Mul(), reshape(importer, others_of_pairs, x.type.shape), signed)
-    return join(importer, [importer.emit_one(Add(), straight, crossed), *rest], 3)
+    return rotated(node, importer, x, places, cos, sin, interleaved=node.bool("interleaved", 0))
 
 
 @imports("GroupQueryAttention", domain=MICROSOFT)
@@ -106,7 +68,7 @@ def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
     if node.bool("do_rotary", 0):
         places, turned = node.optional(9), node.bool("rotary_interleaved", 0)
         tables = (ends if places is None else places), node.input(7), node.input(8)
-        q, k = (rotated(node, importer, x, *tables, axis=2, interleaved=turned) for x in (q, k))
+        q, k = (rotated(node, importer, x, *tables, interleaved=turned) for x in (q, k))
     if past:
         k, v = (_written(node, importer, old, new, first, total) for old, new in zip(past, (k, v), strict=True))
     present = k, v
