@@ -200,8 +200,8 @@ def _measure(
 
 def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
     """How far the worst output is off, as the length of the difference over that of the output; infinite where outputs
-    have other shapes or are no numbers. An output whose name the contender does not give is found by its place. Names
-    of classes are not compared, and maps from these to numbers as the numbers, sorted.
+    have other shapes, or where one of both has no finite number. An output whose name the contender does not give is
+    found by its place. Names of classes are not compared, and maps from these to numbers as the numbers, sorted.
     """
     worst = 0.0
     # What a sequence holds are outputs of their own here.
@@ -216,6 +216,9 @@ def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
         if other is None or np.shape(other) != array.shape:
             return float("inf")
         wanted, got = array.astype(np.float64), np.asarray(other, np.float64)
+        # What is undefined for random inputs is so for both.
+        is_same = ~np.isfinite(wanted) & ((wanted == got) | (np.isnan(wanted) & np.isnan(got)))
+        wanted, got = np.where(is_same, 0, wanted), np.where(is_same, 0, got)
         length = max(float(np.linalg.norm(wanted)), NEGLIGIBLE * wanted.size**0.5) or 1.0
         distance = float(np.linalg.norm(got - wanted)) / length
         worst = max(worst, distance if np.isfinite(distance) else float("inf"))

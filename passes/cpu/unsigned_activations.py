@@ -8,7 +8,6 @@ import numpy as np
 from ...ir.calls import host_functions
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.ops.call import Call
-from ...ir.ops.control_flow import ControlFlow
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Mul
 from ...ir.ops.matmul import MatMul
@@ -58,7 +57,7 @@ class UnsignedActivations(Pass):
 
 def _shows_integers(function: Function, dtype: DType) -> bool:
     """Whether others see stored bytes, or an activation has scales by channel, which no kernel reads in blocks."""
-    if any(is_op(op, Call, ControlFlow, StorageCast) for op in function.ops):
+    if any(is_op(op, Call, StorageCast) for op in function.ops):
         return True
     results = [value for op in function.ops for value in op.results if _holds(value, dtype)]
     outside = any(_holds(value, dtype) for value in (*function.parameters, *function.results))

@@ -14,7 +14,7 @@ from .. import compiler
 from ..termination import orderly_termination
 from . import COMMANDS, GROUPS
 from .console import ExitCode, drop, enveloped, exit_code, prepare_streams, show, tell
-from .parser import complete, execute, summary_of
+from .parser import asks_for_json, complete, execute, summary_of
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str], version: str) -> int:
         shown = explain(error, words[0] if words else "")
         tell("error", shown)
         code = exit_code(shown, strict="--strict" in words)
-        if "--json" in words and not isinstance(shown, FailedCheckError):
+        if asks_for_json(words) and not isinstance(shown, FailedCheckError):
             # On stdout even where a file was named for the result, which there is none of.
             with suppress(OSError):
                 command = words[0] if words[0] in COMMANDS else None

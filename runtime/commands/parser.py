@@ -244,8 +244,16 @@ def _without_separator(words: Sequence[str]) -> list[str]:
 
 def _json_file(words: list[str]) -> Path | None:
     """The file behind ``--json``, taken out of the words; argparse would take a model that stands there as well."""
+    for at, word in enumerate(words):
+        if word.startswith("--json=") and word.endswith(".json"):
+            words[at : at + 1] = word.split("=", 1)
     behind = words.index("--json") + 1 if "--json" in words else len(words)
     return Path(words.pop(behind)) if words[behind : behind + 1] and words[behind].endswith(".json") else None
+
+
+def asks_for_json(words: Iterable[str]) -> bool:
+    """Whether a command line asks for JSON, be it a wrong one."""
+    return any(word.partition("=")[0] == "--json" for word in words)
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -233,6 +233,10 @@ def test_difference() -> None:
     assert difference({"y": 1.5 * tiny["y"]}, tiny) == pytest.approx(0.005)
     assert difference({"y": ours["y"][:1], "z": ours["z"]}, ours) == np.inf
     assert difference({"y": np.asarray([3.0, np.nan]), "z": ours["z"]}, ours) == np.inf
+    # What random inputs leave undefined ended in an internal error: ours differed from themselves.
+    undefined = {"y": np.asarray([1.0, np.nan, np.inf])}
+    assert difference(undefined, undefined) == 0
+    assert difference({"y": np.asarray([1.0, np.nan, -np.inf])}, undefined) == np.inf
     classes = {"label": np.asarray([1]), "p": np.asarray([[0.75, 0.25]])}
     named = {"label": np.asarray(["no"], object), "p": [{"no": 0.25, "yes": 0.75}]}
     assert difference(named, classes) == 0

@@ -102,6 +102,27 @@ def test_unsigned_activations_stay() -> None:
     assert_leaves_alone(PASS, network("u8", 3, "[0, 148]"))
 
 
+def test_loops_and_branches_see_no_integers(rng: np.random.Generator) -> None:
+    """A recurrent layer, exported, is one: its network had signed bytes, which runtimes and kernels compute slowest."""
+
+    def text(dtype: str, zero: int, constant: str) -> str:
+        bodies = """
+  func @twice(%v: f32[1,2,2,2]) -> (%r: f32[1,2,2,2]) {
+    %r = add(%v, %v) : f32[1,2,2,2]
+    return %r
+  }
+  func @same(%v: f32[1,2,2,2]) -> (%r: f32[1,2,2,2]) {
+    %r = neg(%v) : f32[1,2,2,2]
+    return %r
+  }"""
+        branch = """%d = dequantize(%m) : f32[1,2,2,2]
+    %y = if(%b, %d) {then="twice", otherwise="same"} : f32[1,2,2,2]"""
+        main = network(dtype, zero, constant).replace("%y = dequantize(%m) : f32[1,2,2,2]", branch)
+        return main.replace("(%x: f32[1,2,2,2])", "(%b: bool[], %x: f32[1,2,2,2])") + bodies
+
+    assert_rewrites(PASS, text("i8", -7, "[-128, 20]"), text("u8", -7, "[0, 148]"), rng)
+
+
 def test_integers_that_callers_see_stay() -> None:
     assert_leaves_alone(
         PASS,

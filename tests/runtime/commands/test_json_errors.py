@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from json_results import printed
 
@@ -28,3 +31,13 @@ def test_errors_are_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         assert (error["type"], error["exit_code"]) == (type, code), error
         assert shown.err == f"error: {error['text']}\n"
         assert error["text"].startswith(f"{error['stage']}: " if error["stage"] else error["message"])
+
+
+def test_the_file_of_json_may_stand_behind_an_equals_sign(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = tmp_path / "found.json"
+    assert main(["machine", f"--json={found}"]) == 0
+    assert capsys.readouterr().out == ""
+    assert json.loads(found.read_text())["command"] == "machine"
+    for words in (f"run missing.twa --random 1 --json={found}", "machine --json=found.txt"):
+        assert main(words.split()) != 0
+        assert printed(capsys.readouterr().out)["error"]["text"]
