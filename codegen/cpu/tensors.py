@@ -21,6 +21,11 @@ def is_plain(op: Op) -> bool:
     return all(not value.type.layout for value in (*op.inputs, *op.results))
 
 
+def has_elements(op: Op) -> bool:
+    """Whether the first operand has any."""
+    return op.inputs[0].type.elements > 0
+
+
 def has_real_meaning(op: Op) -> bool:
     """Whether no operand or result is quantised."""
     return all(value.type.quant is None for value in (*op.inputs, *op.results))

@@ -105,6 +105,19 @@ def test_no_elements_are_a_shape_like_others() -> None:
         assert session.run({"x": -np.ones((3, 2), np.float32)})["y"].tolist() == [[0, 0]] * 3
 
 
+def test_sums_and_extremes_of_nothing() -> None:
+    """LLVM refused their kernels, which read a vector of no elements."""
+    kinds = {"ReduceSum": 0.0, "ReduceMax": -np.inf, "ReduceMin": np.inf, "ReduceLogSumExp": -np.inf}
+    nodes = [helper.make_node(kind, ["x", "axes"] if kind == "ReduceSum" else ["x"], [kind]) for kind in kinds]
+    for node in nodes[1:]:
+        node.attribute.append(helper.make_attribute("axes", [1]))
+    model = open_model(nodes, [("x", [2, "n"])], [*kinds], {"axes": np.array([1])})
+    with tilewright.load(tilewright.compile(model, input_shapes={"n": 0})) as session:
+        found = session.run({"x": np.zeros((2, 0), np.float32)})
+    for kind, value in kinds.items():
+        np.testing.assert_array_equal(found[kind], [[value], [value]], kind)
+
+
 def test_inputs_that_fit_no_shape_are_told_which_there_are() -> None:
     with tilewright.load(batches()) as session:
         with pytest.raises(InputError) as caught:

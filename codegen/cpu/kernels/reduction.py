@@ -17,7 +17,7 @@ from ..llvm.target import TargetDescription
 from ..llvm.types import F32, F64, I32, Register, Registers, Type, constant, partial_mask, type_of, zero
 from ..nest import kept_and_reduced
 from ..spec import KernelSpec
-from ..tensors import is_plain
+from ..tensors import has_elements, is_plain
 
 _LONG = 8
 """Vectors of a row for which a chain of accumulators is worth while."""
@@ -281,7 +281,9 @@ def dimensions_of(shape: Sequence[int], axes: Sequence[int]) -> tuple[Dimensions
     return tuple(zip(*kept, strict=True)), tuple(zip(*reduced, strict=True))
 
 
-@lowers(*(ReduceSum, ReduceMean, ReduceMax, ReduceMin, GlobalAveragePool, GlobalMaxPool), needs=(is_plain,))
+@lowers(
+    *(ReduceSum, ReduceMean, ReduceMax, ReduceMin, GlobalAveragePool, GlobalMaxPool), needs=(is_plain, has_elements)
+)
 def reduction(op: Op[Reduce | GlobalPool], target: TargetDescription) -> Kernel | None:
     """Sums, means and extremes."""
     operator, rank = op.operator, op.inputs[0].type.rank

@@ -16,7 +16,7 @@ from ..llvm.row_vectors import RowStep, RowVector, over_row
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, Type, constant, mask_constant, partial_mask, zero
 from ..spec import KernelSpec
-from ..tensors import is_float, is_plain
+from ..tensors import has_elements, is_float, is_plain
 from .reduction import Reduction, dimensions_of
 
 LEAST_LANES = 8
@@ -187,6 +187,6 @@ class LogSumExp(Reduction):
         return b.binary("fadd", state[0], vm.log(b, state[1]))
 
 
-@lowers(ReduceLogSumExp, needs=(is_float, is_plain))
+@lowers(ReduceLogSumExp, needs=(is_float, is_plain, has_elements))
 def log_sum_exp(op: Op[Reduce], target: TargetDescription) -> Kernel:
     return LogSumExp(*dimensions_of(op.inputs[0].type.shape, op.operator.axes)).kernel(target)
