@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,15 +70,16 @@ def read_samples(
         from ....compiler.calibration.dataset import open_calibration_set
         from ....ir.types import DType, TensorType
 
-    types = {each.name: TensorType(_closed(each.shape), DType(_DTYPES[each.type])) for each in inputs}
+    types = {each.name: TensorType(tuple(_closed(each.shape, (), 1)), DType(_DTYPES[each.type])) for each in inputs}
     found = open_calibration_set(data, types, preprocessing=declared or None, limit=limit)
     return len(found), ((str(index), sample) for index, sample in enumerate(found))
 
 
-def _closed(shape: Sequence[int | str | None], other: Sequence[int | str | None] = ()) -> tuple[int, ...]:
-    """A shape with what it leaves open as in the other, of as many extents; 1 where that leaves it open, too."""
+def _closed(shape: Sequence[int | str | None], other: Sequence[int | str | None], rest: int | None = None) -> list[Any]:
+    """A shape with what it leaves open as in the other, of as many extents; where that leaves it open, too, ``rest`` if
+    there is one."""
     pairs = zip(shape, other if len(other) == len(shape) else shape, strict=True)
-    return tuple(next((each for each in pair if isinstance(each, int)), 1) for pair in pairs)
+    return [next((each for each in (*pair, rest) if isinstance(each, int)), pair[0]) for pair in pairs]
 
 
 def have_shapes(data: Data) -> bool:
@@ -119,9 +120,9 @@ def opened(
         first = stack.enter_context(closing(open_party(reference, reference_encodings)))
         inputs = first.inputs_in(input_shapes or {})
         second = stack.enter_context(closing(open_party(network, encodings)))
-        if not have_shapes(data):
-            others = {each.name: each.shape for each in second.inputs_in({})}
-            inputs = [replace(each, shape=[*_closed(each.shape, others.get(each.name, ()))]) for each in inputs]
+        fixed = second.get_inputs() if have_shapes(data) else second.inputs_in({})
+        others = {each.name: each.shape for each in fixed}
+        inputs = [replace(each, shape=_closed(each.shape, others.get(each.name, ()))) for each in inputs]
         images = {**second.images, **first.images}
         total, samples = read_samples(data, inputs, preprocessing, limit, images, force=force)
         yield first, second, total, samples

@@ -106,6 +106,16 @@ def test_what_a_model_leaves_open_is_as_in_the_other_and_outputs_keep_their_name
     assert [row.name for row in found.rows] == ["y"]
 
 
+def test_arrays_in_files_are_batches_of_the_size_that_the_other_network_has(tmp_path: Path) -> None:
+    """They were taken for that many samples, which the artifact then refused."""
+    nodes = [helper.make_node("Softmax", ["x"], ["y"], axis=0)]
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, ["batch", 2])], ["y"])
+    tilewright.compile(model, output=tmp_path / "y.twa", input_shapes={"batch": 3})
+    np.save(tmp_path / "x.npy", np.arange(6, dtype=np.float32).reshape(3, 2))
+    found = tilewright.compare(model, tmp_path / "y.twa", tmp_path / "x.npy")
+    assert (found.samples, [row.name for row in found.rows]) == (1, ["y"])
+
+
 def test_a_model_is_itself_in_onnxruntime(folder: Path) -> None:
     pytest.importorskip("onnxruntime")
     found = compared(folder, "onnxruntime:float.onnx", "float.onnx")
