@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -343,3 +344,25 @@ def test_conversions_around_operators(scale: str, clips: list[str]) -> None:
     assert [*expected] == [*found] == ["a:0_scale", "n/j"]
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_signed_activations_that_are_moved_load_in_onnxruntime(dtype: str, tmp_path: Path) -> None:
+    """With operator set 21 it adds conversions beside the movement whose attribute and zero point differ."""
+    x = np.random.default_rng(0).normal(size=(1, 2, 4, 4)).astype(np.float32)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("Transpose", ["d"], ["y"], perm=[0, 2, 3, 1]),
+    ]
+    constants = {"s": np.array(0.02, np.float32), "z": np.array(3, dtype)}
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, x.shape)], ["y"], constants, 21)
+    tilewright.export(model, tmp_path / "moved.onnx")
+    # Words came with 21.
+    version = onnx.load(tmp_path / "moved.onnx").opset_import[0].version
+    assert version == (20 if dtype == "int8" else 21)
+    if version == 20:
+        session = onnxruntime.InferenceSession(tmp_path / "moved.onnx")
+        whole = np.clip(np.round(x / np.float32(0.02)) + 3, -128, 127) - 3
+        expected = whole.astype(np.float32).transpose(0, 2, 3, 1) * np.float32(0.02)
+        np.testing.assert_allclose(cast("np.ndarray", session.run(None, {"x": x})[0]), expected, atol=1e-6)

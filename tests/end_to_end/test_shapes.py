@@ -112,7 +112,7 @@ def test_sums_and_extremes_of_nothing() -> None:
     for node in nodes[1:]:
         node.attribute.append(helper.make_attribute("axes", [1]))
     model = open_model(nodes, [("x", [2, "n"])], [*kinds], {"axes": np.array([1])})
-    with tilewright.load(tilewright.compile(model, input_shapes={"n": 0})) as session:
+    with tilewright.load(tilewright.compile(model, input_shapes={"n": (0,)})) as session:
         found = session.run({"x": np.zeros((2, 0), np.float32)})
     for kind, value in kinds.items():
         np.testing.assert_array_equal(found[kind], [[value], [value]], kind)

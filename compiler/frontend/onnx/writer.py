@@ -1,6 +1,6 @@
 """Module to ONNX: to look at a network in other tools, and to let other runtimes run what we run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 import onnx.defs
@@ -13,8 +13,13 @@ from ..control_flow import unrolled
 from .exporter import MICROSOFT, OTHERS, Exporter
 from .families import EXPORTS
 
-OPSET = 21
-"""Version of the standard operator set that is written, unless an operator is newer."""
+OPSET = 20
+"""Version of the standard operator set that is written, unless an operator is newer. With 21 onnxruntime does not load
+what quantises activations as signed bytes and moves them: what it adds beside a movement contradicts itself.
+"""
+
+_NEWER = 21
+"""Version of what has words, integers of 4 bits, blocks, and the groups of GroupNormalization channel by channel."""
 
 
 def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
@@ -32,7 +37,9 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     for tensor in exporter.initializers.values():
         # What is appended is a message on its way, and none holds a tensor of 2 GiB.
         graph.initializer.add().CopyFrom(tensor)
-    version = max([OPSET, *(_first_version(node.op_type) for node in exporter.nodes if not node.domain)])
+    types = {name: tensor.data_type for name, tensor in exporter.initializers.items()}
+    types |= {info.name: info.type.tensor_type.elem_type for info in inputs}
+    version = max([OPSET, *(_first_version(node, types) for node in exporter.nodes if not node.domain)])
     opsets = [onnx.helper.make_opsetid("", version), onnx.helper.make_opsetid(MICROSOFT, 1)]
     used = {node.domain for node in exporter.nodes}
     opsets += [onnx.helper.make_opsetid(domain, number) for domain, number in OTHERS.items() if domain in used]
@@ -42,13 +49,23 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     return model
 
 
-def _first_version(op_type: str) -> int:
-    """The first version of the standard operator set that has the operator.
-
-    Some operators that onnxruntime adds to the standard domain are in none.
+def _first_version(node: onnx.NodeProto, types: Mapping[str, int]) -> int:
+    """The first version of the standard operator set that has the operator with its attributes and operands, of these
+    types by name, from `OPSET` on. Some operators that onnxruntime adds to the standard domain are in none.
     """
-    is_newer = onnx.defs.has(op_type) and not onnx.defs.has(op_type, OPSET)
-    return onnx.defs.get_schema(op_type).since_version if is_newer else OPSET
+    if not onnx.defs.has(node.op_type):
+        return OPSET
+    if not onnx.defs.has(node.op_type, OPSET):
+        return onnx.defs.get_schema(node.op_type).since_version
+    schema = onnx.defs.get_schema(node.op_type, OPSET)
+    operands = ((schema.inputs[min(at, len(schema.inputs) - 1)], name) for at, name in enumerate(node.input))
+    is_known = all(
+        f"tensor({onnx.TensorProto.DataType.Name(types[name]).lower()})" in formal.types
+        for formal, name in operands
+        if name in types
+    )
+    is_known &= all(each.name in schema.attributes for each in node.attribute)
+    return OPSET if is_known and node.op_type != "GroupNormalization" else _NEWER
 
 
 def _outputs(function: Function, exporter: Exporter) -> list[onnx.ValueInfoProto]:

@@ -110,7 +110,7 @@ def test_arrays_in_files_are_batches_of_the_size_that_the_other_network_has(tmp_
     """They were taken for that many samples, which the artifact then refused."""
     nodes = [helper.make_node("Softmax", ["x"], ["y"], axis=0)]
     model = graph_model(nodes, [("x", TensorProto.FLOAT, ["batch", 2])], ["y"])
-    tilewright.compile(model, output=tmp_path / "y.twa", input_shapes={"batch": 3})
+    tilewright.compile(model, output=tmp_path / "y.twa", input_shapes={"batch": (3,)})
     np.save(tmp_path / "x.npy", np.arange(6, dtype=np.float32).reshape(3, 2))
     found = tilewright.compare(model, tmp_path / "y.twa", tmp_path / "x.npy")
     assert (found.samples, [row.name for row in found.rows]) == (1, ["y"])
