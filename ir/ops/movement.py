@@ -101,6 +101,12 @@ class Slice(Operator[UnaryOperands]):
     extent: tuple[int, ...]
     step: tuple[int, ...]
 
+    @classmethod
+    def along(cls, axis: int, begin: int, extent: int, shape: tuple[int, ...]) -> "Slice":
+        """Take so many neighbours along one dimension of a tensor of such a shape, and all along the others."""
+        begins = tuple(begin if d == axis else 0 for d in range(len(shape)))
+        return cls(begins, (*shape[:axis], extent, *shape[axis + 1 :]), (1,) * len(shape))
+
     def infer(self, x: TensorType) -> TensorType:
         if not len(self.begin) == len(self.extent) == len(self.step) == x.rank:
             raise IRError(

@@ -56,10 +56,9 @@ def _before_movement(found: Match[LayerNorm | RmsNorm]) -> Value | None:
     is_cut = width == channels or (is_op(cut, Slice) and cut.inputs[0] is base)
     if is_cut and order == sorted(order, reverse=True):
         return None
-    source, rank = base, base.type.rank
+    source = base
     if width < channels:
-        begin = (*(0,) * (rank - 1), seen.offset)
-        source = found.emit(Slice(begin, (*base.type.shape[:-1], width), (1,) * rank), base)
+        source = found.emit(Slice.along(base.type.rank - 1, seen.offset, width, base.type.shape), base)
     rows = found.emit(Reshape((x.type.elements // shape[-1], shape[-1])), source)
     normalized = found.emit(replace(op.operator, axis=1), rows, *op.inputs[1:])
     places = [*(axis for axis in range(last) if shape[axis] == 1), *reversed(order), last]

@@ -97,10 +97,8 @@ def _slice_of_reshape(found: Match[Slice]) -> Value | None:
         tail = math.prod(x.type.shape[axis + 1 :])
         if math.prod(x.type.shape[:axis]) != before or extent < 2 or unit % tail:
             continue
-        begin, shape = [0] * x.type.rank, [*x.type.shape]
-        begin[axis], shape[axis] = (number * unit // tail for number in (cut.begin[axes[0]], cut.extent[axes[0]]))
-        part = found.emit(Slice(tuple(begin), tuple(shape), (1,) * x.type.rank), x)
-        return found.emit(Reshape(cut.extent), part)
+        begin, length = (number * unit // tail for number in (cut.begin[axes[0]], cut.extent[axes[0]]))
+        return found.emit(Reshape(cut.extent), found.emit(Slice.along(axis, begin, length, x.type.shape), x))
     return None
 
 
@@ -119,9 +117,8 @@ def _sum_of_parts(found: Match[Reduce]) -> Value | None:
     for at in range(x.type.shape[axes[0]]):
         parts = list[Value]()
         for value in factors:
-            begin, shape = [0] * rank, [*value.type.shape]
-            begin[axes[0]], shape[axes[0]] = at if shape[axes[0]] > 1 else 0, 1
-            part = found.emit(Slice(tuple(begin), tuple(shape), (1,) * rank), value)
+            shape = value.type.shape
+            part = found.emit(Slice.along(axes[0], at if shape[axes[0]] > 1 else 0, 1, shape), value)
             parts.append(found.emit(Reshape((*shape[: axes[0]], *shape[axes[0] + 1 :])), part))
         part = found.emit(Mul(), *parts) if len(parts) > 1 else parts[0]
         total = part if total is None else found.emit(Add(), total, part)
@@ -138,9 +135,7 @@ def _gather_as_slice(found: Match[Gather]) -> Value | None:
         return None
     if not places.size or (np.diff(places) != 1).any():
         return None
-    begin, shape = [0] * x.type.rank, list(x.type.shape)
-    begin[axis], shape[axis] = int(places[0]), places.size
-    part = found.emit(Slice(tuple(begin), tuple(shape), (1,) * x.type.rank), x)
+    part = found.emit(Slice.along(axis, int(places[0]), places.size, x.type.shape), x)
     return found.emit(Reshape(found.root.result.type.shape), part)
 
 

@@ -58,8 +58,7 @@ def _split_as_slices(found: Match[Split]) -> Sequence[Value]:
     results: list[Value] = []
     position = 0
     for value, size in zip(found.root.results, split.sizes, strict=True):
-        begin = tuple(position if d == split.axis else 0 for d in range(len(shape)))
-        results.append(found.emit(Slice(begin, value.type.shape, (1,) * len(shape)), found["x"]))
+        results.append(found.emit(Slice.along(split.axis, position, size, shape), found["x"]))
         results[-1].name = value.name
         position += size
     return results
@@ -122,11 +121,8 @@ def _pad_by_parts(found: Match[Pad]) -> Value | None:
         return None
     for axis in range(2, rank):
         places = Pad(around[axis], pad.mode).reference(np.arange(x.type.shape[axis]))
-        shape, parts = [*x.type.shape], list[Value]()
-        for run in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
-            begin = [0] * rank
-            begin[axis], shape[axis] = int(run[0]), len(run)
-            parts.append(found.emit(Slice(tuple(begin), tuple(shape), (1,) * rank), x))
+        runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
+        parts = [found.emit(Slice.along(axis, int(run[0]), len(run), x.type.shape), x) for run in runs]
         x = found.emit(Concat(axis), *parts) if len(parts) > 1 else x
     return x
 

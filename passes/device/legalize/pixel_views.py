@@ -191,7 +191,7 @@ def _orders(chain: Sequence[Op], *, channels_last: bool = False) -> Iterator[tup
 def _swapped(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value | None:
     """Any order of pixels, by exchanging neighbouring loops: parts of an image side by side become such one below the
     other, as windows and grids are cut out of images, or the reverse."""
-    channels, ones = y.shape[1], (1,) * 4
+    channels = y.shape[1]
     way = exchanges_of(order, channels) if len(order) <= LOOPS_LIMIT else None
     if way is None or (any(run == channels for *_, run in way[1]) and _is_for_host(found.ops)):
         return None
@@ -199,13 +199,13 @@ def _swapped(found: Match, x: Value, y: TensorType, order: list[Loop]) -> Value 
         width = run // channels
         image = _pixels_as(found, x, y.with_shape((images, channels, rows, count * width)))
         if count <= _most(run, channels):
-            part = (images, channels, rows, width)
-            parts = [found.emit(Slice((0, 0, 0, at * width), part, ones), image) for at in range(count)]
+            cuts = (Slice.along(3, at * width, width, image.type.shape) for at in range(count))
+            parts = [found.emit(cut, image) for cut in cuts]
             x = found.emit(Concat(2), *parts)
         else:
             # What has rows of another width does not stay on chip.
-            part, block = (images, channels, 1, count * width), Reshape((images, channels, count, width))
-            parts = [found.emit(block, found.emit(Slice((0, 0, at, 0), part, ones), image)) for at in range(rows)]
+            cuts = (Slice.along(2, at, 1, image.type.shape) for at in range(rows))
+            parts = [found.emit(Reshape((images, channels, count, width)), found.emit(cut, image)) for cut in cuts]
             x = found.emit(Concat(3), *parts)
     return _pixels_as(found, x, y)
 
@@ -242,8 +242,7 @@ def _image_of_phases(found: Match, x: Value, y: TensorType, order: list[Loop]) -
     pixels = _pixels_as(found, x, y.with_shape((1, channels, step**2 * rows * columns, 1)))
     phases = list[Value]()
     for index in range(step**2):
-        begin, extent = (0, 0, index * rows * columns, 0), (1, channels, rows * columns, 1)
-        part = found.emit(Slice(begin, extent, (1,) * 4), pixels)
+        part = found.emit(Slice.along(2, index * rows * columns, rows * columns, pixels.type.shape), pixels)
         phases.append(found.emit(Reshape((1, channels, rows, columns)), part))
     return _pixels_as(found, found.emit(DepthToSpace(step), found.emit(Concat(1), *phases)), y)
 
@@ -259,14 +258,14 @@ def _pixels_as_channels(found: Match[Reshape]) -> Value | None:
     pixels = math.prod(y.type.shape[2:]) // (count if is_spread else 1) if count else 0
     if images != others or many % max(few, 1) or not 1 < count <= STRIDE_LIMIT or pixels < 2:
         return None
-    part, ones, order = (images, few, 1, pixels), (1,) * 4, np.arange(many).reshape(few, count)
+    order = np.arange(many).reshape(few, count)
     if is_spread:
         map = found.emit(Reshape((images, many, 1, pixels)), x)
         map = found.emit(Gather(1), map, found.add_constant(f"{y.name}.channels", order.T.reshape(-1)))
-        parts = [found.emit(Slice((0, few * at, 0, 0), part, ones), map) for at in range(count)]
+        parts = [found.emit(Slice.along(1, few * at, few, map.type.shape), map) for at in range(count)]
         return found.emit(Reshape(y.type.shape), found.emit(Concat(2), *parts))
     map = found.emit(Reshape((images, few, count, pixels)), x)
-    parts = [found.emit(Slice((0, 0, at, 0), part, ones), map) for at in range(count)]
+    parts = [found.emit(Slice.along(2, at, 1, map.type.shape), map) for at in range(count)]
     joined = found.emit(Reshape((images, many, *y.type.shape[2:])), found.emit(Concat(1), *parts))
     order = np.arange(many).reshape(count, few).T.reshape(-1)
     return found.emit(Gather(1), joined, found.add_constant(f"{y.name}.channels", order))
