@@ -67,6 +67,7 @@ from .pipeline import (
 from .progress import StageTimes
 from .quantization.methods import Choices, methods_of
 from .quantization.quantize import brings_quantization, quantize_module
+from .quantization.wide_values import WIDE
 from .report.details import answers, layers, maps, placement, schedules
 
 NOTHING_PLACED = "nothing of the network runs on the accelerator; `tilewright inspect` says why, op by op"
@@ -174,7 +175,7 @@ def _build_shape(
         quantized = quantize_module(module, replace(options, engines=engines), interface, shared.choices, findings)
     details: dict[str, object] = {}
     if quantized is not None and interface is None:
-        details = _ranges_used(module, options)
+        details = {"warnings": without_effect(module, options)}
     elif quantized is not None and interface is not None:
         details = {"warnings": normalization_warnings(options), **shapes_before(module)}
         interface_of(quantized).run(module)
@@ -238,13 +239,14 @@ def _ranges_from(options: CompileOptions) -> list[str]:
     return [words for words, source in given.items() if source is not None]
 
 
-def _ranges_used(module: Module, options: CompileOptions) -> dict[str, object]:
-    """What reports should know of how the ranges of a network came about."""
-    if brings_quantization(module):
-        words = [f"the {' and the '.join(unused)} not used"] if (unused := _ranges_from(options)) else []
-        words += [f"{KEEP_FLOAT} has no effect, what it names is as the model has it"] if options.keep_float else []
-        return {"warnings": [f"the model is already quantised: {each}" for each in words]}
-    return {}
+def without_effect(module: Module, options: CompileOptions) -> list[str]:
+    """What to tell of options that do nothing for a network that brings its integers."""
+    if not brings_quantization(module):
+        return []
+    words = [f"the {' and the '.join(unused)} not used"] if (unused := _ranges_from(options)) else []
+    named = {KEEP_FLOAT: options.keep_float, WIDE: options.wide}
+    words += [f"{flag} has no effect, what it names is as the model has it" for flag, names in named.items() if names]
+    return [f"the model is already quantised: {each}" for each in words]
 
 
 def _images(module: Module, options: CompileOptions, *, calibrated: bool) -> dict[str, object]:

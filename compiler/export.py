@@ -26,12 +26,12 @@ from ..runtime.files.output_file import check_output, write_file
 from .calibration.open_inputs import with_open_inputs
 from .calibration.statistics import Findings
 from .declarations import check_type, with_keywords
-from .driver import check_options
-from .frontend.formats import IR_SUFFIX, Model, ModelProto, import_model, read_module
+from .driver import check_options, without_effect
+from .frontend.formats import IR_SUFFIX, Model, ModelProto, further_files, import_model, read_module
 from .frontend.ir.document import Document
 from .frontend.ir.exporter import export_document
 from .frontend.ir.writer import weights_path, write_document
-from .frontend.onnx.large_models import write_model
+from .frontend.onnx.large_models import data_path, write_model
 from .frontend.onnx.writer import export_onnx
 from .options import ACTIVATIONS, CALIBRATION, FORMS, CompileOptions, Exporting
 from .pipeline import run_passes
@@ -83,7 +83,7 @@ def export_by(
         raise UsageError("unknown form of a quantised network", expected=" or ".join(FORMS), found=quantized)
     if activations not in (None, *ACTIVATIONS):
         raise UsageError("unknown type of activations", expected=" or ".join(ACTIVATIONS), found=activations)
-    is_ir = isinstance(output, (str, os.PathLike)) and Path(output).suffix.lower() == IR_SUFFIX
+    is_ir = isinstance(output, (str, os.PathLike)) and _is_ir(output)
     if is_ir and quantized not in (None, "qdq"):
         hint = "Give --quantized qdq, or write ONNX."
         raise UsageError("IR has no operators on integers", expected="qdq", found=quantized, hint=hint)
@@ -98,10 +98,7 @@ def export_by(
         raise UsageError(f"{flag} is for quantised networks", hint=hint)
     options = with_open_inputs(model, check_options(options))
     options = replace(options, methods=exported(options.methods))
-    check_output(output, source=model)
-    if is_ir:
-        is_path = isinstance(model, (str, os.PathLike))
-        check_output(weights_path(output), source=weights_path(model) if is_path else model)
+    check_model_output(output, model, options.external_data)
     given = options.input_shapes or {}, options.external_data, options.freeze
     if isinstance(model, (bytes, ModelProto, Document)):
         module = import_model(model, *given)
@@ -111,9 +108,9 @@ def export_by(
         brings = brings_quantization(module)
         if options.calibration is not None and brings:
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")
-        findings = Findings()
+        findings, unused = Findings(), without_effect(module, options)
         module = quantize_module(module, options, None, choices, findings)
-        for each in findings.warnings:
+        for each in (*unused, *findings.warnings):
             warn(each, CalibrationWarning)
         is_signed = (activations or ACTIVATIONS[FORMS.index(quantized)]) == "int8"
         signed = UnsignedActivations(signed=is_signed, exact=False)
@@ -130,6 +127,22 @@ def export_by(
     written = export_onnx(module, is_qdq=quantized == "qdq")
     write_model(output, written)
     return dict(Counter(node.op_type for node in written.graph.node).most_common())
+
+
+def check_model_output(
+    output: str | os.PathLike[str], model: Model, external_data: str | os.PathLike[str] | None = None
+) -> None:
+    """As `check_output`, for the file of a model that is made of another one, and for that of its constants, which is
+    none of those that the other one's are read from."""
+    check_output(output, source=model)
+    constants = weights_path(output) if _is_ir(output) else data_path(output)
+    if os.path.exists(constants) or _is_ir(output):
+        for each in (model, *further_files(model, external_data)):
+            check_output(constants, source=each)
+
+
+def _is_ir(output: str | os.PathLike[str]) -> bool:
+    return Path(output).suffix.lower() == IR_SUFFIX
 
 
 @resources("export")

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from onnx import ModelProto
 
-from tilewright.errors import InputError, ParseError, UsageError, resources
+from tilewright.errors import InputError, ParseError, TilewrightError, UsageError, resources
 
 from ...ir.core import Module
 from ...ir.verify import verify
@@ -18,7 +19,8 @@ from .ir import families as _families
 from .ir.document import Document
 from .ir.importer import import_document
 from .ir.reader import read_document
-from .onnx.reader import declared_inputs, digest_of_onnx, import_onnx, load_model, open_inputs
+from .ir.writer import weights_path
+from .onnx.reader import declared_inputs, digest_of_onnx, external_files, import_onnx, load_model, open_inputs
 
 IR_SUFFIX = ".xml"
 """What the path of a model of Inference Engine IR ends in."""
@@ -71,6 +73,17 @@ def digest_of(source: str | os.PathLike[str] | bytes, external_data: str | os.Pa
     if not isinstance(source, bytes) and Path(source).suffix.lower() == IR_SUFFIX:
         return read_document(source).digest
     return digest_of_onnx(source, external_data)
+
+
+def further_files(source: Model, external_data: str | os.PathLike[str] | None = None) -> list[Path]:
+    """The files that tensors of a model are read from beside its own; of one that cannot be read none."""
+    if isinstance(source, Document):
+        return []
+    if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() == IR_SUFFIX:
+        return [weights_path(source)]
+    with suppress(TilewrightError):
+        return external_files(source, external_data)
+    return []
 
 
 def shapes_of(

@@ -91,13 +91,15 @@ def quantize_module(
         CalibrationError: the samples are wrong, or the values that need ranges are not those of ``choices``.
         PassError: an accumulator may overflow.
     """
-    copy, keep = clone_module(module), tuple[str, ...]()
+    copy = clone_module(module)
+    keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
     if brings_quantization(module):
+        # What is named is as the model has it.
+        keep, _ = (), wide_names(module, options)
         run_passes(quantized_import_pipeline(), copy, options)
         if interface is not None:
             _add_interface_to_quantized(copy, quantized_input(module), options, interface)
     else:
-        keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
         _calibrate(copy, module, options, keep, interface, choices, findings)
     if "device" in (options.engines or ()):
         run_passes(attention_pipeline(os.fspath(options.machine or DEFAULT), keep), copy, options)

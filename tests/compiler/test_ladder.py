@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,6 +26,7 @@ from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.ladder import attempts, climb, quantize_model
 from tilewright.compiler.quantization.ladder.goal import Goal
 from tilewright.compiler.quantization.ladder.judging import Score, losses, score
+from tilewright.compiler.quantization.ladder.layer_costs import LayerCosts, layer_costs
 from tilewright.compiler.quantization.ladder.quantize_model import write_quantized
 from tilewright.compiler.quantization.ladder.result import Quantization, Rung
 from tilewright.compiler.quantization.methods import METHODS
@@ -110,6 +112,25 @@ def test_a_method_for_which_there_is_no_memory_is_left_out(
 def test_what_the_others_stand_on_must_not_fail(quantize: Callable[..., Quantization]) -> None:
     with pytest.raises(PassError, match="nothing"):
         quantize(keep_float=["nothing"])
+
+
+def test_times_of_some_tries_alone_choose_none(
+    monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization]
+) -> None:
+    """One whose time is not known would take none, and be the quickest."""
+
+    def costs(*given: Any) -> LayerCosts:
+        asked.append(given)
+        if len(asked) > 2:
+            raise PassError("no machine has this form")
+        return layer_costs(*given)
+
+    asked: list[object] = []
+    monkeypatch.setattr(attempts, "layer_costs", costs)
+    found = quantize(min_sqnr=150)
+    assert [(each.what, each.why) for each in found.failed] == [("times of layers", "no machine has this form")]
+    assert len(found.rungs) > len(asked) == 3
+    assert [rung.seconds for rung in found.rungs] == [None] * len(found.rungs)
 
 
 def test_16_bits_are_tried_where_layers_cannot_be_ranked(

@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import tilewright
 from tilewright.compiler.declarations import flag_of
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.options import CompileOptions
-from tilewright.errors import ModelError, UsageError
+from tilewright.errors import CalibrationWarning, ModelError, PassError, UsageError
 from tilewright.runtime.commands.parser import parser_of
 from tilewright.runtime.pictures.preprocessing import Preprocessing
 from tilewright.runtime.report.details import details_of
@@ -229,10 +230,24 @@ def test_calibration_data_of_a_quantised_model_is_said_to_be_unused() -> None:
     assert artifact.manifest.details["warnings"] == [
         "the model is already quantised: the calibration data was not used"
     ]
-    artifact = tilewright.compile(model, keep_float=["conv"], engines="software")
-    assert artifact.manifest.details["warnings"] == [
-        "the model is already quantised: --keep-float has no effect, what it names is as the model has it"
-    ]
+    for name in ("keep_float", "wide"):
+        artifact = call(model, engines="software", **{name: ["conv"]})
+        flag = name.replace("_", "-")
+        told = f"the model is already quantised: --{flag} has no effect, what it names is as the model has it"
+        assert artifact.manifest.details["warnings"] == [told]
+
+
+@pytest.mark.parametrize("name", ["keep_float", "wide"])
+def test_names_that_a_quantised_model_does_not_have_are_refused(name: str, tmp_path: Path) -> None:
+    from network_files import partly_quantized_model
+
+    model, unknown = partly_quantized_model().SerializeToString(), {name: ["no such op"]}
+    flag = name.replace("_", "-")
+    for write in (call, partial(untyped_export, output=tmp_path / "m.onnx", quantized="qdq")):
+        with pytest.raises(PassError, match=f"--{flag} names ops that the network does not have; found 'no such op'"):
+            write(model, **unknown)
+    with pytest.warns(CalibrationWarning, match=f"already quantised: --{flag} has no effect"):
+        untyped_export(model, tmp_path / "m.onnx", quantized="qdq", **{name: ["conv"]})
 
 
 def test_the_artifact_says_how_images_became_calibration_data(tmp_path: Path) -> None:

@@ -226,6 +226,15 @@ def test_a_network_larger_than_a_file(tmp_path: Path, fails: Fails, monkeypatch:
     )
 
 
+def test_constants_of_a_model_that_was_renamed_are_not_replaced(tmp_path: Path, fails: Fails) -> None:
+    for data, output in (("net.onnx.data", "net.onnx"), ("net.bin", "net.xml")):
+        onnx.save(onnx.load(MODEL), tmp_path / "old.onnx", save_as_external_data=True, location=data)
+        for words in (["export"], ["quantize", "--calibration", "random"]):
+            message = fails([*words, "old.onnx", "-o", output], 2)
+            assert message == f"the output would replace the model; found {data}. Choose another output."
+        (tmp_path / data).unlink()
+
+
 def test_a_model_in_memory_that_no_message_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     model = onnx.load(MODEL)
     digests = {digest_of(model)}

@@ -59,6 +59,11 @@ def _parts(message: Message) -> Iterator[bytes]:
             yield from _parts(each)
 
 
+def data_path(output: str | os.PathLike[str]) -> str:
+    """Where constants lie that are too many for the file of a model."""
+    return f"{os.fspath(output)}.data"
+
+
 def write_model(output: str | os.PathLike[str], model: ModelProto) -> None:
     """Write a model that is in memory as a whole. Constants that are too many for one file lie in a second one, whose
     name has ``.data`` behind that of the first; the model is changed to say so.
@@ -69,7 +74,7 @@ def write_model(output: str | os.PathLike[str], model: ModelProto) -> None:
             message = "the network is too large for one ONNX file, and there is no place for a second one"
             expected, hint = f"constants of at most {LARGEST_FILE} bytes", "Export it into a file."
             raise UnsupportedError(message, stage="export", expected=expected, found=size, hint=hint)
-        data = f"{os.fspath(output)}.data"
+        data = data_path(output)
         with output_file(data) as file:
             for tensor in model.graph.initializer:
                 if len(tensor.raw_data) >= _SMALL:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from tilewright import limits
 from tilewright.errors import ModelError, OperatorSetWarning, UnsupportedError, warn
@@ -195,9 +195,21 @@ def digest_of_onnx(source: str | os.PathLike[str] | bytes, external_data: str | 
     model, digest = load_model(source, reader)
     found = hashlib.sha256(digest.encode())
     for tensor in tensors_in(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.doc_string == WAS_SPARSE:
+        if tensor.data_location == TensorProto.EXTERNAL or tensor.doc_string == WAS_SPARSE:
             found.update(reader.array(tensor).tobytes())
     return found.hexdigest()
+
+
+def external_files(
+    source: str | os.PathLike[str] | bytes | ModelProto, external_data: str | os.PathLike[str] | None
+) -> list[Path]:
+    """The files that a model keeps tensors in, whether they are there or not."""
+    reader = _tensor_reader(source, external_data)
+    if reader.folder is None:
+        return []
+    held = (each for each in tensors_in(load_model(source, reader)[0]) if each.data_location == TensorProto.EXTERNAL)
+    places = {entry.value for tensor in held for entry in tensor.external_data if entry.key == "location"}
+    return [Path(reader.folder, place) for place in places if isinstance(place, str)]
 
 
 def extents(tensor: onnx.TypeProto.Tensor) -> tuple[int | str | None, ...]:

@@ -37,12 +37,13 @@ class TensorReader:
         folder: where the files that the model names lie; ``None`` if it may name none.
 
     Attributes:
+        folder: the same.
         bytes, elements: of all that was read, as the model holds it.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
         self.bytes = self.elements = self._dense_bytes = 0
-        self._folder = folder
+        self.folder = folder
         self._ranges: dict[tuple[int, int, int, int], np.ndarray] = {}
         self._unread: dict[tuple[int, int], int] = {}
 
@@ -128,7 +129,7 @@ class TensorReader:
     def _external(self, tensor: onnx.TensorProto, size: int) -> np.ndarray:
         """The ``size`` bytes of a tensor that lie in another file; the same array for tensors that share them."""
         what = f"the elements of tensor {tensor.name!r}"
-        if self._folder is None:
+        if self.folder is None:
             raise ModelError(
                 f"{what} are in another file, which a model that is no file itself may not name",
                 stage="import",
@@ -177,9 +178,9 @@ class TensorReader:
             expected = "a relative path with '/' between its parts and no '..'"
             raise ModelError(message, stage="import", expected=expected, found=repr(location))
         flags = os.O_RDONLY | os.O_CLOEXEC
-        assert self._folder is not None
+        assert self.folder is not None
         try:
-            here = os.open(self._folder, flags | os.O_DIRECTORY)
+            here = os.open(self.folder, flags | os.O_DIRECTORY)
             # Opening a pipe would wait for who writes to it.
             for part, more in (*((each, os.O_DIRECTORY) for each in folders), (name, os.O_NONBLOCK)):
                 above = here
@@ -195,7 +196,7 @@ class TensorReader:
                 hint="Models with external data are several files, which are copied or downloaded together.",
             ) from None
         except OSError as error:
-            path = Path(self._folder, location)
+            path = Path(self.folder, location)
             if any(each.is_symlink() for each in (path, *path.parents[: len(folders)])):
                 where = {"found": repr(location), "hint": "Put the file in the place of the link."}
                 raise ModelError(f"{what} are behind a symbolic link", stage="import", **where) from None

@@ -140,9 +140,13 @@ class Attempts:
         return found
 
     def _costs(self, quantized: Module) -> LayerCosts | None:
-        """What a try takes; nothing is asked any more once that fails."""
+        """What a try takes; nothing is asked any more once that fails, and what others take is forgotten: a try whose
+        time is not known would be the quickest of all."""
         costs = self._or_left_out("times of layers", lambda: layer_costs(quantized, self._options))
-        self._is_timed = costs is not None
+        if costs is None:
+            self._is_timed = False
+            self.rungs = [replace(each, seconds=None) for each in self.rungs]
+            self.tried = [replace(each, costs=None) for each in self.tried]
         return costs
 
     def _or_left_out(self, what: str, make: Callable[[], T]) -> T | None:

@@ -28,7 +28,7 @@ from ...calibration.ranges import BITS
 from ...calibration.sample_sets import CalibrationSet, Held, RandomSet, hold, images_of
 from ...declarations import option, with_keywords
 from ...driver import Shared, check_options, compile_to_file
-from ...export import export_by
+from ...export import check_model_output, export_by
 from ...frontend.formats import Model, ModelProto, import_model
 from ...frontend.ir.document import Document
 from ...options import CompileOptions
@@ -113,8 +113,10 @@ def quantize_model(given: Quantizing) -> Quantization:
     if not 0 <= (given.max_drop or 0) <= 1 or not abs(given.min_sqnr or 0) < NO_NOISE:
         expected = f"a fall of 0 to 1, or less than {NO_NOISE:g} decibels"
         raise UsageError("this is no goal", expected=expected, found=wanted)
-    check_output(output, source=model)
-    if not is_exported(output):
+    if is_exported(output):
+        check_model_output(output, model, options.external_data)
+    else:
+        check_output(output, source=model)
         check_artifact_name(output)
     for name in ("engines", "machine"):
         if is_exported(output) and getattr(options, name) is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx.helper
 import onnx.reference
 import pytest
 from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
 
-from tilewright.errors import ModelError, UnsupportedError
+from tilewright.errors import IRError, ModelError, UnsupportedError
 from tilewright.ir import interp
 
 
@@ -85,6 +86,18 @@ def test_scales_and_biases_of_another_number_than_groups(
     model = node_model("GroupNormalization", arrays(rng, (2, 6, 5), (scale,), (bias,)), opset=18, num_groups=3)
     said = rf"GroupNormalization: node .*: {wrong} needs one element for each group; expected \[3\], found \[6\]"
     with pytest.raises(ModelError, match=said):
+        import_checked(model)
+
+
+def test_groups_of_no_channels(rng: np.random.Generator) -> None:
+    for shape, groups in (((3,), 3), ((2, 6, 5), 0)):
+        x = arrays(rng, shape, (groups,), (groups,))
+        model = node_model("GroupNormalization", x, opset=18, constants=(1, 2), num_groups=groups)
+        with pytest.raises(IRError, match="the channels do not divide into groups"):
+            import_checked(model)
+    model = node_model("Normalize", arrays(rng, (3,), (3,)), domain="org.openvinotoolkit", across_spatial=1)
+    model.opset_import.append(onnx.helper.make_opsetid("org.openvinotoolkit", 1))
+    with pytest.raises(ModelError, match=r"x has no channels; expected at least 2 dimensions, found \[3\]"):
         import_checked(model)
 
 

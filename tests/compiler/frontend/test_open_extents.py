@@ -638,7 +638,7 @@ def test_a_loop_that_the_data_end_stacks_as_many_pieces(rng: np.random.Generator
 def test_filler_does_not_stand_before_an_infinity() -> None:
     """Scores are masked with infinities: these must come before what is not there, and nothing is lower than them."""
     x = np.array([-np.inf, 0, 2, 0, -np.inf, 1], np.float32)
-    reductions = ("ReduceMax", "ReduceMin", "ArgMax", "ArgMin")
+    reductions, last = ("ReduceMax", "ReduceMin", "ArgMax", "ArgMin"), ("ArgMax", "ArgMin")
     nodes = [
         node("NonZero", ["x"], ["at"]),
         node("Squeeze", ["at", "first"], ["positions"]),
@@ -646,6 +646,7 @@ def test_filler_does_not_stand_before_an_infinity() -> None:
         node("Shape", ["kept"], ["count"]),
         node("TopK", ["kept", "count"], ["sorted", "order"]),
         *(node(name, ["kept"], [name], keepdims=0) for name in reductions),
+        *(node(name, ["kept"], [f"last {name}"], select_last_index=1) for name in last),
     ]
     cases = [{"x": x}, {"x": np.where(x > 0, 0, x)}, {"x": -np.where(x > 0, 0, x)}, {"x": -x}]
-    check(nodes, cases, ["sorted", "order", *reductions], first=[0])
+    check(nodes, cases, ["sorted", "order", *reductions, *(f"last {name}" for name in last)], first=[0])

@@ -16,7 +16,7 @@ from .....ir.ops import reduction
 from .....ir.ops.comparison import GreaterOrEqual, Where
 from .....ir.ops.convolution import Conv, ConvTranspose
 from .....ir.ops.detection.region_pooling import RoiAlign
-from .....ir.ops.elementwise import Add, Div, Elementwise, Min
+from .....ir.ops.elementwise import Add, Div, Elementwise, Min, Sub
 from .....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
 from .....ir.ops.integer_products import MatMulInteger
 from .....ir.ops.matmul import MatMul
@@ -284,10 +284,12 @@ def reduced(open: OpenShapes, operator: reduction.Reduce, x: Value) -> list[Valu
 @of_open_shapes(reduction.ArgExtreme)
 def extreme_position(open: OpenShapes, operator: reduction.ArgExtreme, x: Value) -> list[Value]:
     whole, axis = open.shape(x), operator.axis
-    if axis in open.axes(x) and operator.select_last_index:
-        raise open.refusal(operator.name, [x])
     lowest = end_of(x.type.dtype, lowest=isinstance(operator, reduction.ArgMax))
     y = open.apply_one(operator, open.filled(x, lowest, [axis]))
+    if axis in open.axes(x) and operator.select_last_index:
+        # Filler counts where nothing differs from it, and then the last that is there does.
+        last = open.apply_one(Sub(), open.value(whole[axis]), open.constant(1, DType.I64))
+        y = open.apply_one(Min(), y, last)
     shape = [1 if d == axis else e for d, e in enumerate(whole) if operator.keepdims or d != axis]
     return [open.opened(y, shape)]
 

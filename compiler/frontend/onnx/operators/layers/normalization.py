@@ -103,7 +103,7 @@ def export_group_norm(op: Op[GroupNorm], exporter: Exporter) -> None:
 def import_group_norm(node: Node, importer: Importer) -> Value:
     x, scale, b = node.input(0), node.input(1), node.input(2)
     groups = node.int("num_groups")
-    if node.opset < 21:
+    if node.opset < 21 and groups > 0 and x.type.rank > 1:
         # Until opset 21 there was one scale and one bias for each group.
         for name, parameter in (("scale", scale), ("bias", b)):
             if parameter.type.elements != groups:
@@ -122,6 +122,8 @@ def _per_channel(importer: Importer, parameter: Value, groups: int, channels: in
 @imports("Normalize", domain=OPENVINO)
 def import_normalize(node: Node, importer: Importer) -> Value:
     x, weights = node.input(0), node.input(1)
+    if x.type.rank < 2:
+        raise node.model_error("x has no channels", expected="at least 2 dimensions", found=list(x.type.shape))
     axes = range(1, x.type.rank) if node.bool("across_spatial", 0) else (1,)
     y = importer.emit_one(NormalizeL2(tuple(axes), node.float("eps", 0.0)), x)
     channels = 1 if node.bool("channel_shared", 0) else x.type.shape[1]
