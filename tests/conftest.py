@@ -103,6 +103,12 @@ def kernels_are_compiled_once(pytestconfig: pytest.Config, tmp_path_factory: pyt
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def forms_are_taken_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """By all workers together."""
+    round_trip.share_forms(folder_of_all_workers(tmp_path_factory))
+
+
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """A generator whose seed is the test's name: the same numbers in each run, other ones in each test."""

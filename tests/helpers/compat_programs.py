@@ -58,7 +58,7 @@ class Programs:
         words = [script.name, *map(str, arguments)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TILEWRIGHT_")}
         environment |= {"PYTHONUNBUFFERED": "1", **self.environment}
-        run = _run_fresh if fresh else _run_warm
+        run = _run_fresh if fresh else run_warm
         ended, printed, said = run(words, script.parent, environment)
         assert ended == status, f"{program} ended with {ended}\n{printed}\n{said}"
         return printed + said
@@ -76,7 +76,8 @@ def _run_fresh(words: Sequence[str], folder: Path, environment: Mapping[str, str
     return ran.returncode, ran.stdout, ran.stderr
 
 
-def _run_warm(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
+def run_warm(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of a program in a fork of an interpreter that has imported the compiler."""
     with TemporaryDirectory() as place:
         out, error = Path(place, "stdout"), Path(place, "stderr")
         try:

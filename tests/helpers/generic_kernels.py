@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from functools import cache
 from unittest import mock
 
 import numpy as np
 from kernel_harness import Execution, run_kernels
-from operator_samples import Case
+from operator_samples import Case, cases_of
 
 from tilewright.codegen.cpu.families import lowerings
 from tilewright.codegen.cpu.kernel import Kernel
@@ -14,6 +18,7 @@ from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.numba.generation import function as functions
 from tilewright.ir import interp
 from tilewright.ir.core import Op
+from tilewright.ir.op import REGISTRY
 
 TARGET = TargetDescription.host()
 
@@ -55,6 +60,45 @@ def execution(case: Case) -> Execution | None:
     kernel = generic_kernel(the_op(case))
     arrays = tuple(array for array in case.sample.inputs if array is not None)
     return None if kernel is None else Execution(the_op(case), kernel, arrays)
+
+
+@cache
+def of_family(family: str) -> dict[str, list[Case]]:
+    """What is chosen of each of its operators. They share what computes with element types: each is met once."""
+    met: set[object] = set()
+    return {name: [*chosen(cases_of(name), met)] for name, cls in REGISTRY.items() if cls.family == family}
+
+
+def chosen(cases: Iterable[Case], types: set[object]) -> Iterator[Case]:
+    """Cases that between them have every rank and value of an attribute, and what element types are not yet among
+    ``types``, to which theirs are added; those first that bring most of it for what is left to compile; and of those
+    for whose functions nothing is left the ones that have types, or two of all that together, anew."""
+    left: dict[str, tuple[Case, object, set[object], set[object]]] = {}
+    for case in cases:
+        op = the_op(case)
+        values = [(name, repr(value)) for name, value in sorted(asdict(op.operator).items())]
+        own = [(f"operand {index}", value.type.dtype.value) for index, value in enumerate(op.inputs)]
+        single = {*values, *((index, value.type.rank) for index, value in enumerate(op.inputs)), *own} - types
+        values += own
+        found = {*single, tuple(str(value.type) for value in op.inputs), *itertools.combinations(values, 2)}
+        left[case.name] = case, function_of(case), single, found
+    met: set[object] = set()
+    compiled: set[object] = {()}
+    while left:
+        # To compile a function takes some thirty times as long as to run a case.
+        name = max(left, key=lambda each: len(left[each][2] - met) * (30 if left[each][1] in compiled else 1))
+        case, function, single, found = left[name]
+        if single <= met:
+            break
+        yield case
+        compiled.add(function)
+        met |= found
+        types.update((f"operand {index}", value.type.dtype.value) for index, value in enumerate(the_op(case).inputs))
+        del left[name]
+    for case, function, _, found in left.values():
+        if function in compiled and not found <= met:
+            yield case
+            met |= found
 
 
 def assert_equals_reference(cases: list[Case]) -> None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from operator import is_
+from pathlib import Path
 
 from tilewright.errors import TilewrightError
 from tilewright.ir import verify as verify_module
@@ -35,7 +36,16 @@ ONE_IN = 48
 
 _checked: set[bytes] = set()
 _forms: set[Hashable] = set()
-"""What stands in the modules that were taken, as `forms` gives it."""
+"""What stands in the modules that were taken, here or by another worker, as `forms` gives it."""
+
+_shared: Path | None = None
+"""The file of all workers, a digest on each line for each form that one of them took."""
+
+_read = 0
+"""Bytes of it that were read already."""
+
+_of_others: set[str] = set()
+"""The digests in these."""
 
 _verified: dict[int, Module] = {}
 """The modules that were verified since the test began, by identity; held, so that no other one gets it."""
@@ -94,6 +104,42 @@ def forms(module: Module) -> set[Hashable]:
     return found
 
 
+def share_forms(folder: Path) -> None:
+    """Take no form that another worker has taken, by a file in a folder of them all."""
+    global _shared
+    _shared = folder / "round_trip_forms"
+
+
+def _digest(form: Hashable) -> str:
+    # What has the address of an object in its text is known to nobody else.
+    return hashlib.sha256(repr(form).encode()).hexdigest()
+
+
+def _are_known(found: set[Hashable]) -> bool:
+    global _read
+    new = found - _forms
+    if not new or _shared is None:
+        return not new
+    with suppress(FileNotFoundError), _shared.open("rb") as file:
+        file.seek(_read)
+        content = file.read()
+        # Another worker may just be writing the last line.
+        whole = content[: content.rfind(b"\n") + 1]
+        _read += len(whole)
+        _of_others.update(whole.decode().split())
+    known = {form for form in new if _digest(form) in _of_others}
+    _forms.update(known)
+    return known == new
+
+
+def _remember(found: set[Hashable]) -> None:
+    new = found - _forms
+    _forms.update(new)
+    if new and _shared is not None:
+        with _shared.open("ab", buffering=0) as file:
+            file.write("".join(f"{_digest(form)}\n" for form in new).encode())
+
+
 def _state(module: Module) -> list[object]:
     """All that a module is printed from: two passes of three leave it as it was. Held, so that nothing new is taken for
     what was there."""
@@ -113,7 +159,7 @@ def _is_same(state: list[object], other: list[object]) -> bool:
 
 
 def check_round_trip(module: Module, elsewhere: Collection[str] = ()) -> None:
-    """Fails unless the text of ``module`` parses to a module that verifies and prints the same text.
+    """Does the round trip of a module, unless others show the same.
 
     ``elsewhere`` names the functions that the module calls but does not hold.
     """
@@ -126,8 +172,14 @@ def check_round_trip(module: Module, elsewhere: Collection[str] = ()) -> None:
     _states[id(module)] = state
     found = forms(module)
     # Printing takes much longer than that, and parsing four times as long. The remainder says nothing about the module.
-    if found <= _forms and (17 * count + 5 * len(module.constants) + len(module.name)) % ONE_IN:
+    if _are_known(found) and (17 * count + 5 * len(module.constants) + len(module.name)) % ONE_IN:
         return
+    round_trip(module, elsewhere)
+    _remember(found)
+
+
+def round_trip(module: Module, elsewhere: Collection[str] = ()) -> None:
+    """Fails unless the text of ``module`` parses to a module that verifies and prints the same text."""
     text = print_module(module)
     key = hashlib.sha256(text.encode()).digest()
     if key in _checked:
@@ -142,7 +194,6 @@ def check_round_trip(module: Module, elsewhere: Collection[str] = ()) -> None:
     for name, constant in module.constants.items():
         assert again.constants[name].array.dtype == constant.array.dtype, f"constant @{name} changed its dtype"
     _checked.add(key)
-    _forms.update(found)
 
 
 def _verify_and_round_trip(module: Module, *, stage: str | None = None, elsewhere: Collection[str] = ()) -> None:

@@ -43,21 +43,32 @@ from tilewright.ir.types import DType
 FOLDER = "TESTS_SHARED_KERNELS"
 """The environment variable that tells the programs of a test where the files are."""
 
-ABOUT_OTHERS = ("tests/api/", "tests/compiler/", "tests/passes/")
+ABOUT_OTHERS = tuple(f"tests/{name}/" for name in ("api", "compiler", "end_to_end", "passes", "project", "runtime"))
 """Tests that are not about native code: LLVM's code generator does no more there than it must, in a third of the time.
-What comes before it, vectors included, is as everywhere; `tests/codegen`, `tests/every_operator`, `tests/end_to_end`,
-`tests/fuzz` and programs that start afresh have it as users do."""
+What comes before it, vectors included, is as everywhere; `tests/codegen`, `tests/every_operator`, `tests/fuzz` and
+programs that start afresh have it as users do."""
 
 ABOUT_KERNELS = tuple(
-    f"tests/compiler/{name}.py"
+    f"tests/{name}.py"
     for name in (
-        "frontend/test_narrow_types",
-        "frontend/test_quantized_products",
-        "test_narrow_weights",
-        "test_wide_activations",
+        "compiler/frontend/test_narrow_types",
+        "compiler/frontend/test_quantized_products",
+        "compiler/test_narrow_weights",
+        "compiler/test_wide_activations",
+        "end_to_end/test_c_library",
+        "end_to_end/test_foreign_artifacts",
+        "end_to_end/test_int8_models",
+        "end_to_end/test_levels_and_engines",
+        "end_to_end/test_models",
+        "end_to_end/test_onnx_model_suite",
+        "end_to_end/test_outputs",
+        "end_to_end/test_random_networks",
+        "end_to_end/test_shapes",
+        "runtime/test_stored_artifacts",
+        "runtime/test_team",
     )
 )
-"""Tests among them that compare kernels with the reference."""
+"""Tests among them that compare kernels with the reference, or code with what programs make that start afresh."""
 
 if TYPE_CHECKING:
     import pytest
