@@ -273,5 +273,5 @@ class ConvolutionPrice:
         weights = self.products * np.where(is_held, 1, self.areas)
         is_kept = np.asarray(stationary == "weights") | (self.slices == 1)
         parameters = self.slices * np.where(is_kept, 1, self.areas)
-        for count, size in zip((weights, parameters), self.constants, strict=True):
-            price.transfer(price.weights, count, Runs(size))
+        for count, size, first in zip((weights, parameters), self.constants, (True, False), strict=True):
+            price.transfer(price.weights, count, Runs(size), whole=first)
