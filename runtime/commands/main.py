@@ -54,7 +54,7 @@ def main(arguments: Sequence[str], version: str) -> int:
     except Exception as error:
         if os.environ.get("TILEWRIGHT_DEBUG"):
             raise
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             drop(sys.stdout)
         shown = explain(error, words[0] if words else "")
         tell("error", shown)
@@ -127,6 +127,9 @@ def explain(error: Exception, command: str) -> TilewrightError:
         return compiler.NotInstalledError(f"`tilewright {command}`", package)
     if isinstance(error, MemoryError):
         return TilewrightError("this machine does not have enough memory")
+    # Libraries that cannot be loaded, such as for a limit of memory, raise one without a number.
+    if isinstance(error, OSError) and error.errno is None:
+        return TilewrightError(str(error) or "the system refuses what was asked of it")
     if isinstance(error, OSError):
         what = f"use {error.filename!r}" if error.filename else "write the output"
         reason = "stdout is closed" if error.errno == errno.EBADF else error.strerror or error

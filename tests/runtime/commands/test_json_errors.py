@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -41,3 +42,16 @@ def test_the_file_of_json_may_stand_behind_an_equals_sign(tmp_path: Path, capsys
     for words in (f"run missing.twa --random 1 --json={found}", "machine --json=found.txt"):
         assert main(words.split()) != 0
         assert printed(capsys.readouterr().out)["error"]["text"]
+
+
+def test_a_library_that_cannot_be_loaded_is_no_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(words: object) -> str:
+        raise OSError("could not load shared object file 'libllvmlite.so'")
+
+    monkeypatch.setattr(importlib.import_module("tilewright.runtime.commands.machine"), "run", load)
+    assert main(["machine", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert shown.err == "error: could not load shared object file 'libllvmlite.so'\n"
+    assert printed(shown.out)["error"]["message"] in shown.err
