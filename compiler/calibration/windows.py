@@ -1,5 +1,6 @@
 """What convolutions and products multiply with their weights, at some places of each sample."""
 
+from collections.abc import Sequence
 from typing import TypeGuard
 
 import numpy as np
@@ -9,6 +10,9 @@ from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.matmul import MatMul
 
 Product = Op[Conv] | Op[MatMul]
+
+Place = tuple[np.ndarray, Sequence[np.ndarray]]
+"""Of results of a convolution: which images they are of, and their coordinates in the maps of these."""
 
 PLACES, WINDOWS = 64, 6400
 """Of each sample, at most so many results of a layer are looked at, or more where so many of all samples need it."""
@@ -36,11 +40,15 @@ def windows(op: Product, x: np.ndarray, index: int, places: int = PLACES) -> np.
         rows = np.swapaxes(x, -1, -2) if op.operator.transpose_a else x
         rows = rows.reshape(-1, 1, rows.shape[-1])
         return rows[_some(rng, len(rows), places)]
+    image, *at = _places(rng, (x.shape[0], *op.result.type.shape[2:]), places)
+    return windows_at(op, x, (image, at))
+
+
+def windows_at(op: Product, x: np.ndarray, place: Place) -> np.ndarray:
+    """Elements of x that results of a convolution at these places are made of, as :func:`windows` gives them."""
     assert is_op(op, Conv)
-    conv, w = op.operator, op.operands.w.type
-    outputs = op.result.type.shape[2:]
-    image, *at = _places(rng, (x.shape[0], *outputs), places)
-    spatial = len(outputs)
+    conv, w, (image, at) = op.operator, op.operands.w.type, place
+    spatial = len(at)
     padded = np.pad(x, [(0, 0), (0, 0), *zip(conv.pads[:spatial], conv.pads[spatial:], strict=True)])
     taps: list[np.ndarray] = []
     for d, places_along in enumerate(at):
@@ -59,7 +67,13 @@ def at_windows(op: Product, y: np.ndarray, index: int, places: int = PLACES) -> 
         return rows[_some(rng, len(rows), places)]
     assert is_op(op, Conv)
     image, *at = _places(rng, (y.shape[0], *y.shape[2:]), places)
-    return y[(image, slice(None), *at)].reshape(len(image), op.operator.group, -1)
+    return results_at(y, (image, at)).reshape(len(image), op.operator.group, -1)
+
+
+def results_at(y: np.ndarray, place: Place) -> np.ndarray:
+    """Results of a convolution at these places: [places, channels]."""
+    image, at = place
+    return y[(image, slice(None), *at)]
 
 
 def _places(rng: np.random.Generator, extents: tuple[int, ...], most: int) -> tuple[np.ndarray, ...]:

@@ -26,10 +26,11 @@ Arrays = list[np.ndarray]
 Chosen = tuple[np.ndarray, np.ndarray]
 """Weights and bias of a layer, real numbers."""
 
-Choose = Callable[[Op, Arrays, Arrays, Arrays], Chosen]
+Choose = Callable[[Op, Arrays, Arrays, Arrays, Callable[[Op], Arrays]], Chosen]
 """Given a layer, what it reads in floating point, what it is to make before its activation, and what it reads in the
 quantised network: the weights that it has there. It is to make what it makes in floating point; where that is added to
-another value, what this lacks in the quantised network as well."""
+another value, what this lacks in the quantised network as well. The last gives, for a layer that follows, what such
+another value lacks, nothing where there is none."""
 
 
 def walk(
@@ -62,7 +63,7 @@ def walk(
         columns = [column(values, op, value) for value in op.operands]
         return [list(row) for row in zip(*columns, strict=True)] or [[] for _ in used]
 
-    def lacking(op: Op) -> list[np.ndarray]:
+    def lacking(op: Op) -> Arrays:
         """What the quantised network lacks of the other operand of a sum that alone reads the result."""
         value = op.results[0]
         (user,) = value.users if len(value.uses) == 1 and value.users else (None,)
@@ -82,7 +83,7 @@ def walk(
             target = [y for (y,) in results]
             if more := lacking(op):
                 target = [y + each for y, each in zip(target, more, strict=True)]
-            chosen = layers[op](op, first[0], target, first[1])
+            chosen = layers[op](op, first[0], target, first[1], lacking)
             given = [[arrays[0], *chosen, *arrays[3:]] for arrays in given]
         found = [computed(module, op, arrays) for arrays in given]
         for index, value in enumerate(op.results):

@@ -2,31 +2,42 @@
 
 After Nagel, Amjad, van Baalen, Louizos, Blankevoort, "Up or Down? Adaptive Rounding for Post-Training Quantization",
 2020: a number between 0 and 1 for each weight, the share by which it is rounded up, follows the gradient of the squared
-error of the layer behind its activation, and a second term drives it to one of the two. Inputs are those that the layer
-has in the quantised network, so that it makes good what the layers before it lost. The gradient is followed as Kingma,
-Ba, "Adam: A Method for Stochastic Optimization", 2014, say.
+error of the layer behind its activation, or of what follows as far as :func:`.look_ahead.look_ahead` looks, and a
+second term drives it to one of the two. Inputs are those that the layer has in the quantised network, so that it makes
+good what the layers before it lost. The gradient is followed as Kingma, Ba, "Adam: A Method for Stochastic
+Optimization", 2014, say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...ir.accumulators import channel_axis
 from ...ir.core import Constant, Module, Op, Value, is_op
-from ...ir.ops.activation import Clip, Relu
 from ...ir.ops.convolution import Conv
 from ...ir.types import DType, Quantization, TensorType
 from ...passes.quantization.parameters import SMALLEST_SCALE
 from ...passes.quantization.plan import Plan
 from ..calibration.sample_sets import Inputs
-from ..calibration.windows import Product, at_windows, is_product, places_of, rows_of_weights, weights_of_rows, windows
+from ..calibration.windows import (
+    Product,
+    at_windows,
+    is_product,
+    places_of,
+    results_at,
+    rows_of_weights,
+    weights_of_rows,
+    windows,
+    windows_at,
+)
 from ..progress import ProgressReport
 from .layer_walk import Arrays, Chosen, computed, walk
+from .look_ahead import UNBOUNDED, Ahead, look_ahead
 from .round_weights import Rounded, real_weights
 
-STEPS, BATCH = 400, 256
-"""Steps along the gradient, and windows that each is taken by."""
+STEPS, BATCH, PATCHES = 400, 256, 8
+"""Steps along the gradient, and windows that each is taken by, or patches of them that are looked at together."""
 
 RATE, BIAS_RATE = 5e-2, 1e-3
 """Lengths of the steps: of what becomes the shares, and of the bias over the deviation of the results."""
@@ -37,6 +48,9 @@ WARM, STEEP, FLAT = 0.2, 20.0, 2.0
 WEIGHT = 300.0
 """Of the second term at the end, of the mean over the weights, where the error is that of rounding to the nearest; it
 grows from 0, so that layers of any size end with whole shares."""
+
+CLAMPED = 0.1
+"""Of errors before the activation, this share counts, too: what it clamps on these samples it may not on others."""
 
 STRETCH = 1.2
 """The logistic function is stretched by this about its middle and cut off, so that 0 and 1 are reached."""
@@ -77,9 +91,11 @@ def learn_weights(
     layers: dict[Op, Product] = {op: op for op in layers_to_learn([op for op in plan.anchors if is_product(op)])}
     found: dict[Op, Rounded] = {}
 
-    def choose(op: Op, x: Arrays, y: Arrays, given: Arrays) -> Chosen:
+    def choose(op: Op, x: Arrays, y: Arrays, given: Arrays, lacking: Callable[[Op], Arrays]) -> Chosen:
         report(STAGE, len(found), len(layers))
-        found[op], chosen = _learnt(module, layers[op], x, y, given, bits, len(found))
+        layer, ahead = layers[op], look_ahead(layers[op], plan, len(given))
+        problem = _problem(layer, x, y, given, lacking, ahead, bits)
+        found[op], chosen = _learnt(module, layer, problem, y, given, len(found))
         return chosen
 
     walk(module, plan, types, samples, dict.fromkeys(layers, choose))
@@ -97,31 +113,52 @@ def layers_to_learn(products: Sequence[Product]) -> list[Product]:
     return [op for op in long if op not in small]
 
 
+def _problem(
+    op: Product, x: Arrays, y: Arrays, given: Arrays, lacking: Callable[[Op], Arrays], ahead: Ahead, bits: int
+) -> "Problem":
+    """What is to be solved for a layer; arguments as of `Choose`."""
+    real, bias = real_weights(op), op.operands[2]
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    first = bias.array if isinstance(bias, Constant) else np.zeros(real.shape[channel_axis(op)], np.float32)
+    rows = rows_of_weights(op, real)
+    groups, more = len(rows), None
+    if ahead.patches is None:
+        places = _places(op, len(given))
+        looks = (windows, given), (windows, x), (at_windows, y)
+        looked = [
+            np.concatenate([look(op, each, n, places) for n, each in enumerate(arrays)]) for look, arrays in looks
+        ]
+    else:
+        read, made = ahead.patches.read, ahead.patches.made
+        looked = [
+            np.concatenate([windows_at(op, *each) for each in zip(arrays, read, strict=True)]) for arrays in (given, x)
+        ]
+        results = np.concatenate([results_at(*each) for each in zip(y, read, strict=True)])
+        looked.append(results.reshape(len(results), groups, -1))
+        if missing := lacking(ahead.patches.product):
+            found = np.concatenate([results_at(*each) for each in zip(missing, made, strict=True)])
+            more = found.reshape(ahead.patches.inside.shape[1], -1, found.shape[1]).transpose(2, 1, 0)
+    inputs, reals, wanted = (np.ascontiguousarray(each.transpose(1, 0, 2), np.float32) for each in looked)
+    steps, shifts = best_steps(rows, low, high), first.reshape(groups, 1, -1)
+    return Problem(inputs, reals, wanted, rows, steps, shifts, (low, high), ahead, more)
+
+
 def _learnt(
-    module: Module, op: Product, x: Arrays, y: Arrays, given: Arrays, bits: int, seed: int
+    module: Module, op: Product, problem: "Problem", y: Arrays, given: Arrays, seed: int
 ) -> tuple[Rounded, Chosen]:
     """The weights and the bias of a layer, as integers and as real numbers."""
-    real, bias = real_weights(op), op.operands[2]
-    axis, low, high = channel_axis(op), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    first = bias.array if isinstance(bias, Constant) else np.zeros(real.shape[axis], np.float32)
-    rows = rows_of_weights(op, real)
-    steps = best_steps(rows, low, high)
-    places = _places(op, len(given))
-    looks = (windows, given), (windows, x), (at_windows, y)
-    looked = [np.concatenate([look(op, each, n, places) for n, each in enumerate(arrays)]) for look, arrays in looks]
-    inputs, reals, wanted = (np.ascontiguousarray(each.transpose(1, 0, 2), np.float32) for each in looked)
-    shifts = first.reshape(rows.shape[0], 1, -1)
-    problem = Problem(inputs, reals, wanted, rows, steps, shifts, (low, high), _bounds(op))
     stored, shifts = problem.solved(np.random.default_rng(seed))
-    weights = weights_of_rows(op, (stored * steps).astype(np.float32))
-    # What remains on average over all places.
-    found = [computed(module, op, [each, weights, shifts.reshape(-1), None])[0] for each in given]
-    channels = 1 if is_op(op, Conv) else y[0].ndim - 1
-    others = tuple(d for d in range(y[0].ndim) if d != channels)
-    missing = np.mean([(a - b).mean(others, dtype=np.float64) for a, b in zip(y, found, strict=True)], 0)
-    corrected = (shifts.reshape(-1) + missing).astype(np.float32)
-    quant = Quantization.per_channel(steps.reshape(-1), axis)
-    type = TensorType(real.shape, DType.I8, quant)
+    weights = weights_of_rows(op, (stored * problem.steps).astype(np.float32))
+    corrected = shifts.reshape(-1)
+    if problem.ahead.patches is None:
+        # What remains on average over all places.
+        found = [computed(module, op, [each, weights, corrected, None])[0] for each in given]
+        channels = 1 if is_op(op, Conv) else y[0].ndim - 1
+        others = tuple(d for d in range(y[0].ndim) if d != channels)
+        missing = np.mean([(a - b).mean(others, dtype=np.float64) for a, b in zip(y, found, strict=True)], 0)
+        corrected = (corrected + missing).astype(np.float32)
+    quant = Quantization.per_channel(problem.steps.reshape(-1), channel_axis(op))
+    type = TensorType(weights.shape, DType.I8, quant)
     return Rounded(weights_of_rows(op, stored).astype(np.int8), type, corrected), (weights, corrected)
 
 
@@ -130,15 +167,6 @@ def _places(op: Product, samples: int) -> int:
     groups, outputs, inner = rows_of_weights(op, real_weights(op)).shape
     most = MOST_NUMBERS // (groups * max(outputs, inner) * samples)
     return max(places_of(samples), min(PLACES * places_of(samples), most))
-
-
-def _bounds(op: Product) -> tuple[float, float]:
-    """What the activation clamps the results to."""
-    (user,) = op.result.users if len(op.result.uses) == 1 and op.result.users else (None,)
-    if is_op(user, Clip):
-        low, high = user.operator.act_args
-        return low, high
-    return (0.0, np.inf) if is_op(user, Relu) else (-np.inf, np.inf)
 
 
 def best_steps(rows: np.ndarray, low: int, high: int) -> np.ndarray:
@@ -158,14 +186,15 @@ class Problem:
     """A layer whose weights are to be rounded.
 
     Attributes:
-        inputs: [groups, windows, inner], of the quantised network.
+        inputs: [groups, windows, inner], of the quantised network; those of a patch behind each other.
         reals: what they are in floating point.
         wanted: what is to be made of them before the activation, [groups, windows, outputs].
         weights: [groups, outputs, inner], real numbers.
         steps: of the channels, [groups, outputs, 1].
         bias: [groups, 1, outputs].
         limits: the least and the largest integer.
-        bounds: of the activation.
+        ahead: what is made of the results, which is to be right.
+        more: what is to be added to that, [its outputs, places, patches].
     """
 
     inputs: np.ndarray
@@ -175,7 +204,8 @@ class Problem:
     steps: np.ndarray
     bias: np.ndarray
     limits: tuple[int, int]
-    bounds: tuple[float, float]
+    ahead: Ahead
+    more: np.ndarray | None = None
 
     def solved(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Integers of the shape of the weights, and the bias."""
@@ -183,24 +213,39 @@ class Problem:
         floor = np.floor(scaled)
         rest = np.clip(scaled - floor, 0.01, 0.99)
         edge = (STRETCH - 1) / 2
-        free, bias = np.log((rest + edge) / (1 + edge - rest)), self.bias.astype(np.float32)
-        wanted = np.clip(self.wanted, *self.bounds)
+        free = np.log((rest + edge) / (1 + edge - rest))
+        bias = np.array(np.swapaxes(self.bias, 1, 2), np.float32, order="C")
+        every = np.arange(self.inputs.shape[1] // self.ahead.places)
+        before = self._at(self.wanted, every)
+        wanted = self._ahead(before, every)[0]
+        if self.more is not None:
+            wanted = wanted + self.more
         nearest = np.clip(np.rint(scaled), *self.limits) * self.steps
-        missed = np.clip(self.inputs @ np.swapaxes(nearest, 1, 2) + bias, *self.bounds) - wanted
+        missed = self._ahead(nearest @ self._at(self.inputs, every) + bias, every)[0] - wanted
         power = float(np.square(missed, dtype=np.float64).mean()) + 1e-30
+        # In memory, what belongs to one unit lies together.
+        wanted, before = (
+            np.ascontiguousarray(np.moveaxis(each, -1, 0))
+            for each in (wanted, before.reshape(*bias.shape[:2], self.ahead.places, -1))
+        )
         movers = _Adam(free, RATE), _Adam(bias, BIAS_RATE * float(self.wanted.std() + 1e-9))
+        is_single = self.ahead.patches is None
+        counts_clamped = is_single and self.ahead.bounds != UNBOUNDED
         for step in range(STEPS):
-            places = rng.integers(self.inputs.shape[1], size=min(BATCH, self.inputs.shape[1]))
-            x = self.inputs[:, places]
-            x = np.where(rng.random(x.shape, np.float32) < REAL, self.reals[:, places], x)
+            units = rng.integers(len(every), size=min(BATCH if is_single else PATCHES, len(every)))
+            x = self._at(self.inputs, units)
+            x = np.where(rng.random(x.shape, np.float32) < REAL, self._at(self.reals, units), x)
             logistic = 1 / (1 + np.exp(-free))
             share = np.clip(logistic * STRETCH - edge, 0, 1)
             integers = np.clip(floor + share, *self.limits)
-            y = x @ np.swapaxes(integers * self.steps, 1, 2) + bias
-            error = np.clip(y, *self.bounds) - wanted[:, places]
-            error *= (y > self.bounds[0]) & (y < self.bounds[1])
+            y = (integers * self.steps) @ x + bias
+            made, led_back = self._ahead(y, units)
+            error = made - np.moveaxis(wanted[units], 0, -1)
             error *= 2 / (power * error.size)
-            slope = (np.swapaxes(error, 1, 2) @ x) * self.steps * (integers == floor + share)
+            error = led_back(error).reshape(y.shape)
+            if counts_clamped:
+                error += CLAMPED * 2 / (power * error.size) * (y - np.moveaxis(before[units], 0, -1).reshape(y.shape))
+            slope = (error @ np.swapaxes(x, 1, 2)) * self.steps * (integers == floor + share)
             if step > WARM * STEPS:
                 grown = (step / STEPS - WARM) / (1 - WARM)
                 exponent = STEEP - (STEEP - FLAT) * grown
@@ -209,8 +254,18 @@ class Problem:
                 slope -= (WEIGHT * grown * 2 * exponent / free.size) * pulled
             slope *= STRETCH * logistic * (1 - logistic) * ((share > 0) & (share < 1))
             movers[0].move(slope)
-            movers[1].move(error.sum(1, keepdims=True))
-        return np.clip(floor + (free > 0), *self.limits), bias
+            movers[1].move(error.sum(2, keepdims=True))
+        return np.clip(floor + (free > 0), *self.limits), np.swapaxes(bias, 1, 2)
+
+    def _at(self, values: np.ndarray, units: np.ndarray) -> np.ndarray:
+        """Of [groups, windows, numbers] those of some patches, or windows: [groups, numbers, places and units]."""
+        groups, _, numbers = values.shape
+        found = values.reshape(groups, -1, self.ahead.places, numbers)[:, units]
+        return np.ascontiguousarray(found.transpose(0, 3, 2, 1)).reshape(groups, numbers, -1)
+
+    def _ahead(self, y: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        """What becomes of results, [groups, outputs, places and units]."""
+        return self.ahead.made(y.reshape(-1, self.ahead.places, len(units)), units)
 
 
 class _Adam:

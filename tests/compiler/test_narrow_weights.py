@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,16 @@ import pytest
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.compiler.calibration.windows import at_windows, is_product, rows_of_weights, windows
+from tilewright.compiler.calibration.windows import at_windows, is_product, results_at, rows_of_weights, windows
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization import learn_rounding
 from tilewright.compiler.quantization.layer_walk import Arrays, Chosen, convolved, walk
-from tilewright.compiler.quantization.learn_rounding import Problem, best_steps, layers_to_learn
+from tilewright.compiler.quantization.learn_rounding import Problem, best_steps, layers_to_learn, learn_weights
+from tilewright.compiler.quantization.look_ahead import Ahead, Patches, look_ahead
 from tilewright.compiler.quantization.quantize import quantize_module
+from tilewright.compiler.quantization.round_weights import real_weights, set_rounded
 from tilewright.ir import interp
 from tilewright.ir.core import Constant, Module, Op, is_op
 from tilewright.ir.ops.convolution import Conv
@@ -58,7 +61,7 @@ def test_learnt_rounding_is_better_than_to_the_nearest(rng: np.random.Generator)
     weights = rng.standard_normal((1, 8, 24)).astype(np.float32)
     steps = best_steps(weights, *LIMITS)
     wanted, bias = inputs @ np.swapaxes(weights, 1, 2), np.zeros((1, 1, 8), np.float32)
-    problem = Problem(inputs, inputs, wanted, weights, steps, bias, LIMITS, (0.0, np.inf))
+    problem = Problem(inputs, inputs, wanted, weights, steps, bias, LIMITS, Ahead((0.0, np.inf)))
     found, shift = problem.solved(np.random.default_rng(0))
     again, _ = problem.solved(np.random.default_rng(0))
     assert found.tobytes() == again.tobytes()
@@ -82,9 +85,7 @@ def test_inputs_in_floating_point_make_what_is_learnt_of_few_windows_hold_for_ot
     weights = rng.standard_normal((1, 16, 48)).astype(np.float32)
     steps, wanted = best_steps(weights, *LIMITS), reals @ np.swapaxes(weights, 1, 2)
     bias, known, others = np.zeros((1, 1, 16), np.float32), slice(0, 100), slice(100, None)
-    problem = Problem(
-        inputs[:, known], reals[:, known], wanted[:, known], weights, steps, bias, LIMITS, (-np.inf, np.inf)
-    )
+    problem = Problem(inputs[:, known], reals[:, known], wanted[:, known], weights, steps, bias, LIMITS, Ahead())
 
     def error(share: float) -> float:
         monkeypatch.setattr(learn_rounding, "REAL", share)
@@ -149,10 +150,10 @@ def test_a_layer_is_to_make_what_the_sum_that_reads_it_lacks_elsewhere(rng: np.r
     coarse = np.round(weights[0])
     seen: dict[str, np.ndarray] = {}
 
-    def choose_first(op: Op, x: Arrays, y: Arrays, given: Arrays) -> Chosen:
+    def choose_first(op: Op, x: Arrays, y: Arrays, given: Arrays, lacking: Callable[[Op], Arrays]) -> Chosen:
         return coarse, np.zeros(8, np.float32)
 
-    def choose_second(op: Op, x: Arrays, y: Arrays, given: Arrays) -> Chosen:
+    def choose_second(op: Op, x: Arrays, y: Arrays, given: Arrays, lacking: Callable[[Op], Arrays]) -> Chosen:
         seen.update(wanted=y[0], read=given[0], real=x[0])
         return weights[1], np.zeros(8, np.float32)
 
@@ -165,6 +166,97 @@ def test_a_layer_is_to_make_what_the_sum_that_reads_it_lacks_elsewhere(rng: np.r
     np.testing.assert_allclose(seen["wanted"], expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose(seen["read"], found, rtol=0, atol=1e-5)
     np.testing.assert_allclose(seen["real"], exact, rtol=0, atol=1e-5)
+
+
+def block(
+    size: int, strides: list[int], pads: list[int], dilations: list[int], inputs: int = 4, middle: int = 24
+) -> Module:
+    """A convolution, a depthwise one and one with fewer results, activations between."""
+    rng = np.random.default_rng(0)
+    shapes = {"w0": (middle, inputs, 1, 1), "w1": (middle, 1, 3, 2), "b1": (middle,), "w2": (4, middle, 1, 1)}
+    arrays = [
+        onnx.numpy_helper.from_array(rng.standard_normal(n).astype(np.float32), name) for name, n in shapes.items()
+    ]
+    attributes = {"strides": strides, "pads": pads, "dilations": dilations, "group": middle}
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w0"], ["a"]),
+        onnx.helper.make_node("Relu", ["a"], ["b"]),
+        onnx.helper.make_node("Conv", ["b", "w1", "b1"], ["c"], **attributes),
+        onnx.helper.make_node("Relu", ["c"], ["d"]),
+        onnx.helper.make_node("Conv", ["d", "w2"], ["y"]),
+    ]
+    ends = ("x", F32, [1, inputs, size, size]), ("y", F32, [1, 4, None, None])
+    given, made = (onnx.helper.make_tensor_value_info(*each) for each in ends)
+    graph = onnx.helper.make_graph(nodes, "block", [given], [made], arrays)
+    opset = [onnx.helper.make_opsetid("", 17)]
+    return import_model(onnx.helper.make_model(graph, opset_imports=opset).SerializeToString())
+
+
+def looked_ahead(module: Module, samples: int) -> tuple[list[Op[Conv]], Ahead, Patches]:
+    convolutions = [op for op in module.main.ops if is_op(op, Conv)]
+    (first,) = (op for op in convolutions[:1] if is_product(op))
+    ahead = look_ahead(first, plan_quantization(module.main), samples)
+    assert ahead.patches is not None
+    return convolutions, ahead, ahead.patches
+
+
+@pytest.mark.parametrize(
+    ("size", "strides", "pads", "dilations", "places"),
+    [
+        (6, [1, 1], [1, 0, 1, 1], [1, 1], 36),
+        (20, [1, 1], [1, 1, 1, 0], [1, 1], 72),
+        (21, [2, 1], [2, 1, 2, 1], [2, 2], 153),
+    ],
+)
+def test_what_is_ahead_is_what_the_network_makes_of_the_results(
+    rng: np.random.Generator, size: int, strides: list[int], pads: list[int], dilations: list[int], places: int
+) -> None:
+    module = block(size, strides, pads, dilations)
+    (first, _, last), ahead, patches = looked_ahead(module, 2)
+    assert ahead.places == places
+    for sample in range(2):
+        x = rng.standard_normal((1, 4, size, size)).astype(np.float32)
+        a = first.operator.reference(x, real_weights(first), None, None)
+        (y,) = interp.run(module, {"x": x}).values()
+        units = np.arange(len(patches.inside.T)).reshape(2, -1)[sample]
+        results = results_at(a, patches.read[sample]).reshape(len(units), places, -1)
+        made, _ = ahead.made(np.ascontiguousarray(results.transpose(2, 1, 0)), units)
+        expected = results_at(y, patches.made[sample]).reshape(len(units), -1, 4).transpose(2, 1, 0)
+        np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
+    assert patches.product is last
+
+
+def test_slopes_lead_back_through_what_is_ahead(rng: np.random.Generator) -> None:
+    _, ahead, patches = looked_ahead(block(20, [1, 1], [1, 1, 1, 0], [1, 1]), 1)
+    units = np.array([3, 1])
+    y = rng.standard_normal((24, ahead.places, 2)).astype(np.float32)
+    made, led_back = ahead.made(y, units)
+    slope = rng.standard_normal(made.shape).astype(np.float32)
+    moved = 1e-3 * rng.standard_normal(y.shape).astype(np.float32)
+    found = float((led_back(slope) * moved).sum())
+    far, near = (ahead.made(y + each, units)[0].astype(np.float64) for each in (moved, -moved))
+    assert found == pytest.approx(float(((far - near) * slope).sum()) / 2, rel=0.05)
+    assert not led_back(slope)[:, patches.inside[:, 3] == 0, 0].any()
+
+
+def test_a_layer_that_looks_ahead_is_learnt_from_what_the_next_product_makes(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn_rounding, "layers_to_learn", lambda products: products[:1])
+    samples = [{"x": rng.standard_normal((1, 16, 6, 6)).astype(np.float32)} for _ in range(60)]
+    exact = block(6, [1, 1], [1, 1, 1, 0], [1, 1], 16, 96)
+
+    def error() -> float:
+        """Of the network whose first layer alone has 4 bits, on samples that nothing was learnt from."""
+        module = block(6, [1, 1], [1, 1, 1, 0], [1, 1], 16, 96)
+        plan = plan_quantization(module.main)
+        set_rounded(module, learn_weights(module, plan, {}, samples[:40], 4, lambda *_: None).items())
+        runs = [next(iter(interp.run(each, sample).values())) for each in (exact, module) for sample in samples[40:]]
+        return float(np.square(np.subtract(runs[:20], runs[20:])).sum())
+
+    looking = error()
+    monkeypatch.setattr(learn_rounding, "look_ahead", lambda *_: Ahead((0.0, np.inf)))
+    assert looking < 0.92 * error()
 
 
 def chain() -> bytes:
