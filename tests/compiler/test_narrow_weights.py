@@ -96,6 +96,27 @@ def test_inputs_in_floating_point_make_what_is_learnt_of_few_windows_hold_for_ot
     assert error(learn_rounding.REAL) < 0.95 * error(0.0)
 
 
+def test_errors_that_the_activation_clamps_count_where_few_windows_show_a_channel(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = rng.standard_normal((48, 48)).astype(np.float32)
+    inputs = rng.standard_normal((1, 2400, 48)).astype(np.float32) @ mixed
+    weights = rng.standard_normal((1, 16, 48)).astype(np.float32)
+    steps, linear = best_steps(weights, *LIMITS), inputs @ np.swapaxes(weights, 1, 2)
+    bias = -1.5 * linear.std((0, 1)).reshape(1, 1, 16)
+    wanted, known, others = linear + bias, slice(0, 400), slice(400, None)
+    first = inputs[:, known]
+    problem = Problem(first, first, wanted[:, known], weights, steps, bias, LIMITS, Ahead((0.0, np.inf)))
+
+    def error(share: float) -> float:
+        monkeypatch.setattr(learn_rounding, "CLAMPED", share)
+        integers, shift = problem.solved(np.random.default_rng(0))
+        found = inputs[:, others] @ np.swapaxes(integers * steps, 1, 2) + shift
+        return float(np.square(np.maximum(found, 0) - np.maximum(wanted[:, others], 0)).mean())
+
+    assert error(learn_rounding.CLAMPED) < 0.85 * error(0.0)
+
+
 def convolutions(*layers: tuple[int, int, int]) -> bytes:
     """Convolutions of so many inputs, outputs, and windows of so many rows, behind each other."""
     rng = np.random.default_rng(0)
