@@ -261,7 +261,7 @@ class Problem:
         """Of [groups, windows, numbers] those of some patches, or windows: [groups, numbers, places and units]."""
         groups, _, numbers = values.shape
         found = values.reshape(groups, -1, self.ahead.places, numbers)[:, units]
-        return np.ascontiguousarray(found.transpose(0, 3, 2, 1)).reshape(groups, numbers, -1)
+        return found.transpose(0, 3, 2, 1).reshape(groups, numbers, -1)
 
     def _ahead(self, y: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
         """What becomes of results, [groups, outputs, places and units]."""
