@@ -313,7 +313,7 @@ sleep:
   atomicrmw add ptr %sleepers, i32 1 seq_cst
   %slept = call i64 @futex(ptr %team, ptr %generation, i32 {WAIT}, i32 %seen)
   atomicrmw sub ptr %sleepers, i32 1 seq_cst
-  call void @part_from_caller(ptr %team)
+  call void @part_from_caller(ptr %team, ptr %since)
   %awake = call i64 @clock(ptr %team)
   store i64 %awake, ptr %since, align 8
   br label %next

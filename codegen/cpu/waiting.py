@@ -108,16 +108,35 @@ as_before:
   ret i1 false
 }}
 
-define internal void @part_from_caller(ptr %team) noinline nounwind {{
+define internal i1 @takes(ptr %helper, i32 %taker) noinline nounwind {{
+  %taken_at = getelementptr i8, ptr %helper, i64 {TAKEN}
+  %pair = cmpxchg ptr %taken_at, i32 0, i32 %taker acquire monotonic
+  %was_free = extractvalue {{ i32, i1 }} %pair, 1
+  ret i1 %was_free
+}}
+
+define internal void @part_from_caller(ptr %team, ptr %since) noinline nounwind {{
 entry:
   %processor = call i32 @processor(ptr %team)
   %callers_at = getelementptr i8, ptr %team, i64 {PROCESSOR}
   %callers = load atomic i32, ptr %callers_at monotonic, align 4
   %is_same = icmp eq i32 %processor, %callers
-  br i1 %is_same, label %move, label %end
+  br i1 %is_same, label %ask, label %end
+ask:
+  %self_at = getelementptr i8, ptr %since, i64 {SELF_FROM_SINCE}
+  %self = load ptr, ptr %self_at, align 8
+  %is_unknown = icmp eq ptr %self, null
+  br i1 %is_unknown, label %move, label %take
+take:
+  %is_mine = call i1 @takes(ptr %self, i32 1)
+  br i1 %is_mine, label %move, label %end
 move:
   call i1 @allows(ptr %team, i64 0, i32 %processor, i1 false)
   call i1 @allows(ptr %team, i64 0, i32 %processor, i1 true)
+  br i1 %is_unknown, label %end, label %leave
+leave:
+  %taken_at = getelementptr i8, ptr %self, i64 {TAKEN}
+  store atomic i32 0, ptr %taken_at release, align 4
   br label %end
 end:
   ret void
@@ -135,20 +154,33 @@ next:
   %bytes = mul i64 %place, {MEMBER_BYTES}
   %members = getelementptr i8, ptr %team, i64 {MEMBERS}
   %member = getelementptr i8, ptr %members, i64 %bytes
-  %thread_at = getelementptr i8, ptr %member, i64 {THREAD}
-  %thread = load i32, ptr %thread_at, align 4
-  %kept_at = getelementptr i8, ptr %member, i64 {KEPT}
-  %kept = load i32, ptr %kept_at, align 4
-  %looked_at = select i1 %may, i32 %kept, i32 %thread
-  %is_none = icmp eq i32 %looked_at, 0
-  br i1 %is_none, label %further, label %keep
-keep:
+  %helper_at = getelementptr i8, ptr %member, i64 {HELPER}
+  %helper = load ptr, ptr %helper_at, align 8
+  %is_unknown = icmp eq ptr %helper, null
+  br i1 %is_unknown, label %further, label %known
+known:
+  %thread = load i32, ptr %helper, align 4
   %number = zext i32 %thread to i64
-  %changed = call i1 @allows(ptr %team, i64 %number, i32 %processor, i1 %may)
-  %away = xor i1 %may, true
-  %is_kept = and i1 %changed, %away
-  %now_kept = zext i1 %is_kept to i32
-  store i32 %now_kept, ptr %kept_at, align 4
+  %taken_at = getelementptr i8, ptr %helper, i64 {TAKEN}
+  br i1 %may, label %kept, label %started
+started:
+  %has_started = icmp ne i32 %thread, 0
+  br i1 %has_started, label %take, label %further
+take:
+  %is_mine = call i1 @takes(ptr %helper, i32 2)
+  br i1 %is_mine, label %keep, label %further
+keep:
+  %changed = call i1 @allows(ptr %team, i64 %number, i32 %processor, i1 false)
+  br i1 %changed, label %further, label %leave
+kept:
+  %taken = load atomic i32, ptr %taken_at monotonic, align 4
+  %is_kept = icmp eq i32 %taken, 2
+  br i1 %is_kept, label %put_back, label %further
+put_back:
+  call i1 @allows(ptr %team, i64 %number, i32 %processor, i1 true)
+  br label %leave
+leave:
+  store atomic i32 0, ptr %taken_at release, align 4
   br label %further
 further:
   %following = add i64 %place, 1
@@ -179,7 +211,7 @@ tell:
   atomicrmw add ptr %lost_at, i64 %lost monotonic
   br label %go_on
 go_on:
-  call void @part_from_caller(ptr %team)
+  call void @part_from_caller(ptr %team, ptr %since)
   %new = call i64 @clock(ptr %team)
   store i64 %new, ptr %since, align 8
   ret void
@@ -194,8 +226,9 @@ _COMPILER_BARRIER = 'call void asm sideeffect "", "~{memory}"()'
 
 
 def waiting_text(target: TargetDescription) -> str:
-    """The functions ``futex``, ``clock``, ``changes``, ``processor``, ``allows``, ``part_from_caller``, ``wake`` and
-    ``give_way``."""
+    """The functions ``futex``, ``clock``, ``changes``, ``processor``, ``allows``, ``takes``, ``part_from_caller``,
+    ``wake`` and ``give_way``."""
     pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
     numbers = {"LOOKS": _LOOKS, "SPIN": _SPIN, "MASK_BYTES": _MASK_BYTES, "NOTHING": _NOTHING, "WAKE": FUTEX_WAKE}
+    numbers["SELF_FROM_SINCE"] = TeamLayout.SELF - TeamLayout.SINCE
     return declaration + _WAITING.format(**TeamLayout.fields(), **numbers, PAUSE=pause)

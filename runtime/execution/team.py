@@ -80,7 +80,7 @@ class _Helper:
     Attributes:
         number: among all helpers; its place in the memory of every team.
         called: what it was called to last.
-        thread: the number that the system has for it, 0 until it starts.
+        shared: int32 [2], what programs know of it, see `TeamLayout`.
     """
 
     def __init__(self, number: int) -> None:
@@ -91,7 +91,8 @@ class _Helper:
         self.called: weakref.ref[_Work] | None = None
         self._calls: SimpleQueue[_Work] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self.thread = 0
+        self.shared = (ctypes.c_int32 * 2)()
+        self.address = ctypes.addressof(self.shared)
 
     def call(self, work: "_Work") -> None:
         """Have it take part in work as soon as it has left what it was called to before."""
@@ -104,7 +105,7 @@ class _Helper:
                 # The system starts no more threads: those that are there do the work.
                 self._thread = None
                 return
-            self.thread = self._thread.native_id or 0
+            self.shared[0] = self._thread.native_id or 0
         self.called = weakref.ref(work)
         self._calls.put(work)
 
@@ -262,7 +263,7 @@ class Team:
     def _call(self, helper: _Helper, place: int) -> None:
         work, member = self._work, TeamLayout.MEMBERS + helper.number * TeamLayout.MEMBER_BYTES
         self._long[(member + TeamLayout.PLACE) // 8] = place
-        self._short[(TeamLayout.MEMBERS + place * TeamLayout.MEMBER_BYTES + TeamLayout.THREAD) // 4] = helper.thread
+        self._long[(TeamLayout.MEMBERS + place * TeamLayout.MEMBER_BYTES + TeamLayout.HELPER) // 8] = helper.address
         before = helper.called() if helper.called is not None else None
         if before is work:
             # It is here or about to come.
@@ -272,6 +273,7 @@ class Team:
         if helper.number not in work.scratch:
             scratch = work.scratch[helper.number] = _pages(self._scratch_bytes)
             self._long[member // 8] = scratch.ctypes.data
+        self._long[(member + TeamLayout.SELF) // 8] = helper.address
         self._short[(member + TeamLayout.AWAY) // 4] = 0
         helper.call(work)
 

@@ -34,17 +34,20 @@ class TeamLayout:
         syscall, clock, getcpu: the C library's functions ``syscall``, ``clock_gettime`` and ``sched_getcpu``.
         futex, yield, get_affinity, set_affinity: numbers of system calls.
         members: for each thread, the caller at 0, i64 ``open``: its chunks that nobody has taken yet, or less than 1;
-            i32 ``thread``, the number that the system has for it, 0 if not known; i32 ``kept``, 1 while it is kept off
-            a processor;
+            a pointer to its ``helper``, or null;
             for each helper of the process, by its number: a pointer to its scratch memory; i64 ``place``, which of the
             threads it is; i32 ``here``, 1 while it is; i32 ``away``, 1 when it is called away; i64 ``since``, the
-            nanosecond when it woke up or gave way last.
+            nanosecond when it woke up or gave way last; a pointer to it``self``, or null.
+        helpers: elsewhere, one for all teams of a process: i32, the number that the system has for the thread, 0 until
+            it starts; i32 ``taken``, by whom its set of processors is being changed: 1 by itself, 2 by who wakes it, 0
+            by nobody.
     """
 
     GENERATION, THREADS, COUNT, EACH, UNITS, TASK, CONTEXT, PROCESSOR = 0, 8, 16, 24, 32, 40, 48, 56
     DONE, STATUS, SLEEPERS, WAITING, LOST = 64, 68, 128, 132, 136
     SYSCALL, FUTEX, YIELD, CLOCK, GETCPU, GET_AFFINITY, SET_AFFINITY = 192, 200, 208, 216, 224, 232, 240
-    MEMBERS, MEMBER_BYTES, PLACE, HERE, AWAY, SINCE, OPEN, THREAD, KEPT = 256, 128, 8, 16, 20, 24, 64, 72, 76
+    MEMBERS, MEMBER_BYTES, PLACE, HERE, AWAY, SINCE, SELF, OPEN, HELPER = 256, 128, 8, 16, 20, 24, 32, 64, 80
+    TAKEN = 4
 
     @classmethod
     def fields(cls) -> dict[str, int]:

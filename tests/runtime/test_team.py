@@ -245,22 +245,79 @@ def test_helpers_keep_off_the_processor_of_the_caller(who: str) -> None:
     # Helpers are inside them as long as they are in the program.
     vars(program.team._work)["callbacks"] = syscall, processor
     if who == "helpers":
-        # As a runtime of before leaves it.
+        # As where their numbers are not known.
         for each in team._crew.free:
-            each.thread = 0
+            each.shared[0] = 0
     for field, function in ((TeamLayout.SYSCALL, syscall), (TeamLayout.GETCPU, processor)):
         program.team._long[field // 8] = ctypes.cast(function, ctypes.c_void_p).value or 0
     assert program.run() == 0
     wait_until(lambda: len(calls) >= 2 * (THREADS - 1) + 1)
     wait_until(lambda: program.team._short[TeamLayout.SLEEPERS // 4] == THREADS - 1)
     if who == "caller":
-        tasks = [int(program.team._short[(member + TeamLayout.THREAD) // 4]) for member in members]
+        known = [int(program.team._long[(member + TeamLayout.HELPER) // 8]) for member in members]
+        tasks = [ctypes.c_int32.from_address(address).value for address in known]
         kept, back = ([(task, mask) for task in tasks] for mask in (others, before))
         assert calls == [*kept, (-1, set()), *back]
     else:
         masks = [mask for task, mask in calls if task == 0]
         assert masks.count(others) == masks.count(before) == len(masks) // 2 == (len(calls) - 1) // 2
     assert {frozenset(os.sched_getaffinity(task or 0)) for task in all_tasks} == {frozenset(before)}
+
+
+def test_sets_of_processors_stay_whole_where_helpers_move_while_they_are_woken() -> None:
+    """One parts from where its caller was, and who wakes it keeps it off where the caller is now: both write a set, and
+    neither what it has read before the other wrote."""
+    program = Program(1)
+    assert program.run() == 0
+    wait_until(lambda: program.team._short[TeamLayout.SLEEPERS // 4] == THREADS - 1)
+    get, set_ = (int(program.team._long[field // 8]) for field in (TeamLayout.GET_AFFINITY, TeamLayout.SET_AFFINITY))
+    real = ctypes.CDLL(None).syscall
+    real.restype = ctypes.c_long
+    caller, where, whole = threading.get_native_id(), 1, 0b1111
+    sets, moving = dict[int, int](), list[int]()
+    is_moving, is_kept, is_read, is_back = (threading.Event() for _ in range(4))
+
+    @ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_long] * 5)
+    def syscall(number: int, first: int, second: int, third: int, fourth: int) -> int:
+        task, is_caller = first or threading.get_native_id(), threading.get_native_id() == caller
+        if number == get:
+            ctypes.memmove(third, sets.setdefault(task, whole).to_bytes(8, "little"), 8)
+            if is_caller and is_kept.is_set():
+                is_read.set()
+            return 8
+        if number != set_:
+            return int(real(*map(ctypes.c_long, (number, first, second, third, fourth))))
+        if not moving:
+            moving.append(task)
+        if task != moving[0]:
+            return 0
+        new = int.from_bytes(ctypes.string_at(third, 8), "little")
+        is_first = new.bit_count() < sets[task].bit_count()
+        if not is_first:
+            (is_back if is_caller else is_read).wait(0.3)
+        sets[task] = new
+        (is_kept if is_caller else is_moving if is_first else is_back).set()
+        if is_first and not is_caller:
+            is_kept.wait(0.3)
+        return 0
+
+    processor = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: where if threading.get_native_id() == caller else 1)
+    # Helpers are inside them as long as they are in the program.
+    vars(program.team._work)["callbacks"] = syscall, processor
+    threads = [each.shared[0] for each in team._crew.free]
+    for each in team._crew.free:
+        each.shared[0] = 0
+    for field, function in ((TeamLayout.SYSCALL, syscall), (TeamLayout.GETCPU, processor)):
+        program.team._long[field // 8] = ctypes.cast(function, ctypes.c_void_p).value or 0
+    assert program.run() == 0
+    assert is_moving.wait(30)
+    wait_until(lambda: program.team._short[TeamLayout.SLEEPERS // 4] == THREADS - 2)
+    where = 2
+    for each, thread in zip(team._crew.free, threads, strict=True):
+        each.shared[0] = thread
+    assert program.run() == 0
+    wait_until(lambda: program.team._short[TeamLayout.SLEEPERS // 4] == THREADS - 1)
+    assert sets[moving[0]] == whole
 
 
 def test_what_others_took_of_the_processors_of_helpers_counts(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
