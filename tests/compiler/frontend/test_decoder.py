@@ -102,6 +102,9 @@ def test_what_grouped_heads_do_not_have(rng: np.random.Generator) -> None:
         import_checked(model)
     with pytest.raises(ModelError, match="tables of positions do not fit the heads; expected two alike of at most 8 p"):
         import_checked(node_model("RotaryEmbedding", [real(rng, 1, 2, 16), np.array([3]), *[real(rng, 16, 9)] * 2]))
+    inputs = [real(rng, 1, 2, 16), np.array([3]), *[real(rng, 16, 4)] * 2]
+    with pytest.raises(ModelError, match=r"'rotary_embedding_dim'; expected 8, two of each of their 4 pairs, found 4$"):
+        import_checked(node_model("RotaryEmbedding", inputs, num_heads=2, rotary_embedding_dim=4))
 
 
 @pytest.mark.parametrize("interleaved", [0, 1])

@@ -32,6 +32,9 @@ def rotated(
         heads = node.int("num_heads", 0) or max(1, whole[2] // max(1, 2 * pairs))
         x = reshape(importer, x, (*whole[:2], heads, whole[2] // max(1, heads)))
     alike, rank = cos.type.shape == sin.type.shape, 3 if places is None else 2
+    if (width := node.int("rotary_embedding_dim", 0)) not in (0, 2 * pairs):
+        what = "the tables of positions do not fit attribute 'rotary_embedding_dim'"
+        raise node.model_error(what, expected=f"{2 * pairs}, two of each of their {pairs} pairs", found=width)
     if not alike or cos.type.rank != rank or 2 * pairs > x.type.shape[3]:
         expected = f"two alike of at most {x.type.shape[3] // 2} pairs, half the width of a head"
         found = f"{cos.type} and {sin.type}"
