@@ -65,7 +65,8 @@ def export_model(exporting: Exporting) -> dict[str, int]:
         OutputError: the output cannot be written.
     """
     for each in fields(CompileOptions):
-        if each.name not in _TAKEN and getattr(exporting, each.name) != each.default:
+        given = getattr(exporting, each.name)
+        if each.name not in _TAKEN and check_type(each.name, given, str(each.type)) != each.default:
             raise UsageError(f"option {each.name!r} has no use for what is exported", hint="Leave it out.")
     return export_by(exporting.model, exporting.output, exporting, exporting.quantized, exporting.activations)
 

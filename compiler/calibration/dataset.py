@@ -110,7 +110,8 @@ def open_calibration_set(
     if path is not None and are_images(source):
         return _images(path, inputs, preprocessing, limit)
     if isinstance(source, np.ndarray):
-        return _arrays("the array", {only_input(inputs, "an array"): source}, inputs, limit)
+        name = only_input(inputs, "an array")
+        return _arrays("the array", {name: as_array(source, "the array", name)}, inputs, limit)
     if isinstance(source, Mapping):
         arrays = {str(name): as_array(array, "the mapping", str(name)) for name, array in source.items()}
         return _arrays("the mapping", arrays, inputs, limit)

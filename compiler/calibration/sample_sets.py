@@ -14,7 +14,7 @@ import numpy as np
 from tilewright.errors import CalibrationError, InputError
 
 from ...ir.types import TensorType
-from ...runtime.execution.buffers import is_narrower
+from ...runtime.execution.buffers import is_narrower, refuse_masked
 from ...runtime.files.array_file import StoredArray
 from ...runtime.files.sound_file import StoredSound
 from ...runtime.pictures.preprocessing import Preprocessing
@@ -273,6 +273,8 @@ def as_array(data: object, what: str, name: str) -> np.ndarray:
     if isinstance(data, (str, os.PathLike)):
         hint = "Give the folder that it is in, or arrays."
         raise refusal(f"{what} is a path", expected=f"an array for input {name!r}", found=data, hint=hint)
+    with reading():
+        refuse_masked(data, f"{what} for input {name!r}")
     try:
         return np.asarray(data)
     except ValueError as error:

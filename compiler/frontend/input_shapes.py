@@ -13,6 +13,7 @@ from tilewright.limits import SHAPES
 
 from ...ir.types import DType
 from ...passes.named_ops import named_like
+from ...runtime.execution.buffers import refuse_masked
 from ...runtime.files.array_file import open_array
 
 InputShapes = Mapping[str, Sequence[int]]
@@ -159,11 +160,12 @@ def frozen_array(name: str, given: object, dtype: DType, declared: Sequence[int 
     ``declared``: extents of the input, where they are not open; ``None`` where not even their number is known. One
     number stands for all shapes of one element.
     Raises UsageError: the value is no array of the input's type; InputError: it is a file that cannot be read, or is
-    none."""
+    none, or elements of it are masked."""
     if isinstance(given, os.PathLike) or (isinstance(given, str) and given.endswith(".npy")):
         given = open_array(given).read()
     given = _numbers(name, given, dtype) if isinstance(given, str) else given
     is_typed = isinstance(given, np.ndarray)
+    refuse_masked(given, f"frozen input {name!r}")
     try:
         array = np.asarray(given)
     except ValueError:

@@ -151,7 +151,7 @@ def check_inputs(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], 
 
 
 def check_arrays(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> None:
-    """Raise InputError unless there is an array for each input, and nothing else."""
+    """Raise InputError unless there is an array for each input, of which nothing is masked, and nothing else."""
     if not isinstance(inputs, Mapping):
         raise InputError("the inputs must be arrays by name", expected="a dict", found=type(inputs).__name__)
     check_names(inputs, specs)
@@ -162,6 +162,18 @@ def check_arrays(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) 
                 expected=f"a numpy array of {spec.numpy}",
                 found=type(inputs[spec.name]).__name__,
             )
+        refuse_masked(inputs[spec.name], f"input {spec.name!r}")
+
+
+def refuse_masked(data: object, what: str) -> None:
+    """Raise InputError where elements of an array, or of arrays in a list, are masked: what lies beneath is no number
+    that the network is meant to see. ``what`` begins what is said about it."""
+    if type(data) is np.ndarray:
+        return
+    parts = data if isinstance(data, (list, tuple)) else [data]
+    if count := sum(int(np.ma.count_masked(part)) for part in parts if np.ma.is_masked(part)):
+        hint = "Give them numbers with array.filled(…)."
+        raise InputError(f"{what} has masked elements", expected="none", found=count, hint=hint)
 
 
 def check_names(inputs: Mapping[str, object], specs: Sequence[TensorSpec]) -> None:

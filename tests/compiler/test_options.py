@@ -134,6 +134,10 @@ def test_an_export_takes_the_options_that_have_a_use(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^option 'machine' has no use for what is exported\. Leave it out\.$"):
         tilewright.export(MODEL, tmp_path / "m.onnx", machine="s256")
     with pytest.raises(
+        UsageError, match=r"^option 'time_limit' has the wrong type; expected float \| None, found ndarray"
+    ):
+        untyped_export(MODEL, tmp_path / "m.onnx", time_limit=np.zeros(2))
+    with pytest.raises(
         TypeError, match=r"^tilewright.export\(\) got an unexpected keyword .* Did you mean 'quantized'\?$"
     ):
         untyped_export(MODEL, tmp_path / "m.onnx", quantised="qdq")

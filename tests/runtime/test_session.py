@@ -119,6 +119,10 @@ def test_arrays_in_any_form_are_taken() -> None:
             "input 'x' has the wrong dtype; expected float32, found >f4. Convert it with array.astype('float32').",
         ),
         ({"x": [[1.0] * 8] * 2}, "input 'x' is not an array; expected a numpy array of float32, found list"),
+        (
+            {"x": np.ma.masked_less(sample(), np.sort(sample(), None)[3])},
+            "input 'x' has masked elements; expected none, found 3. Give them numbers with array.filled(…).",
+        ),
         ([sample()], "the inputs must be arrays by name; expected a dict, found list"),
     ],
 )

@@ -93,7 +93,7 @@ class Blob:
                 f"Data type {array.dtype} of provided numpy array doesn't match to TensorDesc precision {precision}",
                 expected=dtype,
             )
-        self._array = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        self._array = array if array.flags.c_contiguous else array.copy()
 
     @property
     def buffer(self) -> np.ndarray:

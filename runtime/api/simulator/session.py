@@ -13,6 +13,7 @@ from tilewright.errors import InputError, UsageError, first_of
 
 from ...artifact.artifact import Artifact
 from ...compiler import compiler_for
+from ...execution.buffers import refuse_masked
 from ...session import Session, load
 from ...waiting import Guard
 from ..network import open_session as open_compiled
@@ -179,6 +180,10 @@ def _fitting(array: np.ndarray, expected: NodeArg, bound: dict[str, int]) -> np.
     if not isinstance(array, (np.ndarray, np.generic)):
         wanted, found = f"an array of {expected.type}", type(array).__name__
         raise InvalidArgument(f"input {expected.name} is no NumPy array", expected=wanted, found=found)
+    try:
+        refuse_masked(array, f"input {expected.name}")
+    except InputError as error:
+        raise InvalidArgument(error.message, expected=error.expected, found=error.found, hint=error.hint) from None
     array = np.asarray(array)
     actual = TYPES.get(f"{array.dtype.kind}{8 * array.dtype.itemsize}", TYPES.get(array.dtype.name, str(array.dtype)))
     if actual != expected.type:

@@ -96,6 +96,11 @@ def test_what_was_put_in_may_be_overwritten_at_once(
             r"^could not broadcast input array from shape \(3,8,8\) into shape \(1,3,32,32\): input 'data' ",
         ),
         ({"data": None}, TypeError, r"^input 'data' is given None; expected an array that fits \(1, 3, 32, 32\)$"),
+        (
+            {"data": np.ma.masked_equal(np.zeros(SHAPE), 0)},
+            ValueError,
+            "^input 'data' has masked elements; .* found 3072",
+        ),
         ({"data": "picture.jpg"}, ValueError, "could not convert string to float: 'picture.jpg': input 'data'"),
         ({"data": object()}, TypeError, "input 'data' of the network; expected an array that broadcasts"),
         (np.zeros(SHAPE), TypeError, "^inputs are arrays by name; expected a dict, or None, found ndarray$"),

@@ -130,6 +130,10 @@ WRONG: list[tuple[Callable[[QuantizationSession], object], str]] = [
         "index: 3 Got: 6 Expected: 8; expected [1, 1, 8, 8], found [1, 1, 7, 6]",
     ),
     (
+        lambda s: s.run(None, {"image": np.ma.masked_equal(IMAGE, IMAGE.max())}),
+        "run: input image has masked elements; expected none, found 1. Give them numbers with array.filled(…).",
+    ),
+    (
         lambda s: s.run(None, {"image": cast("np.ndarray", IMAGE.tolist())}),
         "run: input image is no NumPy array; expected an array of tensor(float), found list",
     ),

@@ -342,6 +342,11 @@ def test_wrong_shapes_and_empty_arrays_are_refused() -> None:
             list(open_calibration_set(ragged, VECTOR))  # pyright: ignore[reportArgumentType]
     with pytest.raises(CalibrationError, match=r"sample 1 is a path; .* found a\.png\. Give the folder"):
         list(open_calibration_set(iter([np.zeros(4, np.float32), "a.png"]), VECTOR))  # pyright: ignore[reportArgumentType]
+    masked = np.ma.masked_equal(np.eye(4, dtype=np.float32), 1)
+    for source in (masked, {"x": masked}, iter(masked), iter([[*masked]]), iter([{"x": masked[0]}])):
+        with pytest.raises(CalibrationError, match=r"for input 'x' has masked elements; expected none, found [14]"):
+            list(open_calibration_set(source, VECTOR))  # pyright: ignore[reportArgumentType]
+    assert len(open_calibration_set(np.ma.masked_equal(np.eye(4, dtype=np.float32), 2), VECTOR)) == 4
     two = {**VECTOR, "y": VECTOR["x"]}
     with pytest.raises(CalibrationError, match=r"networks with one input; found x, y\. Give each its own"):
         open_calibration_set(np.zeros((2, 4), np.float32), two)

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tilewright.errors import InputError
+
+from ....execution.buffers import refuse_masked
 from ....request import CANCELLED, DONE, Request
 from ....waiting import Guard
 from ..blobs import Blob, array_of, blob_of
@@ -321,7 +324,12 @@ class InferRequest:
                 # NumPy would fill the blob with NaN; it is what reading a missing picture gives.
                 raise WrongTypeError(f"input {name!r} is given None", expected=f"an array that fits {blob.shape}")
             try:
+                refuse_masked(array, f"input {name!r}")
                 blob[...] = array
+            except InputError as error:
+                raise WrongValueError(
+                    error.message, expected=error.expected, found=error.found, hint=error.hint
+                ) from None
             except (TypeError, ValueError, OverflowError) as error:
                 wrong = WrongTypeError if isinstance(error, TypeError) else WrongValueError
                 shape = f"an array that broadcasts to {blob.shape}"
