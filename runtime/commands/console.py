@@ -29,10 +29,18 @@ class ExitCode(IntEnum):
     BAD_INPUT = 1
     USAGE = 2
     UNSUPPORTED = 3
+    INTERRUPTED = 130
+    """After Ctrl-C, as shells have it."""
+
+
+class InterruptedCommandError(TilewrightError):
+    """Ctrl-C ended a command."""
 
 
 def exit_code(error: TilewrightError, *, strict: bool = False) -> ExitCode:
     """Returns the code to exit with after ``error``; only under ``--strict`` is an unsupported model told apart."""
+    if isinstance(error, InterruptedCommandError):
+        return ExitCode.INTERRUPTED
     if isinstance(error, UsageError):
         return ExitCode.USAGE
     if strict and isinstance(error, UnsupportedError):

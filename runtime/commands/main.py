@@ -13,11 +13,17 @@ from tilewright.errors import FailedCheckError, InputError, TilewrightError, Til
 from .. import compiler
 from ..termination import orderly_termination
 from . import COMMANDS, GROUPS
-from .console import ExitCode, drop, enveloped, exit_code, prepare_streams, show, tell
+from .console import (
+    ExitCode,
+    InterruptedCommandError,
+    drop,
+    enveloped,
+    exit_code,
+    prepare_streams,
+    show,
+    tell,
+)
 from .parser import asks_for_json, complete, execute, summary_of
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 HELP = """\
 Usage: tilewright COMMAND [OPTIONS]
@@ -29,7 +35,7 @@ then with:  tilewright run model.twa --random 1
 {commands}
 `tilewright COMMAND --help` explains a command, `tilewright --version` tells the version.
 {missing}Results go to stdout; progress, warnings and errors go to stderr.
-Exit codes: 0 success, 1 bad input, 2 wrong usage, 3 unsupported model under --strict.
+Exit codes: 0 success, 1 bad input, 2 wrong usage, 3 unsupported model under --strict, 130 Ctrl-C.
 Shells complete words after: eval "$(register-python-argcomplete tilewright)"
 """
 
@@ -49,22 +55,25 @@ def main(arguments: Sequence[str], version: str) -> int:
         drop(sys.stdout)
         code = ExitCode.SUCCESS
     except KeyboardInterrupt:
-        tell("error", "interrupted")
-        code = INTERRUPTED
+        code = _told(InterruptedCommandError("interrupted"), words)
     except Exception as error:
         if os.environ.get("TILEWRIGHT_DEBUG"):
             raise
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             drop(sys.stdout)
-        shown = explain(error, words[0] if words else "")
-        tell("error", shown)
-        code = exit_code(shown, strict="--strict" in words)
-        if asks_for_json(words) and not isinstance(shown, FailedCheckError):
-            # On stdout even where a file was named for the result, which there is none of.
-            with suppress(OSError):
-                command = words[0] if words[0] in COMMANDS else None
-                show(enveloped(command, error=shown, strict="--strict" in words))
+        code = _told(explain(error, words[0] if words else ""), words)
     return code
+
+
+def _told(error: TilewrightError, words: Sequence[str]) -> int:
+    """Tell of an error, as JSON too where that is asked for; the exit code."""
+    tell("error", error)
+    if asks_for_json(words) and not isinstance(error, FailedCheckError):
+        # On stdout even where a file was named for the result, which there is none of.
+        with suppress(OSError):
+            command = words[0] if words[0] in COMMANDS else None
+            show(enveloped(command, error=error, strict="--strict" in words))
+    return exit_code(error, strict="--strict" in words)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from tilewright.errors import (
     printable,
     warn,
 )
-from tilewright.runtime.commands.console import ExitCode, exit_code, tell
+from tilewright.runtime.commands.console import ExitCode, InterruptedCommandError, exit_code, tell
 from tilewright.runtime.commands.main import _warnings_shown
 
 LONG = TilewrightError(
@@ -47,6 +47,7 @@ class Terminal(io.StringIO):
         (ModelError("x"), True, ExitCode.BAD_INPUT),
         (ArtifactError("x"), True, ExitCode.BAD_INPUT),
         (InputError("x"), False, ExitCode.BAD_INPUT),
+        (InterruptedCommandError("x"), False, ExitCode.INTERRUPTED),
         (UsageError("x"), False, ExitCode.USAGE),
         (UnsupportedError("x"), False, ExitCode.BAD_INPUT),
         (UnsupportedError("x"), True, ExitCode.UNSUPPORTED),
@@ -57,7 +58,7 @@ def test_exit_codes(error: TilewrightError, strict: bool, code: ExitCode) -> Non
 
 
 def test_exit_codes_are_the_documented_numbers() -> None:
-    assert [int(code) for code in ExitCode] == [0, 1, 2, 3]
+    assert [int(code) for code in ExitCode] == [0, 1, 2, 3, 130]
 
 
 def test_an_error_in_a_pipe_is_one_line() -> None:

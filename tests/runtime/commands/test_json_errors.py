@@ -44,6 +44,19 @@ def test_the_file_of_json_may_stand_behind_an_equals_sign(tmp_path: Path, capsys
         assert printed(capsys.readouterr().out)["error"]["text"]
 
 
+def test_ctrl_c_is_printed_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*words: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("tilewright.runtime.commands.main"), "execute", interrupt)
+    assert main(["machine", "--json"]) == 130
+    shown = capsys.readouterr()
+    assert shown.err == "error: interrupted\n"
+    found = printed(shown.out)
+    assert found["command"] == "machine"
+    assert (found["error"]["text"], found["error"]["exit_code"]) == ("interrupted", 130)
+
+
 def test_a_library_that_cannot_be_loaded_is_no_output(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
