@@ -236,7 +236,7 @@ def test_help_lists_the_commands_and_exit_codes(capsys: Capture) -> None:
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for command in COMMANDS:
         assert f" {command} " in shown
-    assert "Exit codes: 0 success, 1 bad input, 2 wrong usage, 3 unsupported model under --strict." in shown
+    assert "Exit codes: 0 success, 1 bad input, 2 wrong usage, 3 unsupported model under --strict, 130 Ctrl-C." in shown
 
 
 def test_no_arguments_print_help(capsys: Capture) -> None:
