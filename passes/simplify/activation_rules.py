@@ -171,8 +171,8 @@ def _one_of_two(found: Match[Slice]) -> Value | None:
     if x.type.shape[axis] != 2 or not are_alone:
         return None
     shape, at = (*alone[:axis], *alone[axis + 1 :]), cut.begin[axis]
-    parts = (found.emit(Slice.along(axis, number, 1, x.type.shape), x) for number in (at, 1 - at))
-    this, other = (found.emit(Reshape(shape), part) for part in parts)
+    begins = ((*cut.begin[:axis], number, *cut.begin[axis + 1 :]) for number in (at, 1 - at))
+    this, other = (found.emit(Reshape(shape), found.emit(Slice(begin, alone, cut.step), x)) for begin in begins)
     return found.emit(Reshape(y.shape), found.emit(Sigmoid(), found.emit(Sub(), this, other)))
 
 

@@ -90,7 +90,7 @@ def _slice_of_reshape(found: Match[Slice]) -> Value | None:
     """A part along a dimension that another one was taken apart into is a part of that one."""
     cut, x, whole = found.root.operator, found["x"], found.root.inputs[0].type.shape
     axes = [axis for axis, extent in enumerate(cut.extent) if extent != whole[axis]]
-    if len(axes) != 1 or cut.step[axes[0]] != 1 or not found.root.result.type.elements:
+    if len(axes) != 1 or not found.root.result.type.elements:
         return None
     before, unit = math.prod(whole[: axes[0]]), math.prod(whole[axes[0] + 1 :])
     for axis, extent in enumerate(x.type.shape):
@@ -335,7 +335,11 @@ RULES: tuple[Rule, ...] = (
         Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
         Rule("slice_of_concat", node(Slice, node(Concat, name="inner", single_use=False)), _slice_of_concat),
         Rule("repeated_element", node(Tile, "x"), _repeated_element),
-        Rule("slice_of_reshape", node(Slice, node(Reshape, "x", single_use=False)), _slice_of_reshape),
+        Rule(
+            "slice_of_reshape",
+            node(Slice, node(Reshape, "x", single_use=False), where=_takes_neighbours),
+            _slice_of_reshape,
+        ),
         Rule("concat_of_concat", node(Concat), _flatten_concat),
     ),
     Rule(

@@ -399,6 +399,29 @@ def test_maps_that_weights_of_two_choose_between_are_a_sum(parts: str, rng: np.r
     assert (names.count("sigmoid"), names.count("add"), names.count("reshape")) == (2, 2, 1)
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        """%w = softmax(%x) {axis=1} : f32[3,2,4]
+          %y = slice(%w) {begin=[2, 1, 0], extent=[3, 1, 4], step=[-1, 1, 1]} : f32[3,1,4]""",
+        """%r = reshape(%x) {shape=[3, 1, 2, 4]} : f32[3,1,2,4]
+          %s = slice(%r) {begin=[0, 0, 1, 3], extent=[3, 1, 1, 4], step=[1, 1, 1, -1]} : f32[3,1,1,4]
+          %y = reshape(%s) {shape=[3, 1, 4]} : f32[3,1,4]""",
+    ],
+)
+def test_parts_are_taken_backwards_along_dimensions_that_they_have_whole(part: str, rng: np.random.Generator) -> None:
+    module = parse(
+        f"""
+        func @main(%x: f32[3,2,4]) -> (%y: f32[3,1,4]) {{
+          {part}
+          return %y
+        }}"""
+    )
+    after = clone(module)
+    run_pass("canonicalize", after)
+    assert_same_meaning(module, after, rng)
+
+
 def test_stacked_rows_are_summed_up_one_by_one(rng: np.random.Generator) -> None:
     """As branches of parallel vision transformers are; not what is joined along another dimension."""
     module = parse(
