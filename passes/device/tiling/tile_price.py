@@ -35,7 +35,7 @@ loaded. Of 0, 1/16, 1/8 and 1/4 this is the one with which ResNet-50 on M4096 st
 
 LARGE_PIECE = 1 / 8
 """Of the scratchpad with weights, what a piece may take that finds room beside those of the ops ahead. With 0, MCUNet
-on M4096 takes 4 % more modelled cycles; with 1/16, SqueezeNet 1.7 %."""
+on M4096 takes 5 % more modelled cycles; with 1/16, SqueezeNet 1.7 %."""
 
 
 @dataclass
