@@ -94,6 +94,7 @@ def run(arguments: argparse.Namespace) -> str | Quantization:
     if found.reached is not False:
         return shown
     best = found.rungs[found.chosen].score
+    finer = "" if arguments.weights_bits == 16 else " --weights-bits 16 with --wide all,"
     shares = {name: each for name, each in (("top-1", best.top1), ("mean IoU", best.iou)) if each is not None}
     raise GoalMissedError(
         "the goal is not reached, and the best result was written",
@@ -101,5 +102,5 @@ def run(arguments: argparse.Namespace) -> str | Quantization:
         stage="quantize",
         expected=found.goal,
         found=f"{best.sqnr:.1f} dB{''.join(f', {measure} {100 * share:.2f} %' for measure, share in shares.items())}",
-        hint="Give more samples, or a lower goal, or --keep-float with the layers that lose most.",
+        hint=f"Give more samples, a lower goal,{finer} or --keep-float with the layers that lose most.",
     )

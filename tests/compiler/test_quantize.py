@@ -351,6 +351,7 @@ def test_a_goal_that_is_missed_ends_with_the_best_and_with_code_1(
     assert main([*digits, "--min-sqnr", "150", "-o", str(written)]) == 1
     shown = capsys.readouterr()
     assert "the goal is not reached, and the best result was written" in shown.err
+    assert "Give more samples, a lower goal, --weights-bits 16 with --wide all, or --keep-float" in shown.err
     assert "* was written" in shown.out and "Goal: SQNR of every output at least 150 dB: not reached." in shown.out
     assert "in 16 bits: results whose rounding does most" in shown.out and "in floating point: layers" in shown.out
     tried = re.findall(r" \+ (\w+) (?:results?|activations) in 16 bits", shown.out)

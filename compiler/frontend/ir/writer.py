@@ -30,6 +30,7 @@ def write_document(
     # Both are complete before either gets its name; the .xml file comes last, as readers begin with it.
     with output_file(xml) as xml_file, output_file(place) as weights_file:
         xml_file.write(text)
+        xml_file.flush()
         for array in arrays:
             weights_file.write(array)
 

@@ -75,7 +75,8 @@ def write_model(output: str | os.PathLike[str], model: ModelProto) -> None:
             expected, hint = f"constants of at most {LARGEST_FILE} bytes", "Export it into a file."
             raise UnsupportedError(message, stage="export", expected=expected, found=size, hint=hint)
         data = data_path(output)
-        with output_file(data) as file:
+        # Both are complete before either gets its name.
+        with output_file(output) as model_file, output_file(data) as file:
             for tensor in model.graph.initializer:
                 if len(tensor.raw_data) >= _SMALL:
                     content, start = tensor.raw_data, file.tell()
@@ -85,4 +86,7 @@ def write_model(output: str | os.PathLike[str], model: ModelProto) -> None:
                     said = {"location": os.path.basename(data), "offset": start, "length": len(content)}
                     entries = [onnx.StringStringEntryProto(key=key, value=f"{each}") for key, each in said.items()]
                     tensor.external_data.extend(entries)
+            model_file.write(serialized(model, "export"))
+            model_file.flush()
+        return
     write_file(output, serialized(model, "export"))

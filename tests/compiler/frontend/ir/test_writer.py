@@ -167,6 +167,13 @@ def test_nothing_is_left_of_files_that_cannot_be_written(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
+def test_no_weights_are_left_of_a_document_that_finds_no_room(tmp_path: Path) -> None:
+    (tmp_path / "m.xml").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_document(export_document(module()), tmp_path / "m.xml")
+    assert [each.name for each in tmp_path.iterdir()] == ["m.xml"]
+
+
 def test_operators_without_a_form_are_named() -> None:
     fused = parse_module("""module @m {
   func @main(%x: i8[2]<s=0x1.0p-4, z=3>) -> (%y: i8[2]<s=0x1.0p-4, z=3>) {
