@@ -52,6 +52,10 @@ grows from 0, so that layers of any size end with whole shares."""
 CLAMPED = 0.1
 """Of errors before the activation, this share counts, too: what it clamps on these samples it may not on others."""
 
+NOTHING = 1e-10
+"""Of the power of the results, what is no more is no error to learn from: of layers that an activation clamps wherever
+samples look, whose weights are all zero or on a grid of so few bits."""
+
 STRETCH = 1.2
 """The logistic function is stretched by this about its middle and cut off, so that 0 and 1 are reached."""
 
@@ -222,7 +226,9 @@ class Problem:
             wanted = wanted + self.more
         nearest = np.clip(np.rint(scaled), *self.limits) * self.steps
         missed = self._ahead(nearest @ self._at(self.inputs, every) + bias, every)[0] - wanted
-        power = float(np.square(missed, dtype=np.float64).mean()) + 1e-30
+        power, whole = (float(np.square(each, dtype=np.float64).mean()) for each in (missed, before))
+        if not power > max(NOTHING * whole, 1e-30):
+            return np.clip(np.rint(scaled), *self.limits), self.bias
         # In memory, what belongs to one unit lies together.
         wanted, before = (
             np.ascontiguousarray(np.moveaxis(each, -1, 0))

@@ -15,13 +15,14 @@ from ...ir.core import Constant, Op, Value, is_op
 from ...ir.ops.activation import Clip, Relu
 from ...ir.ops.convolution import Conv
 from ...passes.quantization.plan import Plan
-from ..calibration.windows import Place, Product, rows_of_weights
+from ..calibration.windows import Place, Product, places_of, rows_of_weights
 from .round_weights import real_weights
 from .scale_channels import is_depthwise
 
-PATCH, MOST_PATCHES, MOST_NUMBERS = 49, 5, 2**25
-"""Results of a depthwise convolution, of each channel, that lie beside each other and are computed together. Of each
-sample so many of them are, or the whole map where it is no larger, fewer where more numbers would be read."""
+PATCH, PLACES, MOST_NUMBERS = 49, 4, 2**25
+"""Results of a depthwise convolution, of each channel, that lie beside each other and are computed together. Those of
+all patches of a sample are so many times as many as other methods look at, or the whole map where it is no larger than
+a patch, fewer where more numbers would be read."""
 
 Bounds = tuple[float, float]
 UNBOUNDED: Bounds = (-np.inf, np.inf)
@@ -107,9 +108,11 @@ def look_ahead(op: Product, plan: Plan, samples: int) -> Ahead:
         return Ahead(bounds)
     outputs, channels, *kernel = product.operands.w.type.shape
     is_narrow = product.operator.group == 1 and {*kernel} == {1} and 2 * outputs <= channels
-    if product.operands.x is not clamped or not is_narrow or product.result.type.shape[2:] != clamped.type.shape[2:]:
+    is_in_place = product.result.type.shape[2:] == clamped.type.shape[2:] and not any(product.operator.pads)
+    if product.operands.x is not clamped or not is_narrow or not is_in_place:
         return Ahead(bounds)
-    return Ahead(bounds, _patches(depthwise, middle, product, samples))
+    inner = rows_of_weights(op, real_weights(op)).shape[2]
+    return Ahead(bounds, _patches(depthwise, middle, product, samples, inner))
 
 
 def _activated(op: Product) -> tuple[Bounds, Value, Op | None]:
@@ -128,7 +131,9 @@ def _only_user(value: Value) -> Op | None:
     return user
 
 
-def _patches(op: Op[Conv], bounds: Bounds, product: Op[Conv], samples: int) -> Patches:
+def _patches(op: Op[Conv], bounds: Bounds, product: Op[Conv], samples: int, inner: int) -> Patches | None:
+    """Parts of the maps of so many samples, whose places are each made of ``inner`` numbers; ``None`` where all of them
+    are of padding."""
     conv, w, bias = op.operator, real_weights(op), op.operands.b
     images, _, *outputs = op.result.type.shape
     extents, spatial = op.operands.x.type.shape[2:], len(outputs)
@@ -143,11 +148,15 @@ def _patches(op: Op[Conv], bounds: Bounds, product: Op[Conv], samples: int) -> P
     for tap in itertools.product(*map(range, w.shape[2:])):
         at = np.ravel_multi_index([*(results * strides + np.reshape(tap, (-1, 1)) * dilations)], seen)
         taps[:, np.arange(results.shape[1]), at] = w[(slice(None), 0, *tap)][:, None]
-    most = max(1, min(MOST_PATCHES, MOST_NUMBERS // (len(w) * places.shape[1] * samples)))
+    # Dilated kernels and wide strides leave gaps.
+    met = taps.any((0, 1))
+    taps, places = taps[:, :, met], places[:, met]
+    numbers = max(len(w), inner) * max(1, places.shape[1]) * samples
+    wanted = images if sides == outputs else max(1, PLACES * places_of(samples) // PATCH)
+    count = max(1, min(wanted, MOST_NUMBERS // numbers))
     image, corners = [], []
     for index in range(samples):
         rng = np.random.default_rng(index)
-        count = images if sides == outputs else most
         image.append(np.arange(count) % images)
         corners.append(
             np.stack([rng.integers(n - side + 1, size=count) for n, side in zip(outputs, sides, strict=True)])
@@ -158,6 +167,8 @@ def _patches(op: Op[Conv], bounds: Bounds, product: Op[Conv], samples: int) -> P
     limits = np.reshape(extents, (-1, 1, 1))
     inside = np.concatenate([((each >= 0) & (each < limits)).all(0) for each in read])
     used = inside.any(0)
+    if not used.any():
+        return None
     read = [np.clip(each, 0, limits - 1)[:, :, used] for each in read]
     return Patches(
         product,

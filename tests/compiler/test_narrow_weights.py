@@ -117,6 +117,19 @@ def test_errors_that_the_activation_clamps_count_where_few_windows_show_a_channe
     assert error(learn_rounding.CLAMPED) < 0.85 * error(0.0)
 
 
+@pytest.mark.parametrize(("scale", "shift"), [(0.0, 0.5), (1.0, -100.0), (1e-20, 0.0)])
+def test_layers_that_rounding_does_nothing_to_are_rounded_to_the_nearest(
+    rng: np.random.Generator, scale: float, shift: float
+) -> None:
+    inputs = rng.standard_normal((1, 300, 24)).astype(np.float32)
+    weights = (scale * rng.standard_normal((1, 8, 24))).astype(np.float32)
+    steps, bias = best_steps(weights, *LIMITS), np.full((1, 1, 8), shift, np.float32)
+    wanted = inputs @ np.swapaxes(weights, 1, 2) + bias
+    found, made = Problem(inputs, inputs, wanted, weights, steps, bias, LIMITS, Ahead((0.0, np.inf))).solved(rng)
+    np.testing.assert_array_equal(found, np.clip(np.rint(weights / steps), *LIMITS))
+    np.testing.assert_array_equal(made, bias)
+
+
 def convolutions(*layers: tuple[int, int, int]) -> bytes:
     """Convolutions of so many inputs, outputs, and windows of so many rows, behind each other."""
     rng = np.random.default_rng(0)
@@ -226,7 +239,7 @@ def looked_ahead(module: Module, samples: int) -> tuple[list[Op[Conv]], Ahead, P
     [
         (6, [1, 1], [1, 0, 1, 1], [1, 1], 36),
         (20, [1, 1], [1, 1, 1, 0], [1, 1], 72),
-        (21, [2, 1], [2, 1, 2, 1], [2, 2], 153),
+        (21, [2, 1], [2, 1, 2, 1], [2, 2], 81),
     ],
 )
 def test_what_is_ahead_is_what_the_network_makes_of_the_results(
@@ -245,6 +258,29 @@ def test_what_is_ahead_is_what_the_network_makes_of_the_results(
         expected = results_at(y, patches.made[sample]).reshape(len(units), -1, 4).transpose(2, 1, 0)
         np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4)
     assert patches.product is last
+
+
+def test_patches_of_one_sample_are_as_many_as_of_a_hundred_together() -> None:
+    module = block(64, [1, 1], [1, 1, 1, 0], [1, 1])
+    counts = [looked_ahead(module, samples)[2].inside.shape[1] for samples in (1, 10, 100)]
+    assert counts == [522, 520, 500]
+
+
+def test_places_between_the_weights_of_dilated_kernels_are_not_computed() -> None:
+    _, ahead, _ = looked_ahead(block(64, [1, 1], [18, 9, 18, 9], [18, 18]), 1)
+    assert ahead.places == 3 * 7 * 2 * 7
+
+
+@pytest.mark.parametrize(("pads", "is_looked_at"), [([40, 40, 40, 40], False), ([1, 0, 1, 1], True)])
+def test_patches_of_padding_alone_are_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch, pads: list[int], is_looked_at: bool
+) -> None:
+    monkeypatch.setattr("tilewright.compiler.quantization.look_ahead.PLACES", 0)
+    module = block(3, [1, 1], pads, [1, 1])
+    convolutions = [op for op in module.main.ops if is_op(op, Conv)]
+    (first,) = (op for op in convolutions[:1] if is_product(op))
+    ahead = look_ahead(first, plan_quantization(module.main), 1)
+    assert (ahead.patches is not None) == is_looked_at
 
 
 def test_slopes_lead_back_through_what_is_ahead(rng: np.random.Generator) -> None:
