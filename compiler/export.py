@@ -27,7 +27,7 @@ from .calibration.open_inputs import with_open_inputs
 from .calibration.statistics import Findings
 from .declarations import check_type, with_keywords
 from .driver import check_options, without_effect
-from .frontend.formats import IR_SUFFIX, Model, ModelProto, further_files, import_model, read_module
+from .frontend.formats import Model, ModelProto, further_files, import_model, is_ir, read_module
 from .frontend.ir.document import Document
 from .frontend.ir.exporter import export_document
 from .frontend.ir.writer import weights_path, write_document
@@ -40,7 +40,6 @@ from .quantization.methods import Choices, exported
 from .quantization.quantize import brings_quantization, quantize_module
 
 _NO_OPERATORS = ("Parameter", "Const", "Result")
-
 
 _TAKEN = (*CALIBRATION, "input_shapes", "freeze", "external_data", "report")
 """The options that have a use here."""
@@ -84,8 +83,8 @@ def export_by(
         raise UsageError("unknown form of a quantised network", expected=" or ".join(FORMS), found=quantized)
     if activations not in (None, *ACTIVATIONS):
         raise UsageError("unknown type of activations", expected=" or ".join(ACTIVATIONS), found=activations)
-    is_ir = isinstance(output, (str, os.PathLike)) and _is_ir(output)
-    if is_ir and quantized not in (None, "qdq"):
+    as_ir = is_ir(output)
+    if as_ir and quantized not in (None, "qdq"):
         hint = "Give --quantized qdq, or write ONNX."
         raise UsageError("IR has no operators on integers", expected="qdq", found=quantized, hint=hint)
     if options.calibration is None and options.preprocessing is not None:
@@ -119,8 +118,8 @@ def export_by(
         further = SymmetricWeights(rounds=not brings) if quantized == "qdq" else RealResults()
         run_passes(Pipeline((signed, further), "export"), module, options)
         # IR spells conversions as layers of real numbers, like the others of this form.
-        module = import_model(export_onnx(module, is_qdq=True)) if is_ir else module
-    if is_ir:
+        module = import_model(export_onnx(module, is_qdq=True)) if as_ir else module
+    if as_ir:
         document = export_document(module)
         write_document(document, output)
         kinds = (layer.type for layer in document.layers.values() if layer.type not in _NO_OPERATORS)
@@ -136,14 +135,10 @@ def check_model_output(
     """As `check_output`, for the file of a model that is made of another one, and for that of its constants, which is
     none of those that the other one's are read from."""
     check_output(output, source=model)
-    constants = weights_path(output) if _is_ir(output) else data_path(output)
-    if os.path.exists(constants) or _is_ir(output):
+    constants = weights_path(output) if is_ir(output) else data_path(output)
+    if os.path.exists(constants) or is_ir(output):
         for each in (model, *further_files(model, external_data)):
             check_output(constants, source=each)
-
-
-def _is_ir(output: str | os.PathLike[str]) -> bool:
-    return Path(output).suffix.lower() == IR_SUFFIX
 
 
 @resources("export")

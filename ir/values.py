@@ -52,6 +52,11 @@ class Value:
         return tuple(dict.fromkeys(cast("Op", user) for user, _ in self._uses if hasattr(user, "operator")))
 
     @property
+    def only_user(self) -> Op | None:
+        """The op that alone reads this value, as one of its operands, where nothing returns it."""
+        return next(iter(self.users), None) if len(self._uses) == 1 else None
+
+    @property
     def is_returned(self) -> bool:
         return self._returns > 0
 

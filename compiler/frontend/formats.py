@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeGuard
 
 from onnx import ModelProto
 
@@ -24,6 +25,12 @@ from .onnx.reader import declared_inputs, digest_of_onnx, external_files, import
 
 IR_SUFFIX = ".xml"
 """What the path of a model of Inference Engine IR ends in."""
+
+
+def is_ir(model: object) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether this is the path of a model of Inference Engine IR, read or to be written."""
+    return isinstance(model, (str, os.PathLike)) and Path(model).suffix.lower() == IR_SUFFIX
+
 
 Model = str | os.PathLike[str] | bytes | ModelProto | Document
 """The path of a model, the contents of an ONNX model, or a model that is loaded."""
@@ -55,7 +62,7 @@ def import_model(
     if isinstance(source, (bytes, ModelProto)):
         return import_onnx(source, input_shapes, external_data, frozen=frozen)
     if not isinstance(source, Document):
-        if Path(source).suffix.lower() != IR_SUFFIX:
+        if not is_ir(source):
             return import_onnx(source, input_shapes, external_data, frozen=frozen)
         title = Path(source).stem
         source = read_document(source)
@@ -70,7 +77,7 @@ def import_model(
 
 def digest_of(source: str | os.PathLike[str] | bytes, external_data: str | os.PathLike[str] | None = None) -> str:
     """SHA-256 of all files that a model consists of; arguments and errors as for :func:`import_model`."""
-    if not isinstance(source, bytes) and Path(source).suffix.lower() == IR_SUFFIX:
+    if is_ir(source):
         return read_document(source).digest
     return digest_of_onnx(source, external_data)
 
@@ -79,7 +86,7 @@ def further_files(source: Model, external_data: str | os.PathLike[str] | None = 
     """The files that tensors of a model are read from beside its own; of one that cannot be read none."""
     if isinstance(source, Document):
         return []
-    if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() == IR_SUFFIX:
+    if is_ir(source):
         return [weights_path(source)]
     with suppress(TilewrightError):
         return external_files(source, external_data)
@@ -99,7 +106,7 @@ def open_inputs_of(
     source: Model, input_shapes: GivenShapes | None, frozen: Frozen | None
 ) -> tuple[tuple[NetworkShape, ...], Declared]:
     """The shapes that are given for a model, and the extents of ONNX inputs, not frozen, that the first leaves open."""
-    if not isinstance(source, (bytes, ModelProto, Document)) and Path(source).suffix.lower() == IR_SUFFIX:
+    if is_ir(source):
         source = read_document(source)
     if isinstance(source, Document):
         return each_shape(_declared(source), input_shapes), {}
@@ -110,7 +117,7 @@ def open_inputs_of(
 
 def known_names(source: Model, names: Collection[str]) -> set[str]:
     """Which of some names and patterns a model has for inputs or their open extents."""
-    if not isinstance(source, (bytes, ModelProto, Document)) and Path(source).suffix.lower() == IR_SUFFIX:
+    if is_ir(source):
         source = read_document(source)
     is_document = isinstance(source, Document)
     declared = _declared(source) if is_document else declared_inputs(load_model(source)[0].graph, names)

@@ -66,7 +66,7 @@ def walk(
     def lacking(op: Op) -> Arrays:
         """What the quantised network lacks of the other operand of a sum that alone reads the result."""
         value = op.results[0]
-        (user,) = value.users if len(value.uses) == 1 and value.users else (None,)
+        user = value.only_user
         if not is_op(user, Add):
             return []
         for other in user.inputs:

@@ -117,18 +117,13 @@ def look_ahead(op: Product, plan: Plan, samples: int) -> Ahead:
 
 def _activated(op: Product) -> tuple[Bounds, Value, Op | None]:
     """What an activation that alone reads the results clamps them to, the value then, and what alone reads that."""
-    user = _only_user(op.result)
+    user = op.result.only_user
     if is_op(user, Clip):
         low, high = user.operator.act_args
-        return (low, high), user.result, _only_user(user.result)
+        return (low, high), user.result, user.result.only_user
     if is_op(user, Relu):
-        return (0.0, np.inf), user.result, _only_user(user.result)
+        return (0.0, np.inf), user.result, user.result.only_user
     return UNBOUNDED, op.result, user
-
-
-def _only_user(value: Value) -> Op | None:
-    (user,) = value.users if len(value.uses) == 1 and value.users else (None,)
-    return user
 
 
 def _patches(op: Op[Conv], bounds: Bounds, product: Op[Conv], samples: int, inner: int) -> Patches | None:

@@ -48,8 +48,7 @@ def _has_phases(op: Op[ConvTranspose]) -> bool:
 
 def _has_phases_alone(op: Op[ConvTranspose]) -> bool:
     """Whether no activation is to move along."""
-    users = list(op.result.users)
-    return _has_phases(op) and not (len(op.result.uses) == len(users) == 1 and is_op(users[0], Activation))
+    return _has_phases(op) and not is_op(op.result.only_user, Activation)
 
 
 def _by_phases(found: Match) -> Value | None:

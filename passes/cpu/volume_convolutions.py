@@ -72,8 +72,7 @@ def _sees_one_pixel(op: Volume) -> bool:
 
 def _has_images_alone(op: Volume) -> bool:
     """Whether no activation is to move along."""
-    users = op.result.users
-    return _has_images(op) and not (len(op.result.uses) == len(users) == 1 and is_op(users[0], Activation))
+    return _has_images(op) and not is_op(op.result.only_user, Activation)
 
 
 def _images(found: Match) -> Value | None:

@@ -104,7 +104,7 @@ def _pad_as_convolution(found: Match[Pad]) -> Value | None:
     if rank not in MAP_RANKS[1:] or pad.mode != "constant" or pad.pads[0] or pad.pads[rank] or not y.type.elements:
         return None
     inputs, outputs = x.type.shape[1], y.type.shape[1]
-    value, user = stored(pad.value, x.type), next(iter(y.users), None) if len(y.uses) == 1 else None
+    value, user = stored(pad.value, x.type), y.only_user
     taken = is_op(user, Conv, AveragePool) or (is_op(user, MaxPool) and value == limits(x.type)[0])
     if (taken and inputs == outputs) or value != parameters(x.type)[1]:
         return None
