@@ -115,6 +115,12 @@ define internal i1 @takes(ptr %helper, i32 %taker) noinline nounwind {{
   ret i1 %was_free
 }}
 
+define internal void @releases(ptr %helper) noinline nounwind {{
+  %taken_at = getelementptr i8, ptr %helper, i64 {TAKEN}
+  store atomic i32 0, ptr %taken_at release, align 4
+  ret void
+}}
+
 define internal void @part_from_caller(ptr %team, ptr %since) noinline nounwind {{
 entry:
   %processor = call i32 @processor(ptr %team)
@@ -135,8 +141,7 @@ move:
   call i1 @allows(ptr %team, i64 0, i32 %processor, i1 true)
   br i1 %is_unknown, label %end, label %leave
 leave:
-  %taken_at = getelementptr i8, ptr %self, i64 {TAKEN}
-  store atomic i32 0, ptr %taken_at release, align 4
+  call void @releases(ptr %self)
   br label %end
 end:
   ret void
@@ -161,7 +166,6 @@ next:
 known:
   %thread = load i32, ptr %helper, align 4
   %number = zext i32 %thread to i64
-  %taken_at = getelementptr i8, ptr %helper, i64 {TAKEN}
   br i1 %may, label %kept, label %started
 started:
   %has_started = icmp ne i32 %thread, 0
@@ -173,6 +177,7 @@ keep:
   %changed = call i1 @allows(ptr %team, i64 %number, i32 %processor, i1 false)
   br i1 %changed, label %further, label %leave
 kept:
+  %taken_at = getelementptr i8, ptr %helper, i64 {TAKEN}
   %taken = load atomic i32, ptr %taken_at monotonic, align 4
   %is_kept = icmp eq i32 %taken, 2
   br i1 %is_kept, label %put_back, label %further
@@ -180,7 +185,7 @@ put_back:
   call i1 @allows(ptr %team, i64 %number, i32 %processor, i1 true)
   br label %leave
 leave:
-  store atomic i32 0, ptr %taken_at release, align 4
+  call void @releases(ptr %helper)
   br label %further
 further:
   %following = add i64 %place, 1
@@ -226,8 +231,8 @@ _COMPILER_BARRIER = 'call void asm sideeffect "", "~{memory}"()'
 
 
 def waiting_text(target: TargetDescription) -> str:
-    """The functions ``futex``, ``clock``, ``changes``, ``processor``, ``allows``, ``takes``, ``part_from_caller``,
-    ``wake`` and ``give_way``."""
+    """The functions ``futex``, ``clock``, ``changes``, ``processor``, ``allows``, ``takes``, ``releases``,
+    ``part_from_caller``, ``wake`` and ``give_way``."""
     pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
     numbers = {"LOOKS": _LOOKS, "SPIN": _SPIN, "MASK_BYTES": _MASK_BYTES, "NOTHING": _NOTHING, "WAKE": FUTEX_WAKE}
     numbers["SELF_FROM_SINCE"] = TeamLayout.SELF - TeamLayout.SINCE

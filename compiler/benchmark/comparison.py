@@ -71,6 +71,7 @@ class Comparison:
         not_installed: the peers that are not there, which are the names of their packages as well.
         geometric_means: of the ratios, by number of threads.
         wrong: what contenders computed something else than we did, and how far off they are.
+        interrupted: whether Ctrl-C ended it, before all networks were measured.
     """
 
     processor: str
@@ -81,6 +82,7 @@ class Comparison:
     networks: list[NetworkResult] = field(default_factory=list)
     geometric_means: dict[int, float] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
+    interrupted: bool = False
 
 
 def processor_name() -> str:
@@ -102,7 +104,8 @@ def compare(
     options: CompileOptions,
     folder: Path,
 ) -> Comparison:
-    """Measure each network on each number of threads; artifacts are written into ``folder``."""
+    """Measure each network on each number of threads; artifacts are written into ``folder``.
+    Raises KeyboardInterrupt: Ctrl-C, unless something is measured, which it is the end of then."""
     versions = {OURS: tilewright.__version__}
     for name in peers:
         try:
@@ -125,8 +128,9 @@ def compare(
             raise
         if len(views := artifacts[-1].in_shapes()) > 1:
             warn(f"{model.name} has {len(views)} shapes, and is measured in {shape_of(views[0])}", CalibrationWarning)
-    for number, (model, artifact) in enumerate(zip(models, artifacts, strict=True)):
-        for count in threads:
+    pairs = enumerate(zip(models, artifacts, strict=True))
+    try:
+        for number, model, artifact, count in ((number, *pair, count) for number, pair in pairs for count in threads):
             files = {OURS: str(folder / f"{number}.twa")} | {name: str(model.absolute()) for name in here}
             network = _measure(model, artifact, files, count, found, options.report)
             found.networks.append(network)
@@ -135,6 +139,10 @@ def compare(
                 taking_part = {name: files[name] for name in network.times}
                 inputs = random_inputs(artifact.manifest.inputs, np.random.default_rng(0))
                 network.starts = first_results(taking_part, count, network.precision, inputs, min(rounds, STARTS))
+    except KeyboardInterrupt:
+        if not found.networks:
+            raise
+        found.interrupted = True
     for count in threads:
         ratios = [each.ratio for each in found.networks if each.threads == count and each.ratio is not None]
         if ratios:

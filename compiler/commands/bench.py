@@ -5,7 +5,7 @@ are compared. Then fresh processes are timed until their first result. Inputs ar
 
 The ratio is the time of the fastest peer over ours: above 1 Tilewright is faster.
 
-Exits with 1 where one of them computes something else than Tilewright.
+Exits with 1 where one of them computes something else than Tilewright. Ctrl-C ends it with what is measured by then.
 
 Examples:
   tilewright bench resnet50.onnx
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from tilewright.errors import FailedCheckError
 
-from ...runtime.commands.console import progress_bar, show, tell
+from ...runtime.commands.console import InterruptedCommandError, progress_bar, show, tell
 from ...runtime.commands.parser import output_path, whole_number
 from .compile import add_options, options_of
 
@@ -83,6 +83,7 @@ def run(arguments: argparse.Namespace) -> str | Comparison:
 
     Raises:
         WrongOutputsError: one does not.
+        InterruptedCommandError: Ctrl-C, when something was measured.
         TilewrightError: as `compare` says; or the page cannot be written.
     """
     from ...runtime.files.output_file import check_output, write_file
@@ -108,6 +109,8 @@ def run(arguments: argparse.Namespace) -> str | Comparison:
     shown = found if arguments.json else _text(found)
     if arguments.json_file is not None:
         show(_text(found))
+    if found.interrupted:
+        raise InterruptedCommandError("interrupted", shown)
     if found.wrong:
         raise WrongOutputsError(
             "outputs differ from ours by more than rounding explains",

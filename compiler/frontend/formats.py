@@ -23,13 +23,10 @@ from .ir.reader import read_document
 from .ir.writer import weights_path
 from .onnx.reader import declared_inputs, digest_of_onnx, external_files, import_onnx, load_model, open_inputs
 
-IR_SUFFIX = ".xml"
-"""What the path of a model of Inference Engine IR ends in."""
-
 
 def is_ir(model: object) -> TypeGuard[str | os.PathLike[str]]:
     """Whether this is the path of a model of Inference Engine IR, read or to be written."""
-    return isinstance(model, (str, os.PathLike)) and Path(model).suffix.lower() == IR_SUFFIX
+    return isinstance(model, (str, os.PathLike)) and Path(model).suffix.lower() == ".xml"
 
 
 Model = str | os.PathLike[str] | bytes | ModelProto | Document
@@ -147,7 +144,7 @@ def read_module(
         UsageError: shapes are given for a text, which has its own.
         ParseError, VerifyError: the text is malformed, or is no sound module.
     """
-    if path.suffix in (".onnx", IR_SUFFIX):
+    if is_ir(path) or path.suffix == ".onnx":
         return import_model(path, input_shapes, external_data, frozen)
     if input_shapes:
         raise UsageError("--input-shape is for ONNX models; the shapes of a module are fixed", found=str(path))

@@ -16,7 +16,7 @@ from ...runtime.commands.shapes import parse_input_shapes
 from ...runtime.report.inspection import ModelLayers, ModuleText, OpenModel
 from ...runtime.report.table import MACS, Column, Records, Table, on_one_line
 from ..frontend.builder import open_shapes_error, shape_text
-from ..frontend.formats import IR_SUFFIX, ModelProto, import_model
+from ..frontend.formats import ModelProto, import_model, is_ir
 from ..frontend.input_shapes import Declared, names_in, one_shape
 from ..frontend.ir.document import Document
 from ..frontend.ir.families import layer_types, unknown_types
@@ -44,8 +44,8 @@ def inspect_model(
     """
     shapes, frozen = parse_input_shapes(input_shapes), parse_frozen(freeze)
     source, given = path, names_in(shapes) | frozen.keys()
-    if path.suffix.lower() == IR_SUFFIX:
-        source = read_document(path)
+    if is_ir(source):
+        source = read_document(source)
         source.name = path.stem
         inputs = {name: shape for name, shape in source.open_inputs().items() if name not in given}
         if inputs and not ir:

@@ -16,7 +16,7 @@ from enum import IntEnum
 from shutil import get_terminal_size
 from typing import Any, TextIO, TypedDict, cast
 
-from tilewright.errors import ErrorRecord, TilewrightError, UnsupportedError, UsageError, printable
+from tilewright.errors import ErrorRecord, FailedCheckError, TilewrightError, UnsupportedError, UsageError, printable
 
 PLAIN = {"─": "-", "–": "-", "…": "...", "µ": "u", "×": "x"}
 """How characters of our own texts are spelled where the terminal or the pipe has none of them."""
@@ -33,8 +33,8 @@ class ExitCode(IntEnum):
     """After Ctrl-C, as shells have it."""
 
 
-class InterruptedCommandError(TilewrightError):
-    """Ctrl-C ended a command."""
+class InterruptedCommandError(FailedCheckError):
+    """Ctrl-C ended a command, which may have found something by then."""
 
 
 def exit_code(error: TilewrightError, *, strict: bool = False) -> ExitCode:

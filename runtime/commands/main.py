@@ -68,7 +68,7 @@ def main(arguments: Sequence[str], version: str) -> int:
 def _told(error: TilewrightError, words: Sequence[str]) -> int:
     """Tell of an error, as JSON too where that is asked for; the exit code."""
     tell("error", error)
-    if asks_for_json(words) and not isinstance(error, FailedCheckError):
+    if asks_for_json(words) and not (isinstance(error, FailedCheckError) and error.result):
         # On stdout even where a file was named for the result, which there is none of.
         with suppress(OSError):
             command = words[0] if words[0] in COMMANDS else None

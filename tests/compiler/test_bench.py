@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -58,6 +60,29 @@ def test_json_and_the_page_say_everything(tmp_path: Path, capsys: Capture) -> No
     text = html.read_text(encoding="utf-8")
     assert text.count("<rect") == 2
     assert "prefers-color-scheme: dark" in text
+
+
+def test_ctrl_c_shows_what_is_measured(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = comparison._measure
+
+    def interrupted(*given: Any) -> NetworkResult:
+        if given[3] == 2:
+            raise KeyboardInterrupt
+        return measure(*given)
+
+    monkeypatch.setattr(comparison, "_measure", interrupted)
+    words = ("--against", "onnxruntime", "--threads")
+    assert bench(*words, "1,2") == 130
+    shown = capsys.readouterr()
+    assert shown.err == "error: interrupted\n"
+    assert "Geometric mean of the ratios with threads=1: " in shown.out and "threads=2" not in shown.out
+    assert bench(*words, "1,2", "--json") == 130
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["error"]["exit_code"] == 130 and shown["result"]["interrupted"]
+    assert [each["threads"] for each in shown["result"]["networks"]] == [1]
+    assert bench(*words, "2", "--json") == 130
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["error"]["text"], shown["result"]) == ("interrupted", None)
 
 
 def test_what_is_not_installed_is_named_and_the_others_go_on(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

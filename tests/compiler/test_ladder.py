@@ -31,7 +31,7 @@ from tilewright.compiler.quantization.ladder.quantize_model import write_quantiz
 from tilewright.compiler.quantization.ladder.result import Quantization, Rung
 from tilewright.compiler.quantization.methods import METHODS
 from tilewright.compiler.quantization.quantize import quantize_module
-from tilewright.errors import NothingToQuantizeError, OutputError, PassError, UsageError
+from tilewright.errors import CalibrationWarning, NothingToQuantizeError, OutputError, PassError, UsageError
 from tilewright.ir.core import Module
 from tilewright.ir.ops.activation import Swish
 from tilewright.ir.types import DType, TensorType
@@ -78,7 +78,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Quantization:
     return tilewright.quantize(network(), output, calibration=SAMPLES, engines="software")
 
 
-def refuse(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception) -> None:
+def refuse(monkeypatch: pytest.MonkeyPatch, method: str, error: BaseException) -> None:
     """Have every try with a method fail."""
 
     def fails(module: Module, options: CompileOptions, *others: object) -> Module:
@@ -107,6 +107,17 @@ def test_a_method_for_which_there_is_no_memory_is_left_out(
     (failed,) = quantize().failed
     assert failed.what.startswith("+ outputs")
     assert failed.why == "quantize: this machine does not have enough memory"
+
+
+def test_ctrl_c_tells_what_was_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantize: Callable[..., Quantization], undisturbed: Quantization
+) -> None:
+    refuse(monkeypatch, "rounding", KeyboardInterrupt())
+    tries = "; ".join(f"{each.what.partition(':')[0]} {each.score.sqnr:.1f} dB" for each in undisturbed.rungs[:-1])
+    said = f"^{re.escape(f'nothing was written; SQNR of what was tried by then: {tries}')}$"
+    with pytest.warns(CalibrationWarning, match=said), pytest.raises(KeyboardInterrupt):
+        quantize()
+    assert not [*tmp_path.iterdir()]
 
 
 def test_what_the_others_stand_on_must_not_fail(quantize: Callable[..., Quantization]) -> None:

@@ -224,6 +224,11 @@ def test_a_network_larger_than_a_file(tmp_path: Path, fails: Fails, monkeypatch:
         "export: the network is too large for one ONNX file, and there is no place for a second one; "
         "expected constants of at most 1000 bytes, found 41792. Export it into a file."
     )
+    # Constants get no name before the model does.
+    monkeypatch.setattr("tilewright.compiler.frontend.onnx.large_models.content_of", lambda model: None)
+    with pytest.raises(UnsupportedError, match="the model is too large for one file"):
+        write_large(tmp_path / "none.onnx", onnx.load(MODEL))
+    assert not [*tmp_path.glob("none*")]
 
 
 def test_constants_of_a_model_that_was_renamed_are_not_replaced(tmp_path: Path, fails: Fails) -> None:

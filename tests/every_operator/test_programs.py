@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+from collections import Counter
 from collections.abc import Iterator
 
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from generic_kernels import TARGET, assert_close, the_op
 from grouped_tests import in_groups, naming
 from guard_pages import CANARY, PLACEMENTS, Placement
 from kernel_harness import TARGETS, Guarded, described
 from operator_samples import Case, cases_of, make_case
 
 from tilewright.codegen.cpu.assemble import ENTRY
+from tilewright.codegen.cpu.families import lowerings
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.codegen.cpu.program import CpuCode, build_cpu_program
 from tilewright.ir.interp import run as interpret
@@ -26,26 +29,40 @@ from tilewright.passes.cpu.plan_cpu_memory import PlanCpuMemory
 from tilewright.passes.pipeline import Pipeline
 from tilewright.passes.placement.place_on_cpu import PlaceOnCpu
 
-NATIVE = (
-    "conv",
-    "matmul",
-    "softmax",
-    "log_softmax",
-    "layer_norm",
-    "rms_norm",
-    "lrn",
+SINGLE = (
+    *("conv", "matmul", "softmax", "log_softmax", "layer_norm", "rms_norm", "lrn"),
     *sorted(cls.name for cls in REGISTRY.values() if issubclass(cls, Elementwise)),
 )
 """Operators whose samples of single precision and truth values get native kernels."""
 
+NATIVE = (
+    *SINGLE,
+    *("arg_max", "arg_min", "attention", "average_pool", "conv_integer", "depth_to_space", "global_average_pool"),
+    *("global_max_pool", "interleave", "matmul_integer", "max_pool", "reduce_log_sum_exp", "reduce_max", "reduce_mean"),
+    *("reduce_min", "reduce_sum", "resize", "slice", "top_k", "transpose"),
+)
+"""Operators of which some samples have such, of whatever element types."""
 
-def float_cases(name: str) -> Iterator[Case]:
+
+def is_native(case: Case) -> bool:
+    """Whether the kernel of a case is none that numba compiles."""
+    op = the_op(case)
+    for lowering in lowerings(type(op.operator)):
+        if ".numba." in lowering.__module__:
+            return False
+        if lowering(op, TARGET) is not None:
+            return True
+    return False
+
+
+def native_cases(name: str) -> Iterator[Case]:
+    """Samples in row-major order, not quantised, that have native kernels or should."""
     for case in cases_of(name):
         types = [*case.sample.operand_types(), *(v.type for v in case.module.main.results)]
-        plain = all(
-            t is None or (t.dtype in (DType.F32, DType.BOOL) and not t.layout and t.quant is None) for t in types
-        )
-        if plain and case.sample.inputs[0] is not None:
+        present = [t for t in types if t is not None]
+        if next(iter(case.sample.inputs), None) is None or any(t.layout or t.quant is not None for t in present):
+            continue
+        if (name in SINGLE and all(t.dtype in (DType.F32, DType.BOOL) for t in present)) or is_native(case):
             yield case
 
 
@@ -84,20 +101,23 @@ def check(case: Case, target: TargetDescription) -> None:
     for placement in PLACEMENTS:
         found = execute(program, [case.inputs[p.name] for p in function.parameters], types, placement)
         for name, array in zip(function.result_names, found, strict=True):
-            size = np.abs(expected[name][np.isfinite(expected[name])]).max(initial=1.0)
-            np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-5 * size)
+            assert_close(array, expected[name], name)
 
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_samples(name: str) -> None:
-    """Every other one on one target."""
-    for index, case in enumerate([*float_cases(name)][::2], NATIVE.index(name)):
-        with naming(case):
-            check(case, described(TARGETS[index % len(TARGETS)]))
+    """Of those of single precision every other one, and all others, on one target each."""
+    seen: Counter[object] = Counter()
+    for index, case in enumerate(native_cases(name), NATIVE.index(name)):
+        types = tuple(str(array.dtype) for array in case.sample.inputs if array is not None)
+        seen[types] += 1
+        if not {*types} <= {"float32", "bool"} or seen[types] % 2:
+            with naming(case):
+                check(case, described(TARGETS[index // 2 % len(TARGETS)]))
 
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("target", TARGETS)
-@in_groups(NATIVE, float_cases)
+@in_groups(NATIVE, native_cases)
 def test_samples_on_every_target(case: Case, target: str) -> None:
     check(case, described(target))

@@ -33,6 +33,8 @@ def transpose(cls: type[Transpose], rng: np.random.Generator) -> Iterator[Sample
     yield Sample(cls((2, 0, 1)), (rng.integers(-9, 9, (3, 1, 5)),))
     yield Sample(cls((0, 2, 1, 4, 3)), (rng.integers(0, 255, (1, 2, 3, 2, 5)).astype(np.uint8),))
     yield Sample(cls((0, 1)), (rng.integers(0, 2, (2, 3)).astype(bool),))
+    yield Sample(cls((1, 0)), (rng.integers(0, 255, (19, 35)).astype(np.uint8),))
+    yield Sample(cls((0, 2, 1)), (rng.standard_normal((2, 19, 17)).astype(np.float16),))
     yield moved_sample(rng, cls((0, 2, 3, 1)), (2, 17, 3, 4))
 
 

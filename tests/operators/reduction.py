@@ -30,7 +30,9 @@ def reduce(cls: type[Reduce], rng: np.random.Generator) -> Iterator[Sample]:
         yield Sample(cls((1,), False), (rng.standard_normal((37, length)).astype(np.float32) ** 2,))
     yield Sample(cls((0,), False), (rng.integers(1, 9, (3, 5)).astype(np.int32),))
     yield Sample(cls((1,), False), (rng.integers(1, 9, (2, 7)),))
-    yield Sample(cls((0,), True), ((0.5 + rng.random(9)).astype(np.float64),))
+    # A row, short ones side by side, and columns, of more and fewer than a vector has.
+    for shape, axis in (((2, 19), 1), ((37, 5), 1), ((3, 21), 0)):
+        yield Sample(cls((axis,), True), (0.5 + rng.random(shape),))
 
 
 @samples_of(ReduceExtreme)

@@ -12,7 +12,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from tilewright.errors import CalibrationError, CalibrationWarning, OutputError, TilewrightError, UsageError, resources
+from tilewright.errors import (
+    CalibrationError,
+    CalibrationWarning,
+    OutputError,
+    TilewrightError,
+    UsageError,
+    resources,
+    warn,
+)
 from tilewright.limits import check_count
 
 from ....ir.quantized import is_wide
@@ -170,9 +178,14 @@ def quantize_model(given: Quantizing) -> Quantization:
             for each in images_of(every)
         ]
     doubtful += goal.doubts(len(at) * shape[0] * shape[2])
-    search.climb(goal)
-    doubtful += _unlike(held, search.findings.inputs)
-    best = _write_best(search, goal, model, output)
+    try:
+        search.climb(goal)
+        doubtful += _unlike(held, search.findings.inputs)
+        best = _write_best(search, goal, model, output)
+    except KeyboardInterrupt:
+        tries = "; ".join(rung.told for rung in search.rungs) or "nothing"
+        warn(f"nothing was written; SQNR of what was tried by then: {tries}", CalibrationWarning)
+        raise
     tried = search.tried[best]
     if encodings is not None:
         write_encodings(encodings, tried.types)

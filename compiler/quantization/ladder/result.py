@@ -46,6 +46,11 @@ class Rung(Immutable):
     rejected: bool = False
     seconds: float | None = None
 
+    @property
+    def told(self) -> str:
+        """In a few words."""
+        return f"{self.what.partition(':')[0]} {_decibels(self.score.sqnr, ' dB')}"
+
 
 class FailedRung(Immutable):
     """A try, or a step before some, that is left out, and the error for which it is."""

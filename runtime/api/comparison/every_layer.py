@@ -1,5 +1,6 @@
 """The first value, in order of execution, in which a network differs from its reference by more than rounding."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -14,6 +15,9 @@ from .party import Party
 
 TOLERANCE = 1e-3
 """Of the largest number of a value, what sums in another order may add up to over many layers."""
+
+_CHOOSING = frozenset({"ArgMax", "ArgMin", "TopK", "arg_max", "arg_min", "top_k"})
+"""Operators that give indices along a dimension of what they read, as ONNX and as we call them."""
 
 
 class Difference(Immutable):
@@ -61,6 +65,8 @@ class Agreement(Immutable):
         reference, network: what users call them.
         samples, values: how many there were, in both networks.
         others: how many values the network has not, because they became part of others.
+        ties: indices that differ on some sample, of elements within rounding of each other; what is computed of them is
+            not compared there.
         difference: the first one, if there is any.
     """
 
@@ -69,15 +75,19 @@ class Agreement(Immutable):
     samples: int
     values: int
     others: int
+    ties: tuple[str, ...]
     difference: Difference | None
 
     @property
     def text(self) -> str:
         """In sentences."""
-        if self.difference is not None:
-            return self.difference.text
         more = f" {self.others} others are no values of their own in {self.network}." if self.others else ""
-        return f"All {self.values} values that {self.network} has in common with {self.reference} agree.{more}"
+        found = f"All {self.values} values that {self.network} has in common with {self.reference} agree.{more}"
+        found = found if self.difference is None else self.difference.text
+        if self.ties:
+            what = "Elements within rounding of each other change places in"
+            found += f" {what} {', '.join(self.ties)}: what is computed of that is not compared on such samples."
+        return found
 
 
 def first_difference(
@@ -90,7 +100,8 @@ def first_difference(
     """Compare every value that both have.
 
     Integers must be equal, and floats as near as ``tolerance`` times the largest of the value; those that stand for
-    integers may lie two of their steps apart as well.
+    integers may lie two of their steps apart as well. Indices of extremes may be others where the elements lie that
+    near, and are not the same in both.
 
     Args:
         samples: for the inputs of the reference, by name.
@@ -102,24 +113,74 @@ def first_difference(
     """
     translate = translation((reference, network))
     count, rows, first = 0, list[Row](), None
+    inputs: dict[str, tuple[str, ...]] = {}
+    ties: dict[str, None] = {}
     for sample, feeds in samples:
         report(count)
         count += 1
         expected, found = run_both(reference, network, feeds, translate, sample)
-        rows = rows or paired(reference, network)
+        if not rows:
+            rows = paired(reference, network)
+            inputs = feeders(reference, {row.name for row in rows})
+        pairs = {row.name: (row, expected.get(row.reference.name), found.get(row.network.name)) for row in rows}
+        chance: set[str] = set()
         # A later sample can only bring an earlier value.
         for position, row in enumerate(rows if first is None else rows[: first[0]]):
-            pair = expected.get(row.reference.name), found.get(row.network.name)
-            difference = _difference(row, pair[0], pair[1], sample, tolerance)
-            if difference is not None:
-                first = position, difference
-                break
+            read = inputs.get(row.name, ())
+            if not chance.isdisjoint(read):
+                chance.add(row.name)
+                continue
+            difference = _difference(*pairs[row.name], sample, tolerance)
+            if difference is None:
+                continue
+            if any(_are_ties(pairs[row.name], pairs[name], tolerance) for name in read):
+                chance.add(row.name)
+                ties[row.name] = None
+                continue
+            first = position, replace(difference, inputs=read)
+            break
     difference = first[1] if first is not None else None
-    if difference is not None:
-        inputs = feeders(reference, {row.name for row in rows}).get(difference.name, ())
-        difference = replace(difference, inputs=inputs)
     others = len({value.source for value in reference.values}) - len(rows)
-    return Agreement(*labels(reference.label, network.label), count, len(rows), others, difference)
+    return Agreement(*labels(reference.label, network.label), count, len(rows), others, (*ties,), difference)
+
+
+_Pair = tuple[Row, np.ndarray | None, np.ndarray | None]
+"""A value, in the reference and in the network."""
+
+
+def _are_ties(indices: _Pair, elements: _Pair, tolerance: float) -> bool:
+    """Whether indices differ only where their elements lie within rounding of each other, and these are not the same in
+    both networks: along some dimension, for the operator's own is not known here."""
+    (row, first, second), (of, r, t) = indices, elements
+    if first is None or second is None or r is None or t is None or row.reference.op not in _CHOOSING:
+        return False
+    if first.size != second.size or r.size != t.size or not r.size:
+        return False
+    ends, both = np.stack([first.reshape(-1), second.reshape(-1)]), np.stack([r, t.reshape(r.shape)]).astype(np.float64)
+    if ends.dtype.kind != "i" or ends.min() < 0:
+        return False
+    for axis, extent in enumerate(r.shape):
+        shape = (2, *r.shape[:axis], first.size * extent // r.size, *r.shape[axis + 1 :])
+        if math.prod(shape) != ends.size or ends.max() >= extent:
+            continue
+        # In each network the elements that each of the two took: [network, who took them, …].
+        taken = np.stack([np.take_along_axis(both, np.stack([end] * 2), axis + 1) for end in ends.reshape(shape)], 1)
+        with np.errstate(invalid="ignore"):
+            near = np.abs(taken[:, 0] - taken[:, 1]) <= _allowed(of, _largest(both[0]), tolerance)
+        differs = (taken[0] != taken[1]).any((0, axis + 1), keepdims=True)
+        if (near & differs)[:, ends.reshape(shape)[0] != ends.reshape(shape)[1]].all():
+            return True
+    return False
+
+
+def _allowed(row: Row, scale: float, tolerance: float) -> float:
+    """How far floats of a value may lie apart, whose largest is ``scale``."""
+    return tolerance * scale + 2 * (row.network.step or row.reference.step or 0.0)
+
+
+def _largest(array: np.ndarray) -> float:
+    """The largest number in magnitude."""
+    return float(np.abs(array[np.isfinite(array)]).max(initial=0))
 
 
 def _difference(
@@ -139,9 +200,8 @@ def _difference(
         apart = np.asarray(np.abs(r - t))
         apart[(r == t) | (np.isnan(r) & np.isnan(t))] = 0
         apart[np.isnan(apart)] = np.inf
-    finite = np.abs(r[np.isfinite(r)])
-    scale = float(finite.max()) if finite.size else 0.0
-    allowed = tolerance * scale + 2 * (row.network.step or row.reference.step or 0.0) if is_float else 0.0
+    scale = _largest(r)
+    allowed = _allowed(row, scale, tolerance) if is_float else 0.0
     if not apart.size or apart.max() <= allowed:
         return None
     index = tuple(int(each) for each in np.unravel_index(int(apart.argmax()), apart.shape))

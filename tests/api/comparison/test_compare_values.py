@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -15,7 +15,7 @@ import pytest
 from json_results import result_of
 from network_files import graph_model, write_model
 from numpy.typing import ArrayLike
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import tilewright
 from tilewright.__main__ import main
@@ -25,7 +25,7 @@ from tilewright.errors import UsageError
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.types import DType
 from tilewright.runtime.api.comparison.comparison import read_samples
-from tilewright.runtime.api.comparison.every_layer import first_difference
+from tilewright.runtime.api.comparison.every_layer import Agreement, first_difference
 from tilewright.runtime.api.comparison.measures import Result, Row, compare_values
 from tilewright.runtime.api.comparison.party import Value, open_party
 from tilewright.runtime.api.comparison.tables import page
@@ -459,6 +459,45 @@ def test_integers_may_differ_in_no_element(tmp_path: Path) -> None:
     found = first_difference(*parties, samples).difference
     assert found is not None
     assert (found.name, found.largest, found.inputs) == ("y", 1.0, ("a",))
+
+
+@pytest.mark.parametrize("op", ["TopK", "ArgMax"])
+def test_elements_within_rounding_of_each_other_may_change_places(tmp_path: Path, op: str) -> None:
+    """Nothing can be told of what is computed of their indices, and all as ever of the rest."""
+    last = {"largest": 0} if op == "TopK" else {"select_last_index": 1}
+
+    def chosen(name: str, added: Sequence[float], scale: float = 2, **which: Any) -> str:
+        top = helper.make_node("TopK", ["s", "two"], ["v", "i"], axis=1, **which)
+        nodes = [
+            helper.make_node("Add", ["x", "added"], ["s"]),
+            top if op == "TopK" else helper.make_node("ArgMax", ["s"], ["i"], axis=1, keepdims=0, **which),
+            helper.make_node("Add", ["i", "two"], ["y"]),
+            helper.make_node("Mul", ["x", "scale"], ["z"]),
+        ]
+        arrays = {"added": np.asarray([added]), "scale": np.asarray([scale])}
+        model = graph_model(nodes, [("x", TensorProto.FLOAT, [2, 3])], ["y", "z"], {"two": np.array([2])})
+        model.graph.initializer.extend(numpy_helper.from_array(a.astype(np.float32), n) for n, a in arrays.items())
+        model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+        return str(write_model(tmp_path / f"{name}.onnx", model))
+
+    def found(first: str, second: str) -> Agreement:
+        parties = open_party(first), open_party(second)
+        _, samples = read_samples(np.asarray([[[0, 0, 0], [0, 0, 2]]], np.float32), parties[0].get_inputs())
+        return first_difference(*parties, samples)
+
+    near, turned, equal = (1, 1 + 1e-6, 0.5), (1 + 1e-6, 1, 0.5), (1, 1, 0.5)
+    reference = chosen("near", near)
+    told = found(reference, chosen("turned", turned))
+    assert told.difference is None and told.ties == ("i",)
+    assert told.text.endswith(
+        " agree. Elements within rounding of each other change places in i: what is computed of that is not compared "
+        "on such samples."
+    )
+    told = found(reference, chosen("scaled", turned, 3))
+    assert told.difference is not None and (told.difference.name, told.ties) == ("z", ("i",))
+    # Elements that lie apart have an order, and equal ones that are the same in both.
+    told = found(chosen("equal", equal), chosen("last", equal, **last))
+    assert told.difference is not None and told.difference.op[:5] in ("top_k", "arg_m") and told.ties == ()
 
 
 def test_numbers_without_dimensions_are_compared(folder: Path) -> None:

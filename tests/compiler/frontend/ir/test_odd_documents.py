@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tilewright.compiler.frontend.formats import import_model
+from tilewright.compiler.frontend.formats import import_model, read_module
 from tilewright.compiler.frontend.ir.quantization_chains import known
 from tilewright.compiler.frontend.ir.reader import read_document
 from tilewright.errors import ModelError
@@ -68,6 +68,7 @@ def test_names_in_capitals(tmp_path: Path) -> None:
         import_model(tmp_path / "NET.XML")
     (tmp_path / "NET.BIN").write_bytes(np.ones(1, np.float32).tobytes())
     assert len(list(import_model(tmp_path / "NET.XML").main.ops)) == 1
+    assert len(list(read_module(tmp_path / "NET.XML", {}).main.ops)) == 1
 
 
 def test_a_layer_of_many_ports() -> None:
