@@ -31,6 +31,12 @@ class View:
         return (self.offset, *self.strides)
 
 
+def is_known(value: Value) -> bool:
+    """Whether a value is a constant, be it of integers that weights were rounded to already."""
+    op = value.producer
+    return isinstance(value, Constant) or (is_op(op, Dequantize) and isinstance(op.operands.x, Constant))
+
+
 def regrouped(shape: Sequence[int], strides: Sequence[int], target: Sequence[int]) -> tuple[int, ...] | None:
     """The strides of a view under another shape of as many elements; ``None`` if there are none."""
     dimensions = loops_of_dimensions(zip(shape, strides, strict=True), target)

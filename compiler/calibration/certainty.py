@@ -6,6 +6,7 @@ every network still has: batch normalisation, whose means would tell more, is fo
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -30,6 +31,10 @@ _PLACES = 64
 _CLASSES = 10
 """The fewest outputs that count as classes where they are not probabilities already."""
 
+_ALIKE = 0.5
+"""Where more of the samples than this share get one class of ten and more, a network tells none of them apart, as with
+random weights, whatever it is sure of."""
+
 _EVEN, _STEPS = 0.05, 64
 """How far from whole steps numbers may lie that were pixels, and how many of the 256 there must be."""
 
@@ -42,6 +47,16 @@ def entropy(outputs: Mapping[str, np.ndarray]) -> float | None:
     than that nothing is seen: to their entropy comes the negative logarithm of what the surest of them gives to other
     classes than the one of most places."""
     found: list[np.ndarray] = []
+    for values in _distributions(outputs):
+        found.append(-(values * np.log(values + 1e-12)).sum(-1).mean(keepdims=True))
+        if len(values) >= _PLACES:
+            nothing = values.mean(0).argmax()
+            found[-1] -= np.log(1 - values[:, nothing].min() + 1e-12)
+    return float(np.concatenate(found).mean()) if found else None
+
+
+def _distributions(outputs: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
+    """What of outputs is distributions, or looks like classes, which softmax makes into such: [places, classes]."""
     for array in outputs.values():
         if array.dtype.kind != "f" or array.ndim < 2 or array.shape[-1] < 2 or not array.size:
             continue
@@ -51,11 +66,13 @@ def entropy(outputs: Mapping[str, np.ndarray]) -> float | None:
                 continue
             values = np.exp(values - values.max(-1, keepdims=True))
             values /= values.sum(-1, keepdims=True)
-        found.append(-(values * np.log(values + 1e-12)).sum(-1).mean(keepdims=True))
-        if len(values) >= _PLACES:
-            nothing = values.mean(0).argmax()
-            found[-1] -= np.log(1 - values[:, nothing].min() + 1e-12)
-    return float(np.concatenate(found).mean()) if found else None
+        yield values
+
+
+def _answer(outputs: Mapping[str, np.ndarray]) -> int:
+    """The class of a sample, where it gets one of ten and more, else -1."""
+    found = [values for values in _distributions(outputs) if len(values) == 1 and values.shape[1] >= _CLASSES]
+    return int(found[0].argmax()) if found else -1
 
 
 def _guessed(array: np.ndarray) -> Preprocessing | None:
@@ -89,7 +106,7 @@ class Certainty:
             whole ones from 0 to 255, and others in 256 even steps tell, of each sample.
         every: one sample of so many is tried.
         seen: samples before the first that is taken in.
-        entropies: by words for another preparation, of each sample as it is and prepared so.
+        entropies: by words for another preparation, of each sample as it is and prepared so, and its class then, or -1.
     """
 
     input: str
@@ -97,7 +114,7 @@ class Certainty:
     preprocessing: Preprocessing | None
     every: int = 1
     seen: int = 0
-    entropies: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    entropies: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
 
     def observe(self, inputs: dict[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         """Take in a sample and what the network made of it."""
@@ -113,9 +130,10 @@ class Certainty:
         for words, changed in self._others(array):
             if self._is_larger(words) and not classifies:
                 continue
-            other = entropy(self.run({**inputs, self.input: changed}))
+            outputs = self.run({**inputs, self.input: changed})
+            other = entropy(outputs)
             if other is not None and math.isfinite(other):
-                self.entropies.setdefault(words, []).append((given, other))
+                self.entropies.setdefault(words, []).append((given, other, _answer(outputs)))
 
     def _others(self, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         own = self.preprocessing or _guessed(array)
@@ -137,7 +155,10 @@ class Certainty:
         """What to tell: the other preparation that makes the network surest, if any does beyond doubt."""
         found: list[tuple[float, str]] = []
         for words, entropies in self.entropies.items():
-            given, other = np.transpose(entropies)
+            classes = Counter(answer for *_, answer in entropies if answer >= 0)
+            if classes and max(classes.values()) > _ALIKE * len(entropies):
+                continue
+            given, other = np.transpose([each[:2] for each in entropies])
             gains, is_larger = given - other, self._is_larger(words)
             if len(gains) < FEWEST or gains.mean() <= (0 if words == "colour" else _LEAST):
                 continue

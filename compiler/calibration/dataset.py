@@ -19,6 +19,7 @@ from ...runtime.files.sound_file import SOUND, StoredSound, open_sound
 from ...runtime.files.table_file import read_table
 from ...runtime.pictures.declaration import SUFFIXES
 from ...runtime.pictures.inputs import Declaration, for_input
+from ...runtime.pictures.preprocessing import CHANNELS
 from .sample_sets import (
     ArrayFiles,
     CalibrationSet,
@@ -126,7 +127,7 @@ def open_calibration_set(
         return _arrays(repr(path), _table(path, inputs, limit), inputs, limit)
     files = array_files(path)
     if files:
-        chosen = tuple(_spread(files, limit))
+        chosen = tuple(spread(files, limit))
         parts = tuple(_array_file(file, inputs, None) for file in chosen)
         sounds = [each for part in parts for each in part.arrays.values() if isinstance(each, StoredSound)]
         rates = {sound.rate: sound.path for sound in sounds}
@@ -208,32 +209,37 @@ def image_inputs(source: Source | None, names: Iterable[str]) -> tuple[str, ...]
     return tuple(names) if are_images(source) else ()
 
 
+def image_files(path: str) -> list[str]:
+    """The images that a path or a URL stands for: of a folder those in its subfolders, too, in order of their names."""
+    if is_url(path):
+        return [each for each in listed(path) if Path(each).suffix.lower() in SUFFIXES]
+    if not os.path.isdir(path):
+        return [path]
+    found = sorted(f for f in Path(path).rglob("*") if f.is_file() and f.suffix.lower() in SUFFIXES)
+    return [os.fspath(each) for each in found]
+
+
 def _images(
     path: str, inputs: Mapping[str, TensorType], declaration: Declaration | None, limit: int | None
 ) -> ImageFiles:
     name = only_input(inputs, repr(path))
     preprocessing = for_input(declaration, name).preprocessing
-    files = [path]
-    if is_url(path):
-        files = [each for each in listed(path) if Path(each).suffix.lower() in SUFFIXES]
-    elif os.path.isdir(path):
-        found = sorted(f for f in Path(path).rglob("*") if f.is_file() and f.suffix.lower() in SUFFIXES)
-        files = [os.fspath(each) for each in found]
+    files = image_files(path)
     if not files:
         raise refusal(
             f"there are no images in {path!r}",
             expected=f"files that end in {', '.join((*sorted(SUFFIXES), *ARRAYS))} or {SOUND}",
         )
     shape = inputs[name].shape
-    is_last = preprocessing.layout == "nchw" and len(shape) == 4 and shape[3] in (1, 3)
+    is_last = preprocessing.layout == "nchw" and len(shape) == 4 and shape[3] in CHANNELS
     with reading(
         f"Give {'--preprocess layout=nhwc' if is_last else 'the calibration inputs as .npy or .npz instead'}."
     ):
         preprocessing.check(shape, inputs[name].dtype.numpy)
-    return ImageFiles(tuple(_spread(files, limit)), name, inputs[name], preprocessing)
+    return ImageFiles(tuple(spread(files, limit)), name, inputs[name], preprocessing)
 
 
-def _spread(files: Sequence[str], limit: int | None) -> Sequence[str]:
+def spread(files: Sequence[str], limit: int | None) -> Sequence[str]:
     """At most ``limit`` files at even distances: sorted folders often hold one class after the other."""
     if limit is None or limit >= len(files):
         return files

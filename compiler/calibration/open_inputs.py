@@ -10,13 +10,20 @@ import numpy as np
 from tilewright.errors import CalibrationWarning, warn
 
 from ...runtime.files.array_file import StoredArray, open_arrays
+from ...runtime.pictures.inputs import Declaration, for_input
+from ...runtime.pictures.preprocessing import Preprocessing
 from ..frontend.formats import Model, open_inputs_of
 from ..frontend.input_shapes import Declared
 from ..options import CompileOptions
-from .dataset import ARRAYS, TABLE, Source, array_files, sources_by_input
+from .dataset import ARRAYS, TABLE, Source, are_images, array_files, image_files, sources_by_input, spread
 from .sample_sets import reading
 
 _Extents = Sequence[int | str | None]
+
+MOST_IMAGES, STEP = 100, 32
+"""Images whose sizes are looked at; and what rows and columns are a multiple of, as most networks halve them five
+times."""
+
 _BATCH = re.compile("[Bb]atch|^(N|B|b|bs)$")
 _LENGTH = re.compile("seq|len|time|frame|step|token|height|width", re.I)
 """Names of first extents that say what they count."""
@@ -27,7 +34,7 @@ def with_open_inputs(model: Model, options: CompileOptions) -> CompileOptions:
     if options.calibration is None:
         return options
     shapes, declared = open_inputs_of(model, options.input_shapes, options.freeze)
-    found = told_shapes(options.calibration, declared) if len(shapes) == 1 else {}
+    found = told_shapes(options.calibration, declared, options.preprocessing) if len(shapes) == 1 else {}
     if not found:
         return options
     text = " ".join(f"--input-shape {name}={','.join(map(str, shape))}" for name, shape in found.items())
@@ -35,10 +42,12 @@ def with_open_inputs(model: Model, options: CompileOptions) -> CompileOptions:
     return replace(options, input_shapes={**shapes[0].given, **found})
 
 
-def told_shapes(source: Source, declared: Declared) -> dict[str, tuple[int, ...]]:
-    """The shapes of open inputs by name: those of samples where they are arrays, and of one sample where nothing but
-    the number of samples is open; none at all where one is not told, or two tell an extent of one name differently, for
-    the import to say what is missing.
+def told_shapes(
+    source: Source, declared: Declared, preprocessing: Declaration | None = None
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of open inputs by name: those of samples where they are arrays, of images of the median size of all,
+    and of one sample where nothing but the number of samples is open; none at all where one is not told, or two tell an
+    extent of one name differently, for the import to say what is missing.
     ``declared``: extents of the inputs with open ones."""
     named = sources_by_input(source)
     arrays = _shapes(source) if named is None else {name: _shapes(each).get("") for name, each in named.items()}
@@ -47,7 +56,10 @@ def told_shapes(source: Source, declared: Declared) -> dict[str, tuple[int, ...]
     for name, extents in declared.items():
         one = source if named is None else named.get(name)
         is_line = isinstance(one, (str, os.PathLike)) and os.fspath(one).lower().endswith(TABLE)
-        told = None if extents is None else _told(extents, arrays.get(name, alone), is_line=is_line)
+        shape = arrays.get(name, alone)
+        if shape is None and extents is not None and (named is not None or len(declared) == 1):
+            shape = _image_shape(one, extents, for_input(preprocessing, name).preprocessing)
+        told = None if extents is None else _told(extents, shape, is_line=is_line)
         if told is None:
             return {}
         found[name] = told
@@ -81,6 +93,24 @@ def _begins_with_batch(extents: _Extents) -> bool:
         return True
     is_map = len(extents) > 3 or (len(extents) == 3 and all(isinstance(each, int) for each in extents[1:]))
     return _BATCH.search(name) is not None or (is_map and not _LENGTH.search(name))
+
+
+def _image_shape(source: Source | None, extents: _Extents, by: Preprocessing) -> tuple[int, ...] | None:
+    """The shape of an array of images, of the median size of those of a folder; ``None`` where it holds none, or they
+    do not fit such extents."""
+    if len(extents) != 4 or not isinstance(source, (str, os.PathLike)) or not os.path.exists(source):
+        return None
+    from ...runtime.pictures.image_file import noted
+
+    files = spread(image_files(os.fspath(source)), MOST_IMAGES) if are_images(source) else []
+    found = [noted(file, upright=by.orientation == "exif")[:2] for file in files]
+    sizes = [[width, height] for width, height in found if width]
+    if not sizes:
+        return None
+    width, height = (int(side) // STEP * STEP or int(side) for side in np.median(sizes, 0))
+    at = {2: height, 3: width} if by.layout == "nchw" else {1: height, 2: width}
+    shape = [at.get(axis, 0) if not isinstance(extent, int) else extent for axis, extent in enumerate(extents)]
+    return (len(sizes), *shape[1:]) if by.fits((1, *shape[1:])) else None
 
 
 def _shapes(source: object) -> dict[str, tuple[int, ...] | None]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...ir.types import TensorType
 from ...passes.quantization.parameters import Range
+from ...runtime.pictures.preprocessing import CHANNELS
 from ...runtime.report.details import InputStatistics
 from ...runtime.report.input_doubts import INTERLEAVED, is_interleaved, neighbours
 from .sample_sets import Inputs
@@ -87,7 +88,7 @@ class _Input:
         shape = type.shape
         self.is_number = math.prod(shape[1:] or shape) == 1
         self.name, self.is_float, self.expected = name, type.dtype.is_float, expected
-        self.axis = next((axis for axis in (1, 3) if len(shape) == 4 and shape[axis] in (1, 3)), None)
+        self.axis = next((axis for axis in (1, 3) if len(shape) == 4 and shape[axis] in CHANNELS), None)
         self.channels = shape[self.axis] if self.axis is not None else 1
         self.low, self.high = math.inf, -math.inf
         self.count = self.samples = self.rows = self.constant = self.zero = self.grey = 0

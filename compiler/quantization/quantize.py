@@ -35,6 +35,7 @@ from ..containers.interface import (
     quantized_input,
     with_symmetric_outputs,
 )
+from ..one_thread import on_one_thread
 from ..options import CompileOptions
 from ..pipeline import (
     attention_pipeline,
@@ -106,6 +107,7 @@ def quantize_module(
     return copy
 
 
+@on_one_thread()
 def _calibrate(
     copy: Module,
     module: Module,

@@ -19,7 +19,7 @@ from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat, Pad, Transpose
 from ...ir.ops.normalization import GroupNorm, LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
-from ...ir.ops.quantization import Dequantize, Quantize
+from ...ir.ops.quantization import Quantize
 from ...ir.ops.reduction import ReduceMean
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
@@ -30,7 +30,7 @@ from ..cpu.linear_attention import shares_of
 from ..named_ops import KEEP_FLOAT, find_named
 from ..simplify.linear_rules import factored
 from ..simplify.share_rules import made_of_squares
-from ..views import LEVELS
+from ..views import LEVELS, is_known
 from .integer_rules import is_fused_activation
 from .parameters import has_numbers
 from .sink_dequantize_rules import MOVING, is_interpolation
@@ -305,12 +305,6 @@ def is_gate(op: Op) -> bool:
 def is_below_zero(op: Op | None) -> bool:
     """Whether an op makes what a PReLU multiplies."""
     return op is not None and op.operator == BELOW_ZERO
-
-
-def is_known(value: Value) -> bool:
-    """Whether a value is a constant, be it of integers that weights were rounded to already."""
-    op = value.producer
-    return isinstance(value, Constant) or (is_op(op, Dequantize) and isinstance(op.operands.x, Constant))
 
 
 def is_moving(op: Op) -> bool:

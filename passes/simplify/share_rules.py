@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from ...ir.core import Constant, Function, Value, is_op
+from ...ir.core import Function, Value, is_op
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Div, Mul
 from ...ir.ops.movement import Transpose
@@ -16,6 +16,7 @@ from ...ir.ops.unary import Reciprocal, Sqrt
 from ...ir.types import DType, Quantization, TensorType
 from ...runtime.machines.machine import KERNEL_LIMIT
 from ..pattern import Const, Match, Rule, node
+from ..views import is_known
 
 
 def made_of_squares(function: Function) -> set[Value]:
@@ -27,7 +28,7 @@ def made_of_squares(function: Function) -> set[Value]:
         if is_square and all(is_op(user, AveragePool, GlobalAveragePool) for user in op.result.users):
             found.update(op.results)
         elif is_op(op, AveragePool, GlobalAveragePool, Sqrt, Reciprocal, Mul, Conv):
-            computed = (v for v in op.inputs if not (isinstance(v, Constant) or is_op(v.producer, Dequantize)))
+            computed = (value for value in op.inputs if not is_known(value))
             found.update(op.results if found.issuperset(computed) else ())
     products = {user for value in found for user in value.users if is_op(user, Mul)}
     return found.difference(*(op.inputs for op in products if not found.issuperset(op.inputs)))

@@ -44,9 +44,10 @@ _PHOTOMETRIC, _BITS_PER_SAMPLE, _BLACK_IS_ZERO, _ORIENTATION = 262, 258, 1, 274
 
 
 def read_image(path: str | os.PathLike[str], mode: str, *, upright: bool = False) -> Image.Image:
-    """The image in a file, its first one, in Pillow's mode ``L`` or ``RGB``; in mode ``P`` only 8 bits, no colours.
+    """The image in a file, its first one, in Pillow's mode ``L``, ``LA``, ``RGB`` or ``RGBA``; in mode ``P`` only 8
+    bits, no colours.
 
-    Of 16 bits the upper 8 count. Alpha is left out, not blended.
+    Of 16 bits the upper 8 count. Alpha that the mode lacks is left out, not blended.
     ``upright``: turn it as a camera noted in EXIF; notes that cannot be read count as none.
     Raises InputError: the file is no image of a known format, damaged, too large, or has pixels of a kind whose range
     is not known (floating point, 32 or 12 bits)."""

@@ -39,14 +39,15 @@ class Preprocessing:
         fill: the pixel, 0 to 255, around an image that ``letterbox`` or ``corner`` fits in.
         interpolation: ``nearest``, ``bilinear`` or ``bicubic``, as Pillow defines them.
         colour: order of the channels, ``rgb``, ``bgr`` or ``grey``. An input of one channel takes ``grey``, whatever
-            this says.
+            this says, and one of two grey and alpha; the last of four is alpha, whatever the order of the others.
         mean: subtracted from pixels of 0 to 255; one number, or one for each channel in the order of ``colour``.
         scale: the factor after that; one number, or one for each channel.
         layout: ``nchw`` or ``nhwc``, the order of the input's dimensions.
         orientation: ``exif`` turns images upright as cameras note it; ``stored`` takes pixels as they are stored.
 
-    Images count as most training code reads them: of 16 bits the upper 8, alpha left out and not blended, palettes and
-    CMYK as RGB, and only the first image of several.
+    Images count as most training code reads them: of 16 bits the upper 8, alpha left out and not blended unless an
+    input has a channel for it, palettes and CMYK as RGB, and only the first image of several. Where alpha is left in,
+    what is opaque has 255, and Pillow resizes colours by how much they cover.
 
     The default suits networks that were trained on inputs from -1 to 1.
 
@@ -76,9 +77,9 @@ class Preprocessing:
     def of(source: PreprocessingSource) -> Preprocessing:
         """Preprocessing as users give it: fields by name, or text as on a command line.
         ``source``: a mapping; or a JSON object; or pairs such as ``resize=central,mean=123.7/116.3/103.5,scale=1/58``:
-        commas between the pairs, slashes between the numbers of a list. Since no image has two channels, two numbers
-        are a quotient. Beside the fields there are ``std``, which divides in place of ``scale``; ``units``, ``0-255``,
-        ``0-1`` or ``-1-1``, in which mean and deviation are given, without these the units of the input; and
+        commas between the pairs, slashes between the numbers of a list. Two numbers are a quotient: those of grey and
+        alpha are given as JSON. Beside the fields there are ``std``, which divides in place of ``scale``; ``units``,
+        ``0-255``, ``0-1`` or ``-1-1``, in which mean and deviation are given, without these the units of the input; and
         ``preset``, one of `PRESETS`, of which other keys change what they name. On a command line the name of a preset
         can stand alone.
         Raises UsageError: names the key and what it takes."""
@@ -119,19 +120,20 @@ class Preprocessing:
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether an input of this shape can be an image."""
-        return len(shape) == 4 and shape[1 if self.layout == "nchw" else 3] in (1, 3) and 0 not in shape
+        return len(shape) == 4 and shape[1 if self.layout == "nchw" else 3] in CHANNELS and 0 not in shape
 
     def check(self, shape: Sequence[int], dtype: np.dtype) -> None:
         """Raise InputError unless images can be made into an input of this shape and element type."""
         if not self.fits(shape) or dtype.kind not in "fiu":
             names = {numpy: name for name, numpy in NUMPY_DTYPES.items()}
-            expected = "numbers of shape [N, 3, H, W] or [N, 1, H, W], with layout=nhwc [N, H, W, 3] or [N, H, W, 1]"
+            expected = "numbers of shape [N, C, H, W], with layout=nhwc [N, H, W, C], of 1 to 4 channels C"
             found = f"{names.get(dtype, dtype)}[{','.join(map(str, shape))}]"
             raise InputError("images do not fit this input", expected=expected, found=found)
         channels, _, _ = self._extents(shape)
+        expected = f"1 or {channels}" if channels > 1 else "1"
         for name, values in (("mean", self.mean), ("scale", self.scale)):
             if len(values) not in (1, channels):
-                what, expected = f"{name} does not match the channels of the input", "1 or 3" if channels > 1 else "1"
+                what = f"{name} does not match the channels of the input"
                 raise InputError(what, expected=expected, found=len(values))
 
     def apply(self, image: Image.Image, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
@@ -164,17 +166,21 @@ class Preprocessing:
         """Pixels of the input's size as an input of batch 1: ordered, then (pixel - mean) * scale in binary32.
 
         Args:
-            pixels: uint8[height, width] in grey, or uint8[height, width, 3] in the order red, green, blue.
+            pixels: uint8[height, width] in grey, or uint8[height, width, 3] in the order red, green, blue; with alpha
+                behind the others where the input has a channel for it, uint8[height, width, 2 or 4].
             shape, dtype: those of the network's input, whose batch does not matter.
         """
         found = np.empty((1, *shape[1:]), dtype)
         planes = found[0] if self.layout == "nchw" else found[0].transpose(2, 0, 1)
-        values = _values(self.mean, self.scale, dtype.str)
+        values, bands = _values(self.mean, self.scale, dtype.str), np.atleast_3d(pixels)
         for channel, plane in enumerate(planes):
             source = 2 - channel if self.colour == "bgr" else channel
-            pixel = pixels if pixels.ndim == 2 else pixels[..., source]
+            if len(planes) in _WITH_ALPHA and channel == len(planes) - 1:
+                source = -1
+            elif bands.shape[2] < 3:
+                source = 0
             # No index is out of bounds: to clip costs less than to check.
-            np.take(values[channel if len(values) > 1 else 0], pixel, out=plane, mode="clip")
+            np.take(values[channel if len(values) > 1 else 0], bands[..., source], out=plane, mode="clip")
         return found
 
     def _resized(self, image: Image.Image, height: int, width: int) -> Image.Image:
@@ -184,8 +190,8 @@ class Preprocessing:
         if self.resize in _FITTED:
             inner = self._full_size(image, height, width)
             at = (0, 0) if self.resize == "corner" else ((width - inner[0]) // 2, (height - inner[1]) // 2)
-            fill = round(self.fill)
-            found = Image.new(image.mode, (width, height), fill if image.mode == "L" else (fill,) * 3)
+            fill = tuple(_OPAQUE if band == "A" else round(self.fill) for band in image.getbands())
+            found = Image.new(image.mode, (width, height), fill)
             found.paste(image.resize(inner, filter), at)
             return found
         if self.resize == "stretch":
@@ -245,8 +251,10 @@ class Preprocessing:
         _, *extents = shape
         return (extents[0], extents[1], extents[2]) if self.layout == "nchw" else (extents[2], extents[0], extents[1])
 
-    def _mode(self, channels: int) -> Literal["L", "RGB"]:
-        return "L" if channels == 1 or self.colour == "grey" else "RGB"
+    def _mode(self, channels: int) -> Literal["L", "LA", "RGB", "RGBA"]:
+        if channels < 3 or self.colour == "grey":
+            return "LA" if channels in _WITH_ALPHA else "L"
+        return "RGBA" if channels in _WITH_ALPHA else "RGB"
 
     def classes(self, file: str | os.PathLike[str], size: Sequence[int]) -> np.ndarray:
         """The mask in a file, whose pixels are classes, made to fit as images are: uint8[height, width].
@@ -308,6 +316,11 @@ _FIELDS: dict[str, Callable[[object], object]] = {
 NAMES = (*_FIELDS, "std", "units", "preset", "color")
 """Keys that users may give."""
 
+
+CHANNELS, _WITH_ALPHA = (1, 2, 3, 4), (2, 4)
+"""How many channels inputs of images may have, and of these what has alpha behind grey or the colours."""
+
+_OPAQUE = 255
 
 _FITTED = ("letterbox", "corner")
 """Ways to resize that keep the whole image as it is."""

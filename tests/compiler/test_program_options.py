@@ -84,6 +84,19 @@ def test_what_stays_in_floating_point_is_named_by_operator_node_or_pattern(kept:
     assert onnx.load_from_string(model()).graph.node[3].name == "classifier"
 
 
+def test_a_join_of_one_is_known_by_its_name() -> None:
+    net = OnnxNetwork(np.random.default_rng(0))
+    joined = net.op("Concat", net.op("Conv", "x", net.some(8, 3, 3, 3)), axis=1)
+    last = net.op("Conv", joined, net.some(4, 8, 3, 3))
+    samples = np.random.default_rng(1).standard_normal((4, 3, 8, 8)).astype(np.float32)
+    module = import_model(net.model([1, 3, 8, 8], last))
+    found, others = (
+        [op.name for op in quantize_module(module, CompileOptions(calibration=samples, keep_float=kept)).ops]
+        for kept in ([joined], [])
+    )
+    assert found == others
+
+
 KEPT = {
     "pool": ("GlobalAveragePool", {}),
     "mean": ("ReduceMean", {"axes": [2, 3], "keepdims": 1}),

@@ -451,7 +451,7 @@ def test_images_for_a_network_that_takes_none(tmp_path: Path, fails: Fails) -> N
     Image.new("RGB", (4, 4)).save(tmp_path / "folder" / "a.png")
     assert fails([*COMPILE, "--calibration", "folder"]) == (
         "calibration: images do not fit this input; "
-        "expected numbers of shape [N, 3, H, W] or [N, 1, H, W], with layout=nhwc [N, H, W, 3] or [N, H, W, 1], "
+        "expected numbers of shape [N, C, H, W], with layout=nhwc [N, H, W, C], of 1 to 4 channels C, "
         "found f32[1,16,4,4]. "
         "Give the calibration inputs as .npy or .npz instead."
     )
@@ -570,8 +570,8 @@ def test_preprocessing_for_what_is_no_image(tmp_path: Path, fails: Fails) -> Non
     np.save(tmp_path / "c.npy", SAMPLES)
     for source in ("c.npy", "random"):
         assert fails([*COMPILE, "--calibration", source, "--preprocess", "scale=1"]) == (
-            "images do not fit this input; expected numbers of shape [N, 3, H, W] or [N, 1, H, W], "
-            "with layout=nhwc [N, H, W, 3] or [N, H, W, 1], found f32[1,16,4,4]"
+            "images do not fit this input; expected numbers of shape [N, C, H, W], "
+            "with layout=nhwc [N, H, W, C], of 1 to 4 channels C, found f32[1,16,4,4]"
         )
     message = fails([*COMPILE, "--calibration", "none", "--preprocess", "scale=1"])
     assert message.startswith("calibration: there is no 'none'; ")

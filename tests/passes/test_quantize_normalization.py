@@ -34,9 +34,11 @@ from tilewright.ir.ops.normalization import LayerNorm
 from tilewright.ir.ops.quantization import Dequantize, Quantize
 from tilewright.ir.ops.skip_normalization import SkipLayerNorm, rounded_quotient, standardization, standardization_of
 from tilewright.ir.quantized import parameters
+from tilewright.ir.text.parser import parse_module
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.passes.placement.device_support import reject
 from tilewright.passes.quantization.quantize_normalization import QuantizeNormalization
+from tilewright.passes.simplify.share_rules import made_of_squares
 from tilewright.runtime.machines.machine import load as load_machine
 from tilewright.runtime.report.details import details_of
 
@@ -283,3 +285,20 @@ def test_pixels_between_transpositions_are_normalised_on_the_map(
     assert len(artifact.manifest.device_programs) == 1
     feeds = {"x": rng.normal(size=(1, 24, 7, 6)).astype(np.float32)}
     assert_engines_agree(artifact, feeds)
+
+
+@pytest.mark.parametrize(("stored", "is_known"), [("@k", True), ("%k", False)])
+def test_squares_stay_squares_under_known_numbers_alone(stored: str, is_known: bool) -> None:
+    parameter = "" if is_known else ", %k: i8[1,1,1,1]<s=0x1.0p-3, z=0>"
+    text = f"""module @m {{
+      const @k : i8[1,1,1,1]<s=0x1.0p-3, z=0> = [3]
+      func @main(%x: f32[1,4,6,6]{parameter}) -> (%y: f32[1,4,1,1]) {{
+        %square = mul(%x, %x) : f32[1,4,6,6]
+        %mean = global_average_pool(%square) : f32[1,4,1,1]
+        %factor = dequantize({stored}) : f32[1,1,1,1]
+        %y = mul(%mean, %factor) : f32[1,4,1,1]
+        return %y
+      }}
+    }}"""
+    found = {value.name for value in made_of_squares(parse_module(text).main)}
+    assert found == ({"square", "mean", "y"} if is_known else {"square"})

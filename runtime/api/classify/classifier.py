@@ -10,7 +10,7 @@ from tilewright.errors import InputError, UsageError
 
 from ...artifact.artifact import Artifact
 from ...pictures.inputs import Declaration, chosen
-from ...pictures.preprocessing import Preprocessing
+from ...pictures.preprocessing import CHANNELS, Preprocessing
 from ...report.classes import class_rows, image_size, with_no
 from ...report.details import details_of
 
@@ -23,7 +23,7 @@ WITH_BACKGROUND = 1001
 
 def original_preprocessing(shape: Sequence[int]) -> Preprocessing:
     """What ResNet50-PYNQ makes of images: stretched, blue first, pixels 0 to 255."""
-    layout = "nhwc" if len(shape) == 4 and shape[1] not in (1, 3) and shape[3] in (1, 3) else "nchw"
+    layout = "nhwc" if len(shape) == 4 and shape[1] not in CHANNELS and shape[3] in CHANNELS else "nchw"
     return Preprocessing(resize="stretch", colour="bgr", mean=(0.0,), scale=(1.0,), layout=layout)
 
 

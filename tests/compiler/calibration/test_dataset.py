@@ -220,6 +220,40 @@ def test_what_lies_beside_the_samples_is_left_out(tmp_path: Path) -> None:
     assert gather_inputs([TensorSpec("x", "f32", (2, 4))], [str(path)], None)["x"].tolist() == x.tolist()
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_images_become_samples_of_up_to_four_channels(tmp_path: Path, channels: int) -> None:
+    Image.new("RGBA", (8, 8), (60, 60, 60, 255)).save(tmp_path / "a.png")
+    by = {"mean": 0, "scale": 1}
+    (found,) = open_calibration_set(tmp_path, {"x": TensorType((1, channels, 8, 8), DType.F32)}, preprocessing=by)
+    expected = [60.0] * (channels if channels in (1, 3) else channels - 1) + [255.0] * (channels in (2, 4))
+    assert found["x"][0, :, 4, 4].tolist() == expected
+
+
+def test_images_of_several_sizes_tell_what_a_model_leaves_open(tmp_path: Path) -> None:
+    for index, size in enumerate([(100, 50), (70, 130), (90, 97)]):
+        Image.new("RGB", size).save(tmp_path / f"{index}.png")
+    every = {"x": ["batch", 3, None, "width"]}
+    last = {"x": [1, "height", "width", 3]}
+    assert told_shapes(tmp_path, every) == told_shapes(f"x={tmp_path}", every) == {"x": (1, 3, 96, 64)}
+    assert told_shapes(tmp_path / "1.png", every) == {"x": (1, 3, 128, 64)}
+    assert told_shapes(tmp_path, {"x": ["batch", 3, 50, "width"]}) == {"x": (1, 3, 50, 64)}
+    assert told_shapes(tmp_path, last, "layout=nhwc") == {"x": (1, 96, 64, 3)}
+    # Neither of another layout, nor of channels that are open, nor for one of several inputs.
+    assert told_shapes(tmp_path, last) == told_shapes(tmp_path, {"x": ["batch", "channels", None, None]}) == {}
+    assert told_shapes(tmp_path, {**every, "z": ["batch", 3, None, None]}) == {}
+    # What one name stands for is one number.
+    assert told_shapes(tmp_path, {"x": ["batch", 3, "side", "side"]}) == {}
+    (tmp_path / "1.png").write_bytes(b"no image")
+    assert told_shapes(tmp_path / "1.png", every) == {}
+    Image.new("RGB", (20, 30)).save(tmp_path / "1.png")
+    assert told_shapes(tmp_path / "1.png", every) == {"x": (1, 3, 30, 20)}
+    with pytest.warns(CalibrationWarning, match=r"leaves shapes open, and gets those of a sample.*x=1,3,48,64$"):
+        weights = {"w": np.ones((2, 3, 1, 1), np.float32)}
+        ends = [("x", TensorProto.FLOAT, ["batch", 3, 48, "width"])]
+        model = graph_model([helper.make_node("Conv", ["x", "w"], ["y"])], ends, initializers=weights)
+        tilewright.export(model, tmp_path / "y.onnx", quantized="qdq", calibration=tmp_path)
+
+
 def test_arrays_tell_what_a_model_leaves_open(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((6, 3, 12, 16), np.float32))
     array, every = np.zeros((6, 1, 3, 12, 16), np.float32), ["batch", 3, None, "width"]

@@ -44,6 +44,38 @@ def test_grey_input_takes_luminance_and_grey_colour_fills_three_channels() -> No
     assert set(grey.apply(image_of(pixels), *input_type(1, 3, 4, 4)).ravel()) == {76.0}
 
 
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_the_last_of_two_and_four_channels_is_alpha(rng: np.random.Generator, layout: str) -> None:
+    pixels = rng.integers(0, 256, (4, 5, 4))
+    plain = Preprocessing.of({"resize": "stretch", "mean": 0, "scale": 1, "layout": layout})
+
+    def made(of: np.ndarray, by: Preprocessing, channels: int) -> np.ndarray:
+        shape = (1, channels, 4, 5) if layout == "nchw" else (1, 4, 5, channels)
+        found = by.apply(image_of(of), *input_type(*shape))[0]
+        return found.transpose(1, 2, 0) if layout == "nchw" else found
+
+    np.testing.assert_array_equal(made(pixels, plain, 4), pixels)
+    np.testing.assert_array_equal(made(pixels, replace(plain, colour="bgr"), 4), pixels[..., [2, 1, 0, 3]])
+    np.testing.assert_array_equal(made(pixels[..., :3], plain, 4)[..., 3], np.full((4, 5), 255))
+    luminance = made(pixels[..., :3], plain, 1)
+    for colour in ("rgb", "bgr", "grey"):
+        found = made(pixels, replace(plain, colour=colour), 2)
+        np.testing.assert_array_equal(found, np.concatenate([luminance, pixels[..., 3:]], -1))
+    found = made(pixels, replace(plain, colour="grey"), 4)
+    np.testing.assert_array_equal(found, np.concatenate([*[luminance] * 3, pixels[..., 3:]], -1))
+    each = replace(plain, mean=(1, 2, 3, 4), scale=(1, 2, 4, 8))
+    np.testing.assert_array_equal(made(pixels, each, 4), (pixels - [1, 2, 3, 4]) * [1, 2, 4, 8])
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(2, [200, 255]), (4, [200, 200, 200, 255])])
+def test_around_a_letterbox_everything_is_opaque(channels: int, expected: list[int]) -> None:
+    pixels = np.full((20, 40, 4), (9, 9, 9, 90))
+    declared = Preprocessing(resize="letterbox", fill=200, mean=(0,), scale=(1,))
+    found = declared.apply(image_of(pixels), *input_type(1, channels, 8, 8))[0]
+    assert found[:, 0, 0].tolist() == expected
+    assert found[-1, 4, 4] == 90
+
+
 def test_shorter_side_keeps_the_centre_undistorted() -> None:
     # A vertical line in the middle of a wide image stays in the middle.
     pixels = np.zeros((40, 80, 3))
@@ -122,8 +154,9 @@ def test_wrong_declarations_name_the_key(text: str, part: str) -> None:
 def test_inputs_that_no_image_fits_are_refused() -> None:
     with pytest.raises(InputError, match=r"images do not fit .* found f32\[1,7,4,4\]"):
         Preprocessing().check(*input_type(1, 7, 4, 4))
-    with pytest.raises(InputError, match="mean does not match"):
-        Preprocessing(mean=(1, 2)).check(*input_type(1, 3, 4, 4))
+    for means, channels, expected in ((2, 3, "1 or 3"), (3, 4, "1 or 4"), (3, 2, "1 or 2"), (3, 1, "1")):
+        with pytest.raises(InputError, match=f"mean does not match .* expected {expected}, found {means}$"):
+            Preprocessing(mean=(1,) * means).check(*input_type(1, channels, 4, 4))
 
 
 def test_letterbox_keeps_the_whole_image_and_fills_what_is_left() -> None:

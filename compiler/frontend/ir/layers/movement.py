@@ -33,8 +33,8 @@ def import_concat(node: IrNode, importer: IrImporter) -> Value:
     parts = node.all_inputs()
     if not parts:
         raise node.model_error("there is nothing to join")
-    axis = node.int("axis", 1 if node.is_legacy else None)
-    return join(importer, parts, node.from_front(axis, parts[0].type.rank))
+    axis = node.from_front(node.int("axis", 1 if node.is_legacy else None), parts[0].type.rank)
+    return join(importer, parts, axis) if len(parts) > 1 else importer.emit_one(Concat(axis), *parts)
 
 
 def only_axis(node: IrNode, index: int, rank: int) -> int:

@@ -48,7 +48,8 @@ def import_concat(node: Node, importer: Importer) -> Value:
     parts = node.all_inputs()
     if not parts:
         raise node.model_error("there is nothing to join")
-    return join(importer, parts, node.axis(parts[0].type.rank))
+    axis = node.axis(parts[0].type.rank)
+    return join(importer, parts, axis) if len(parts) > 1 else importer.emit_one(movement.Concat(axis), *parts)
 
 
 @imports("Split")
