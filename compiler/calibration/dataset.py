@@ -231,7 +231,7 @@ def _images(
             expected=f"files that end in {', '.join((*sorted(SUFFIXES), *ARRAYS))} or {SOUND}",
         )
     shape = inputs[name].shape
-    is_last = preprocessing.layout == "nchw" and len(shape) == 4 and shape[3] in CHANNELS
+    is_last = preprocessing.layout == "nchw" and len(shape) == 4 and shape[3] in CHANNELS and shape[3] < shape[2]
     with reading(
         f"Give {'--preprocess layout=nhwc' if is_last else 'the calibration inputs as .npy or .npz instead'}."
     ):

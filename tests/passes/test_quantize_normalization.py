@@ -288,17 +288,18 @@ def test_pixels_between_transpositions_are_normalised_on_the_map(
 
 
 @pytest.mark.parametrize(("stored", "is_known"), [("@k", True), ("%k", False)])
-def test_squares_stay_squares_under_known_numbers_alone(stored: str, is_known: bool) -> None:
-    parameter = "" if is_known else ", %k: i8[1,1,1,1]<s=0x1.0p-3, z=0>"
+def test_squares_stay_squares_under_known_weights_alone(stored: str, is_known: bool) -> None:
+    parameter = "" if is_known else ", %k: i8[1,4,1,1]<s=0x1.0p-3, z=0>"
+    window = 'strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]'
     text = f"""module @m {{
-      const @k : i8[1,1,1,1]<s=0x1.0p-3, z=0> = [3]
-      func @main(%x: f32[1,4,6,6]{parameter}) -> (%y: f32[1,4,1,1]) {{
+      const @k : i8[1,4,1,1]<s=0x1.0p-3, z=0> = [3, 1, 2, 3]
+      func @main(%x: f32[1,4,6,6]{parameter}) -> (%y: f32[1,1,1,1]) {{
         %square = mul(%x, %x) : f32[1,4,6,6]
         %mean = global_average_pool(%square) : f32[1,4,1,1]
-        %factor = dequantize({stored}) : f32[1,1,1,1]
-        %y = mul(%mean, %factor) : f32[1,4,1,1]
+        %weights = dequantize({stored}) : f32[1,4,1,1]
+        %y = conv(%mean, %weights, _) {{{window}}} : f32[1,1,1,1]
         return %y
       }}
     }}"""
     found = {value.name for value in made_of_squares(parse_module(text).main)}
-    assert found == ({"square", "mean", "y"} if is_known else {"square"})
+    assert found == ({"square", "mean", "y"} if is_known else {"square", "mean"})
