@@ -18,6 +18,7 @@ _ROUNDING = {"float": 1.5 * 2.0**23, "double": 1.5 * 2.0**52}
 """Added to a number of less than 2^22 (2^51) in magnitude, they leave the nearest integer in the low bits."""
 
 _PACKING = {
+    128: ("llvm.x86.sse2.cvtps2dq", "llvm.x86.sse2.pack{}.128"),
     256: ("llvm.x86.avx.cvt.ps2dq.256", "llvm.x86.avx2.pack{}"),
     512: ("llvm.x86.avx512.mask.cvtps2dq.512", "llvm.x86.avx512.pack{}.512"),
 }
@@ -170,7 +171,7 @@ class StoredRange:
 
 
 def packs(target: TargetDescription) -> bool:
-    """Whether a processor packs registers of 32 bytes or more."""
+    """Whether a processor packs registers by instructions that saturate."""
     return target.is_x86_64 and target.vector_bits in _PACKING
 
 
