@@ -21,7 +21,8 @@ from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add, Mul, Sub
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.pooling import AveragePool, GlobalAveragePool
-from tilewright.ir.ops.quantization import Dequantize, Quantize
+from tilewright.ir.ops.quantization import Dequantize, DynamicQuantizeLinear, Quantize
+from tilewright.ir.ops.shape import Cast
 from tilewright.ir.quantized import parameters
 from tilewright.ir.types import DType, Quantization, TensorType
 
@@ -244,6 +245,22 @@ def test_neighbours_of_halves(target: str, rng: np.random.Generator) -> None:
         quant = Quantization.per_tensor(float(scale), int(rng.integers(0, 99)))
         samples.append(Sample(Quantize(), (x,), result_types=(TensorType(x.shape, dtype, quant),)))
     check([make_case(f"halves-{i}", sample) for i, sample in enumerate(samples)], target)
+
+
+@pytest.mark.parametrize("target", [*TARGETS, *EMULATED])
+def test_numbers_become_bytes(target: str, rng: np.random.Generator) -> None:
+    """By whole vectors and a rest, of what 32 bits do not hold, too; over a range on either side of 0, or on both."""
+    far = np.array([2.0**31, -(2.0**31), 2.0**31 - 128, 3e9, -3e9, 1e20, np.inf, -np.inf, np.nan, -0.0], np.float32)
+    samples = []
+    for count in (1, 15, 64, 65, 331):
+        x = rng.uniform(-700, 700, count).astype(np.float32)
+        samples += [Sample(DynamicQuantizeLinear(), (each.astype(np.float32),)) for each in (x, abs(x), -abs(x) - 9)]
+        halves = np.rint(x) / 2 * np.float32(255) / np.float32(max(1, np.ptp([0, *np.rint(x)])))
+        samples.append(Sample(DynamicQuantizeLinear(), (halves.astype(np.float32),)))
+        x[rng.permutation(count)[: len(far)]] = far[:count]
+        samples += [Sample(Cast(dtype), (x,)) for dtype in (DType.I8, DType.U8)]
+    with np.errstate(invalid="ignore"):
+        check([make_case(f"bytes-{i}", sample) for i, sample in enumerate(samples)], target)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -20,6 +20,7 @@ WITHOUT_KERNEL = {
     "weight_only_matmul": "its kernels read weights in panels, which a pass makes",
     "interleave": "its one kernel moves elements of any size",
     "depth_to_space": "the same",
+    "dynamic_quantize_linear": "its one kernel goes over all elements by vectors",
     "narrow_conv": "only a pass makes it, in blocked layouts, for processors with tiles",
     "narrow_matmul": "only a pass makes it, for processors with tiles",
 }

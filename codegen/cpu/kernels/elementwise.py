@@ -15,16 +15,16 @@ from ....ir.ops.comparison import Where
 from ....ir.ops.elementwise import Add, Elementwise, Max, Min, Mul, Pow, Sub
 from ....ir.ops.fused import FusedElementwise, Step
 from ....ir.ops.shape import BitCast, Cast
-from ....ir.quantized import check_elementwise, parameters
+from ....ir.quantized import EIGHT_BIT, check_elementwise, parameters
 from ....ir.types import DType
 from ..element import Element
 from ..formulas import POWERS, formula_of
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import ACCUMULATOR, LANES, add_word_pairs, interleaved, word_order
-from ..llvm.quantized_math import StoredRange, clamped, packs, rounded, single, widened
+from ..llvm.quantized_math import StoredRange, clamped, low_bytes, packs, rounded, single, widened
 from ..llvm.target import TargetDescription
-from ..llvm.types import F64, I16, Register, constant, type_of, vector_constant
+from ..llvm.types import F64, I16, I32, Register, constant, type_of, vector_constant, zero
 from ..llvm.vector_arithmetic import DTYPES, VectorArithmetic
 from ..tensors import has_real_meaning, is_plain
 from .quantization import table_kernel
@@ -211,6 +211,20 @@ class Choice(Expression):
         return b.select(*values)
 
 
+@dataclass(frozen=True)
+class Truncation(Expression):
+    """The lowest byte of a number whose fraction is dropped; 0, as of the smallest integer, where 32 bits are too few."""
+
+    VECTORS: ClassVar[int] = 4
+
+    def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
+        (real,) = values
+        least, end = (constant(real.type, bound) for bound in (-(2.0**31), 2.0**31))
+        fits = b.binary("and", b.compare("oge", real, least), b.compare("olt", real, end))
+        held = b.select(fits, real, zero(real.type))
+        return low_bytes(b, b.convert("fptosi", held, I32.of(real.type.lanes)))
+
+
 def formulas_of(op: Op[Elementwise]) -> Formulas | None:
     """The expression of an op on floats up to single precision and truth values, ``None`` if a part of it has no vector
     form.
@@ -265,6 +279,13 @@ def _is_converted(op: Op[Elementwise], operand: int) -> bool:
         elif not isinstance(step.operator, Cast) or step.operator.to is not DType.F32:
             return False
     return dtype in _NARROW
+
+
+@lowers(Cast, needs=(has_real_meaning,))
+def truncation(op: Op[Cast], target: TargetDescription) -> Kernel | None:
+    """Single precision to integers of 8 bits."""
+    known = op.inputs[0].type.dtype is DType.F32 and op.result.type.dtype in EIGHT_BIT
+    return nest_kernel(op, Truncation(), target) if known else None
 
 
 @lowers(Elementwise)

@@ -10,17 +10,19 @@ import numpy as np
 
 from ....ir.core import Op
 from ....ir.layout import bytes_of, physical_shape, row_major
-from ....ir.ops.quantization import Dequantize, Quantize, Requantize, StorageCast
+from ....ir.ops.quantization import Dequantize, DynamicQuantizeLinear, Quantize, Requantize, StorageCast
 from ....ir.quantized import EIGHT_BIT, check_elementwise, limits
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
-from ..llvm.quantized_math import StoredRange, clamped, rounded, signed_byte, single, widened
+from ..llvm.quantized_math import StoredRange, clamped, low_bytes, rounded, signed_byte, single, widened
+from ..llvm.row_vectors import RowVector, over_row
 from ..llvm.target import TargetDescription
-from ..llvm.types import I8, I64, Register, constant, type_of, vector_constant
+from ..llvm.types import F32, I8, I32, I64, Register, Registers, constant, type_of, vector_constant, zero
 from ..nest import Access, Nest, broadcast
 from ..numba.generation.nest_kernel import copy_kernel
 from ..spec import ConstantTable, KernelSpec
+from ..tensors import is_plain
 from .vector_nest import Expression, VectorNest
 
 CHUNK = 16384
@@ -194,6 +196,56 @@ def inverses(scales: Sequence[float], dtype: DType) -> tuple[tuple[float, ...], 
             return None
     first = np.nextafter((1 / scale).astype(np.float32), np.float32(0))
     return tuple(first.flat), tuple((1 / scale - first).astype(np.float32).flat)
+
+
+@dataclass(frozen=True)
+class DynamicQuantization(KernelSpec):
+    """`DynamicQuantizeLinear` of so many elements: x; stored integers, their scale and zero point."""
+
+    elements: int
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("x", "y", "scale", "zero")
+
+    def generate(self, target: TargetDescription) -> Kernel:
+        b, arguments = self.entry(target, writes=("y", "scale", "zero"))
+        x, y, registers = arguments["x"], arguments["y"], Conversion.VECTORS
+        lanes, one = registers * target.lanes, constant(F32, 1)
+
+        def extremes(part: RowVector, found: Registers) -> list[Register]:
+            # The larger of both signs; 0, which stands for what the row has not, is part of the range.
+            value = part.load(x)
+            return [b.larger(each, most) for each, most in zip((value, b.negate(value)), found, strict=True)]
+
+        def all_of_them(_: Register) -> None:
+            # One work item: every element needs the range of all.
+            start = [zero(F32.of(lanes))] * 2
+            found = over_row(b, self.elements, extremes, start, registers=registers)
+            above, below = (b.largest_of_lanes(each) for each in found)
+            span, most = b.binary("fadd", above, below), constant(F32, 255)
+            scale = b.select(b.compare("ogt", span, constant(F32, 0)), b.binary("fdiv", span, most), one)
+            zero_point = b.convert("trunc", rounded(b, b.smaller(b.binary("fdiv", below, scale), most)), I8)
+            b.store(scale, arguments["scale"])
+            b.store(zero_point, arguments["zero"])
+            zero_point = b.convert("zext", zero_point, I32)
+            bounds = [single(b, b.binary("sub", constant(I32, bound), zero_point)) for bound in (0, 255)]
+
+            def some(index: Register, count: int) -> None:
+                divisor, low, high, moved = (b.splat(each, count) for each in (scale, *bounds, zero_point))
+                real = b.binary("fdiv", b.load(F32.of(count), b.at(x, b.multiply(index, F32.bytes))), divisor)
+                b.store(low_bytes(b, b.binary("add", rounded(b, clamped(b, real, low, high)), moved)), b.at(y, index))
+
+            whole = self.elements // lanes * lanes
+            b.each(0, whole, partial(some, count=lanes), step=lanes)
+            b.each(whole, self.elements, partial(some, count=1))
+
+        return self.each_unit(b, all_of_them, units=1)
+
+
+@lowers(DynamicQuantizeLinear, needs=(is_plain,))
+def dynamic_quantization(op: Op[DynamicQuantizeLinear], target: TargetDescription) -> Kernel:
+    return DynamicQuantization(op.inputs[0].type.elements).kernel(target)
 
 
 @lowers(StorageCast)

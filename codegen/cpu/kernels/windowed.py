@@ -21,7 +21,8 @@ from .window import Axis, PixelTile, cut
 from .window_walk import FEW_LINES, Values, WindowSpec, WindowWalk, over
 
 _LEAST_PIXELS = 4
-"""Of a tile, although weights do not stay in registers then: with fewer, multiply-adds wait for those before them."""
+"""Of a tile, although weights do not stay in registers then: with fewer, multiply-adds wait for those before them. Where
+16 channels take four registers of 16, two are enough, and more would have no registers."""
 
 _MANY_ROWS = 12
 """Of images that have so many, convolutions that make or read them mostly have less weights than pixels."""
@@ -126,7 +127,7 @@ class TapByTap(Windowed):
 
     def most_pixels(self, target: TargetDescription) -> int:
         registers = target.registers // registers_per_vector(target)
-        return min(14, max(_LEAST_PIXELS, registers - self.columns.kernel - 2))
+        return min(14, max(min(_LEAST_PIXELS, registers // 2), registers - self.columns.kernel - 2))
 
     @abstractmethod
     def start_pixel(self, tile: WindowTile, pixel: int) -> Register:

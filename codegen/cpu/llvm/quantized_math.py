@@ -170,6 +170,16 @@ class StoredRange:
         return b.convert("bitcast", b.shuffle(quads, quads, [held.index(4 * quad) for quad in range(lanes)]), bytes)
 
 
+def low_bytes(b: FunctionBuilder, integers: Register) -> Register:
+    """The lowest byte of each of some integers of 32 bits."""
+    lanes = integers.type.lanes
+    if not packs(b.target) or lanes != 4 * b.target.lanes:
+        return b.convert("trunc", integers, I8.of(lanes))
+    low = b.binary("and", integers, constant(integers.type, 255))
+    parts = [b.shuffle(low, low, range(first, first + 16)) for first in range(0, lanes, 16)]
+    return StoredRange(DType.U8, 0, 0, 255).packed(b, parts, NATURAL)
+
+
 def packs(target: TargetDescription) -> bool:
     """Whether a processor packs registers by instructions that saturate."""
     return target.is_x86_64 and target.vector_bits in _PACKING

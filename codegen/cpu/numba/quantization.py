@@ -6,17 +6,15 @@ from ....ir.core import Op, Value
 from ....ir.layout import row_major
 from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
-from ....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
+from ....ir.ops.quantization import DequantizeLinear, QuantizeLinear
 from ....ir.quantized import accumulator_factors, clamp_bounds, parameters, slope_of
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import Access, Nest
 from ..tensors import is_plain
-from .generation.function import compile_kernel
 from .generation.nest_kernel import element_kernel
 from .generation.scalar import load, store
-from .generation.scalar_functions import from_ordered, ordered, quantized
 
 
 def requantization(op: Op[Conv | MatMul], outputs: int) -> tuple[list[int], list[float]]:
@@ -66,27 +64,3 @@ def lower_conversion(op: Op[QuantizeLinear | DequantizeLinear], target: TargetDe
     parameter = Access(tuple(int(d == operator.axis) for d in range(x.rank)))
     nest = Nest(x.shape, (whole, *[parameter] * (len(tensors) - 1), whole))
     return element_kernel(op, "\n    ".join(lines), nest, target)
-
-
-def _dynamic(x, y, scale, zero, n, f, scratch, begin, end):
-    # Compared as integers, which vectorises.
-    least, most = np.int32(0), np.int32(0)
-    count = n[0] * (end - begin)
-    for i in range(count):
-        key = ordered(x[i]) if x[i] == x[i] else np.int32(0)
-        least, most = min(least, key), max(most, key)
-    low, high = from_ordered(least), from_ordered(most)
-    step = (high - low) / np.float32(255) if high > low else np.float32(1)
-    offset = -low / step
-    middle = np.uint8(np.rint(offset)) if offset <= np.float32(255) else np.uint8(255)
-    scale[0], zero[0] = step, middle
-    for i in range(count):
-        y[i] = quantized(x[i], step, middle, 0, 255)
-    return 0
-
-
-@lowers(DynamicQuantizeLinear, needs=(is_plain,))
-def lower_dynamic(op: Op[DynamicQuantizeLinear], target: TargetDescription) -> Kernel:
-    # One work item: every element needs the range of all.
-    numbers = (op.inputs[0].type.elements,)
-    return compile_kernel(op, _dynamic, target, units=1, integers=numbers)

@@ -76,17 +76,6 @@ def to_uint64(x):
     return np.uint64(to_int64(x))
 
 
-def ordered(x):
-    """An int32 that compares as the float32 does; NaN is the largest or smallest of all."""
-    bits = np.float32(x).view(np.int32)
-    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
-
-
-def from_ordered(key):
-    """The float32 of :func:`ordered`."""
-    return np.int32(key ^ ((key >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
-
-
 _SCALE = np.float32(2.0**112)  # between the exponent biases 15 and 127
 _OVERFLOW = np.uint32(0x477FF000)  # 65520, the smallest float that rounds to infinity
 _SMALLEST_NORMAL = np.uint32(0x38800000)  # 2**-14
