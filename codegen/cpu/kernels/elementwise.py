@@ -24,7 +24,7 @@ from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import ACCUMULATOR, LANES, add_word_pairs, interleaved, word_order
 from ..llvm.quantized_math import StoredRange, clamped, low_bytes, packs, rounded, single, widened
 from ..llvm.target import TargetDescription
-from ..llvm.types import F64, I16, I32, Register, constant, type_of, vector_constant, zero
+from ..llvm.types import F64, I16, I32, Register, constant, type_of, vector_constant
 from ..llvm.vector_arithmetic import DTYPES, VectorArithmetic
 from ..tensors import has_real_meaning, is_plain
 from .quantization import table_kernel
@@ -213,7 +213,7 @@ class Choice(Expression):
 
 @dataclass(frozen=True)
 class Truncation(Expression):
-    """The lowest byte of a number whose fraction is dropped; 0, as of the smallest integer, where 32 bits are too few."""
+    """The lowest byte of a number whose fraction is dropped: that of the smallest integer where 32 bits are too few."""
 
     VECTORS: ClassVar[int] = 4
 
@@ -221,7 +221,7 @@ class Truncation(Expression):
         (real,) = values
         least, end = (constant(real.type, bound) for bound in (-(2.0**31), 2.0**31))
         fits = b.binary("and", b.compare("oge", real, least), b.compare("olt", real, end))
-        held = b.select(fits, real, zero(real.type))
+        held = b.select(fits, real, constant(real.type, 0))
         return low_bytes(b, b.convert("fptosi", held, I32.of(real.type.lanes)))
 
 

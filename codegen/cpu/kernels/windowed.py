@@ -21,8 +21,9 @@ from .window import Axis, PixelTile, cut
 from .window_walk import FEW_LINES, Values, WindowSpec, WindowWalk, over
 
 _LEAST_PIXELS = 4
-"""Of a tile, although weights do not stay in registers then: with fewer, multiply-adds wait for those before them. Where
-16 channels take four registers of 16, two are enough, and more would have no registers."""
+"""Of a tile, although weights do not stay in registers then: with fewer, multiply-adds wait for those before them. Two
+are enough where 16 channels take four of 16 registers, which more would not leave for anything else.
+"""
 
 _MANY_ROWS = 12
 """Of images that have so many, convolutions that make or read them mostly have less weights than pixels."""
