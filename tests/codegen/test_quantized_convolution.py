@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product as product_of
 
 import numpy as np
@@ -12,6 +13,7 @@ from operator_samples import Case, make_case
 from quantized_cases import (
     blocked,
     check,
+    check_kernels,
     product,
     product_sample,
     random_activation,
@@ -31,6 +33,7 @@ from tilewright.ir.accumulators import word_parts
 from tilewright.ir.core import Function, Module, is_op
 from tilewright.ir.ops.convolution import MOST_COPIED, Conv
 from tilewright.ir.types import DType, Quantization, TensorType
+from tilewright.runtime.native.host import missing
 
 KINDS = ("blocked", "few", "grouped", "joined", "pointwise", "plain", "depthwise")
 """Of convolutions; ``plain`` takes row-major inputs, groups of ``joined`` are no whole blocks, ``few`` has up to four
@@ -169,6 +172,33 @@ def test_the_product_of_bytes_of_each_level(name: str, product: str, rng: np.ran
     kernel = lower(op, target)
     assert kernel is not None
     assert product in machine(target).emit_assembly(parse(kernel.text, kernel.name, target)).replace("  ", " ")
+
+
+def on_half_registers() -> TargetDescription:
+    """The level avx-vnni, by the encoding of a processor that has registers of 512 bits as well."""
+    level = TargetDescription.named("avx-vnni")
+    features = {*level.features} - {"avxvnni"} | {"avx512f", "avx512vl", "avx512vnni"}
+    return replace(level, features=tuple(sorted(features)), level="")
+
+
+@pytest.mark.parametrize(
+    ("name", "are_words"), [("avx-vnni", True), ("avx512-vnni", False), ("aarch64-dotprod", False)]
+)
+def test_pixels_are_transposed_where_a_register_holds_four(
+    name: str, are_words: bool, rng: np.random.Generator
+) -> None:
+    (op,) = blocked("depthwise", rng).module.main.ops
+    kernel = lower(op, TargetDescription.named(name))
+    assert kernel is not None
+    assert kernel.name.startswith("word_depthwise" if are_words else "quantized_depthwise")
+
+
+def test_products_of_half_registers(rng: np.random.Generator) -> None:
+    target = on_half_registers()
+    if (reason := missing(target.triple, target.features)) is not None:
+        pytest.skip(reason)
+    assert target.vector_bits == 256
+    check_kernels([blocked(kind, rng, small=True) for kind in KINDS], target, lambda op, kernel: kernel)
 
 
 def test_lanes_are_input_channels_where_outputs_are_few(rng: np.random.Generator) -> None:

@@ -11,7 +11,7 @@ from .....ir.layout import CHANNEL_BLOCK, QUAD
 from .....ir.ops.convolution import Conv, joined_groups
 from .....ir.windows import SHORT
 from ...kernel import Kernel, lowers
-from ...llvm.byte_dot_product import has_byte_product, saturates
+from ...llvm.byte_dot_product import saturates
 from ...llvm.target import TargetDescription
 from ...llvm.types import F32, I1, Register, Registers, constant, partial_mask, zero
 from ...tensors import is_float, is_plain
@@ -20,7 +20,7 @@ from ..output_channels import VECTOR_BYTES, Channels, FloatOutput, channels_of, 
 from ..products.blocking import Blocking, choose_tile
 from ..window import Axis, rows_and_columns, walked
 from .convolution_tile import ConvolutionTile
-from .depthwise import Depthwise, QuantizedDepthwise, WordDepthwise
+from .depthwise import Depthwise, QuantizedDepthwise, WordDepthwise, multiplies_words
 from .direct_convolution import DirectConvolution
 from .few_outputs import MOST_COLUMNS, MOST_OUTPUTS, FewOutputs
 from .joined_convolution import JoinedConvolution, joined_weights, with_joined_groups
@@ -185,7 +185,7 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     def known(channels: Channels | None = None) -> dict[str, Any]:
         return {"constants": (channels or channels_of(op, None)).without_zeros, "has_bias": has_bias}
 
-    if is_depthwise and (has_words or (is_quantized and not has_byte_product(target))):
+    if is_depthwise and (has_words or (is_quantized and multiplies_words(target))):
         spec = WordDepthwise(*image, **known())
         return spec.kernel(target).reading(spec.words(op, target))
     if has_words:

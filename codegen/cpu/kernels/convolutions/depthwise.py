@@ -17,11 +17,13 @@ from ...llvm.builder import FunctionBuilder, Integer
 from ...llvm.byte_dot_product import (
     ACCUMULATOR,
     BYTES,
+    LANES,
     QUADS_OF_ROWS,
     add_word_pairs,
     add_words,
     dot,
     flipped,
+    has_byte_product,
     interleaved,
     word_order,
 )
@@ -296,6 +298,12 @@ class WordDepthwise(QuantizedOutput, Windowed):
         if self.vector == type:
             return stored
         return b.convert("sext" if self.constants.is_signed else "zext", stored, type)
+
+
+def multiplies_words(target: TargetDescription) -> bool:
+    """Whether bytes had better become words: where no dot product of bytes is, and on x86 where a register, in which
+    pixels are transposed, does not hold four of them."""
+    return not has_byte_product(target) or (target.is_x86_64 and target.lanes < LANES)
 
 
 def _ones(bytes: Sequence[int]) -> Register:
