@@ -11,6 +11,15 @@ from ..quantized import centred, check_accumulating, requantized
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .elementwise import FLOATS, broadcast_shape, check_dtype
 
+SINGLE_BITS = 24
+"""Of a number in single precision, with its sign those of an integer."""
+
+
+def check_bits(bits: int) -> None:
+    """Raises IRError: no integers of so many bits stand for numbers in single precision."""
+    if not 8 <= bits <= SINGLE_BITS:
+        raise IRError("x_bits is out of range", expected=f"8 to {SINGLE_BITS}", found=bits)
+
 
 class _MatrixProduct(Operator[LinearOperands]):
     """What products of matrices have in common: their attributes, which :class:`MatMul` explains."""
@@ -19,6 +28,7 @@ class _MatrixProduct(Operator[LinearOperands]):
     transpose_b: bool = False
     act: str = "none"
     act_args: tuple[float, ...] = ()
+    x_bits: int = SINGLE_BITS
 
     def extents(self, x: TensorType, w: TensorType) -> tuple[int, int, int]:
         """M, N and K of one product of matrices."""
@@ -47,12 +57,15 @@ class MatMul(_MatrixProduct):
     Attributes:
         transpose_a, transpose_b: x (the left factor), w (the right one) has its last two dimensions exchanged.
         act, act_args: fused activation, see :mod:`tilewright.ir.activation`.
+        x_bits: an engine may round floats of x to integers of so many bits, whose scale up to 128 neighbours along K
+            have in common, where w is stored as integers.
     """
 
     QUANTIZATION = QuantizationRule.ACCUMULATE
 
     def infer(self, x: TensorType, w: TensorType, b: TensorType | None, residual: TensorType | None) -> TensorType:
         check_activation(self.act, self.act_args, x)
+        check_bits(self.x_bits)
         for type in (x, w):
             check_dtype(type, (*FLOATS, DType.I32, DType.I64, DType.U32, DType.U64))
         if x.dtype is not w.dtype and x.quant is None:

@@ -11,7 +11,7 @@ from ..core import Value
 from ..op import Operator, operator
 from ..types import DType, ResultTypes, TensorType, Types
 from .indexing import from_front
-from .matmul import MatMul
+from .matmul import SINGLE_BITS, MatMul, check_bits
 
 
 class WeightOnlyOperands(NamedTuple):
@@ -36,11 +36,13 @@ class WeightOnlyMatMul(Operator[WeightOnlyOperands]):
     Attributes:
         block: rows of w that have scales and zero points in common; divides K.
         act, act_args: fused activation, see :mod:`tilewright.ir.activation`.
+        x_bits: as of ``matmul``.
     """
 
     block: int
     act: str = "none"
     act_args: tuple[float, ...] = ()
+    x_bits: int = SINGLE_BITS
 
     def infer(
         self,
@@ -53,6 +55,7 @@ class WeightOnlyMatMul(Operator[WeightOnlyOperands]):
         which: TensorType | None,
     ) -> TensorType:
         check_activation(self.act, self.act_args, x)
+        check_bits(self.x_bits)
         if x.dtype is not DType.F32 or w.dtype is not DType.I8 or w.rank != 2:
             raise IRError("x must be f32, w a matrix of i8", found=f"{x}, {w}")
         if self.block < 1 or w.shape[0] % self.block:

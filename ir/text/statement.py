@@ -20,7 +20,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
-_ADDED = {"by_pixel": False, "shares": False}
+_ADDED = {"by_pixel": False, "shares": False, "x_bits": 24}
 """Attributes that artifacts of this format may lack, since they are older, and what they meant without."""
 
 

@@ -16,21 +16,21 @@ from ...ir.ops.shape import Reshape
 from ..base import UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node, on_quantized
 
-_LEAST_TAPS, _LEAST_STRIDE, _LEAST_OUTPUTS = 32, 4, 8
+_LEAST_TAPS, _LEAST_STRIDE, _LEAST_OUTPUTS, _LEAST_UNIT = 32, 4, 8, 4
 _MOST_BYTES = 1 << 25
 _FEW_CHANNELS, _MOST_WASTE = 4, 1.25
-"""Channels for which phases pay, and taps that a whole number of phases may have for each that there is."""
+"""Channels for which phases pay, and taps below which a whole number of phases has to stay for each that there is."""
 
 
 class FrameConvolutions(Pass):
     """Replaces convolutions of few channels by strided windows along the last dimension.
 
     Kernels for convolutions compute neighbouring columns or many channels at once: of few channels with strides neither
-    lies together. Of one channel and long windows, frames [N * windows, taps] times weights do, at the price of each
-    number being copied taps / stride times, which pays where many outputs read them: from 2 to 30 billion
-    multiplications a second for a spectrogram of windows of 512, 160 apart. Of integers, too; of other numbers the
-    columns that are a stride apart become rows, and the phases between them channels: the taps of a stride are one tap.
-    So do all columns, where one window sees them, as it does the numbers of each word of a text.
+    lies together. Of numbers the columns that are a stride apart become rows, and the phases between them channels: the
+    taps of a stride are one tap. So do all columns, where one window sees them, as it does the numbers of each word.
+    Of integers, and where phases had far more taps, of one channel and long windows, frames [N * windows, taps]
+    times weights lie together, at the price of each number being copied taps / stride times, which pays where many
+    outputs read them. Weights that are computed are put in order in the run.
     """
 
     requires = (UNPLANNED,)
@@ -38,8 +38,8 @@ class FrameConvolutions(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         made: dict[Hashable, Value] = {}
         rules = (
-            *on_quantized(Rule("frame_convolution", node(Conv, "x"), partial(_product, made))),
             Rule("phase_convolution", node(Conv, "x"), _of_phases),
+            *on_quantized(Rule("frame_convolution", node(Conv, "x"), partial(_product, made))),
         )
         return Driver(rules, 1).run(module, record)
 
@@ -49,7 +49,7 @@ def _product(made: dict[Hashable, Value], found: Match[Conv]) -> Value | None:
     imaginary part of a spectrum.
     """
     conv, x, (_, w, b, residual) = found.root.operator, found["x"], found.root.operands
-    if residual is not None or not isinstance(w, Constant) or conv.group != 1:
+    if residual is not None or conv.group != 1 or not _is_known_or_real(w):
         return None
     outputs, taps, windows = w.type.shape[0], w.type.shape[-1], found.root.result.type.shape[-1]
     last, images = len(conv.strides) - 1, x.type.shape[0]
@@ -59,11 +59,12 @@ def _product(made: dict[Hashable, Value], found: Match[Conv]) -> Value | None:
     copied = images * windows * taps * x.type.dtype.bytes
     if taps < _LEAST_TAPS or conv.strides[last] < _LEAST_STRIDE or outputs < _LEAST_OUTPUTS or copied > _MOST_BYTES:
         return None
-    name = found.root.result.name
+    if x.type.dtype.is_float and math.gcd(conv.strides[last], taps) < _LEAST_UNIT:
+        return None
     key = (x, taps, windows, conv.strides, conv.pads, conv.dilations)
     if key not in made:
         made[key] = _frames(found, taps)
-    weights = found.add_constant(f"{name}_taps", w.array.reshape(outputs, taps), w.type.with_shape((outputs, taps)))
+    weights = _moved(found, w, Reshape((outputs, taps)))
     product = MatMul(transpose_b=True, act=conv.act, act_args=conv.act_args)
     type = found.root.result.type
     y = found.emit(product, made[key], weights, b, result_types=[type.with_shape((images, windows, outputs))])
@@ -95,11 +96,11 @@ def _of_phases(found: Match[Conv]) -> Value | None:
     """The convolution of the phases of the last dimension, in single steps."""
     conv, x, (_, w, b, residual) = found.root.operator, found["x"], found.root.operands
     (outputs, channels, *rows, taps), windows = w.type.shape, found.root.result.type.shape[-1]
-    if conv.group != 1 or channels > _FEW_CHANNELS or not isinstance(w, Constant) or not w.type.dtype.is_float:
+    if conv.group != 1 or channels > _FEW_CHANNELS or not w.type.dtype.is_float:
         return None
     stride = taps if windows == 1 else conv.strides[-1] if not rows else 1
     steps = -(-taps // stride)
-    if stride == 1 or conv.dilations[-1] != 1 or steps * stride > _MOST_WASTE * taps:
+    if stride == 1 or conv.dilations[-1] != 1 or steps * stride >= _MOST_WASTE * taps:
         return None
     extent, rank = windows + steps - 1, x.type.rank
     before, after = conv.pads[rank - 3], extent * stride - x.type.shape[-1] - conv.pads[rank - 3]
@@ -112,9 +113,25 @@ def _of_phases(found: Match[Conv]) -> Value | None:
     images = found.emit(Reshape((*x.type.shape[:-1], extent, stride)), x)
     shape = (x.type.shape[0], channels * stride, *x.type.shape[2:-1], extent)
     images = found.emit(Reshape(shape), found.emit(Transpose(behind), images))
-    weights = np.pad(w.array, [(0, 0)] * (rank - 1) + [(0, steps * stride - taps)])
-    weights = weights.reshape(outputs, channels, *rows, steps, stride).transpose(behind)
-    weights = found.add_constant(w.name, weights.reshape(outputs, channels * stride, *rows, steps))
+    filled = Pad((*(0,) * (2 * rank - 1), steps * stride - taps))
+    parts = Reshape((outputs, channels, *rows, steps, stride))
+    taken = Reshape((outputs, channels * stride, *rows, steps))
+    weights = _moved(found, w, filled, parts, Transpose(behind), taken)
     pads = (*conv.pads[: rank - 3], 0, *conv.pads[rank - 2 : -1], 0)
     phases = replace(conv, strides=(*conv.strides[:-1], 1), pads=pads)
     return found.emit(phases, images, weights, b, residual)
+
+
+def _is_known_or_real(w: Value) -> bool:
+    return isinstance(w, Constant) or w.type.dtype.is_float
+
+
+def _moved(found: Match, w: Value, *movements: Pad | Reshape | Transpose) -> Value:
+    """Weights after some movements, at once where they are known."""
+    for operator in movements:
+        if isinstance(w, Constant):
+            array = operator.reference(w.array)
+            w = found.add_constant(w.name, array, w.type.with_shape(array.shape))
+        else:
+            w = found.emit(operator, w)
+    return w

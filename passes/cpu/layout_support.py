@@ -27,9 +27,9 @@ from ...ir.windows import SHORT
 ACTIVATIONS = "c16"
 """Layout of blocked activations."""
 
-MACS_PER_BYTE, DEPTHWISE_ROW = 12, 128
-"""What row-major order costs convolutions: as much as a byte for so many products, as so many for a depthwise row, of
-nine taps at most; of more it grows with the square of their number."""
+MACS_PER_BYTE, SLOW_MACS_PER_BYTE, DEPTHWISE_ROW = 12, 4, 128
+"""What row-major order costs convolutions: as much as a byte for so many products, or for fewer of short rows and with
+strides, as so many for a depthwise row, of nine taps at most; of more it grows with the square of their number."""
 
 LONG_ROW = 32
 """Neighbouring results that convolutions in row-major order compute as fast as those of blocks, about."""
@@ -63,8 +63,8 @@ class Support:
 
 def _convolution(op: Op[Conv]) -> Support | None:
     """Over 1 or 2 dimensions: plain, in groups of whole blocks, depthwise; quantised ones in other groups, too, if not
-    too many of them make whole blocks. Weights are constants, and of a quantised convolution all that depends on the
-    output channel is known.
+    too many of them make whole blocks. Of a quantised convolution all that depends on the output channel is known;
+    other weights that are computed are put in order in the run, where that costs less than it saves.
 
     Four inputs of a quantised channel, or four neighbours of a kernel row, stand side by side in its weights; its stem
     reads rows of four bytes at least. In floating point, products of one pixel each or along long rows, and depthwise
@@ -72,10 +72,13 @@ def _convolution(op: Op[Conv]) -> Support | None:
     """
     conv, (x, w, b, _) = op.operator, op.operands
     is_quantized = x.type.quant is not None
-    if any(not isinstance(value, Constant | None) for value in (w, *((b,) if is_quantized else ()))):
+    is_known = isinstance(w, Constant)
+    if is_quantized and not (is_known and isinstance(b, Constant | None)):
         return None
     if max(w.type.shape[2:]) > SHORT:
         return None
+    # What it costs to write weights in another order.
+    ordered = 0 if is_known else 2 * bytes_of(w.type)
     outputs, channels = w.type.shape[:2]
     operands = (0, 3) if op.operands.residual is not None else (0,)
     dense, narrow = ({1: "o16i4"}, {1: "o16k4"}) if is_quantized else ({1: "o16i16"}, {1: "o16"})
@@ -84,19 +87,23 @@ def _convolution(op: Op[Conv]) -> Support | None:
         stem = narrow if x.type.shape[1] <= STEM_CHANNELS and reads_rows else None
         kernel, steps = w.type.shape[2:], {*conv.strides}
         products = math.prod(w.type.shape[1:]) * op.result.type.elements
-        is_few, is_winograd = 0 < outputs <= FEW_OUTPUTS <= op.result.type.shape[-1], kernel == (WINDOW, WINDOW)
+        is_few = 0 < outputs <= FEW_OUTPUTS <= op.result.type.shape[-1]
+        is_winograd = is_known and kernel == (WINDOW, WINDOW) and channels >= CHANNEL_BLOCK // 2
         has_rows = is_few or math.prod(kernel) == 1 or (op.result.type.shape[-1] >= LONG_ROW and not is_winograd)
-        penalty = products // MACS_PER_BYTE
+        is_slow = not has_rows or steps != {1}
+        penalty = products // (SLOW_MACS_PER_BYTE if is_slow else MACS_PER_BYTE) - ordered
+        # In blocks, channels that are absent of the last four are multiplied, too.
+        penalty -= products * (-channels % 4) // max(1, channels) // (MACS_PER_BYTE // 2)
         if is_few:
             # In blocks, outputs that are absent are multiplied, too; by Winograd's algorithm a quarter of the times.
             penalty -= products * (CHANNEL_BLOCK - outputs) // outputs // (8 if is_winograd else 2)
-        is_required = is_quantized or not has_rows or steps != {1}
+        is_required = is_quantized or (is_slow and is_known)
         return Support(operands, dense, is_required, 0 if is_required else penalty, stem)
     if channels == 1 and outputs == conv.group:
         rows = op.result.type.elements // max(1, op.result.type.shape[-1])
         penalty = rows * conv.strides[-1] * DEPTHWISE_ROW * max(1, math.prod(w.type.shape[2:]) ** 2 // WINDOW**4)
         is_required = is_quantized or conv.strides[-1] > 2
-        return Support(operands, narrow, is_required, 0 if is_required else penalty)
+        return Support(operands, narrow, is_required, 0 if is_required else penalty - ordered)
     joined = joined_groups(conv.group, x.type.shape[1], outputs)
     if joined == 1:
         return Support(operands, dense, is_required=True)

@@ -98,5 +98,5 @@ def _weight_only(found: Match[MatMul]) -> Value | None:
     name = w.name
     zero = found.add_constant(f"{name}_zero", zeros[::block]) if zeros.any() else None
     scale, stored_w = found.add_constant(f"{name}_scale", scales[::block]), found.add_constant(name, integers)
-    operator = WeightOnlyMatMul(block, matmul.act, matmul.act_args)
+    operator = WeightOnlyMatMul(block, matmul.act, matmul.act_args, matmul.x_bits)
     return found.emit(operator, x, stored_w, scale, zero, b, residual, which)

@@ -31,6 +31,18 @@ def test_to_blocks_and_back(shape: tuple[int, int, int], target: str, rng: np.ra
 
 
 @targets
+@pytest.mark.parametrize("shape", [(16, 16, 3, 3), (35, 7, 5), (20, 33, 1), (3, 40, 2, 3), (64, 1, 9)], ids=str)
+def test_weights_in_blocks(shape: tuple[int, ...], target: str, rng: np.random.Generator) -> None:
+    w = rng.standard_normal(shape).astype(np.float32)
+    outputs, pixels, taps = shape[0], int(np.prod(shape[1:])), int(np.prod(shape[2:]))
+    for layout, given in (("o16", 0), ("o16i16", taps)):
+        packed = pack(w, layout)
+        spec = BlockChannels(1, outputs, pixels, inverse=False, taps=given)
+        (y,) = run(spec, described(target), [w], [(packed.shape, np.float32)])
+        np.testing.assert_array_equal(y, packed)
+
+
+@targets
 @shapes
 @pytest.mark.parametrize("takes_mean", [False, True])
 def test_global_pooling(shape: tuple[int, int, int], takes_mean: bool, target: str, rng: np.random.Generator) -> None:

@@ -71,6 +71,38 @@ def test_small_numbers_beside_a_large_one(target: str) -> None:
     np.testing.assert_allclose(y, x @ w.astype(np.float32), rtol=1e-4)
 
 
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("bits", [8, 4])
+def test_fewer_bits_take_fewer_digits(bits: int, target: str, rng: np.random.Generator) -> None:
+    """A last group of fewer rows, and blocks of one segment, of two and of a part of one."""
+    for inner, block, rows, groups, absent in ((128, 128, 3, 2, 1), (256, 256, 2, 1, 0), (64, 16, 2, 3, 1)):
+        x = rng.standard_normal((rows * groups - absent, inner)).astype(np.float32)
+        w = rng.integers(-(1 << bits - 1), 1 << bits - 1, (inner, 40)).astype(np.int8)
+        scale = rng.uniform(0.01, 0.1, (inner // block, 40)).astype(np.float32)
+        shape = {"rows": rows, "groups": groups, "absent": absent, "columns": 40, "inner": inner, "block": block}
+        arrays = [x, pack(w, HALVES if bits == 4 else "i4o16"), scale]
+        expected = WeightOnlyMatMul(block).reference(x, w, scale, None, None, None, None)
+        errors = []
+        for digits in (1, 2, 3):
+            spec = WeightOnlyRows(**shape, bits=bits, digits=digits)
+            (y,) = run(spec, described(target), arrays, [(expected.shape, np.float32)])
+            errors.append(float(np.abs(y - expected).max() / np.abs(expected).max()))
+        assert errors[2] < 1e-5 and errors[1] < 1e-3 and errors[0] < 0.1
+        assert errors[0] > 20 * errors[1] > 400 * errors[2]
+
+
+def test_groups_of_rows_are_about_equal() -> None:
+    for x_bits, expected in ((24, (7, 2)), (16, (7, 2)), (8, (13, 1))):
+        function = Function("main", [("x", TensorType((13, 64), DType.F32))])
+        w = Constant("w", np.zeros((64, 32), np.int8), TensorType((64, 32), DType.I8, layout=HALVES))
+        scale = Constant("scale", np.ones((2, 32), np.float32))
+        operator = WeightOnlyMatMul(32, x_bits=x_bits)
+        op = function.append(operator, [function.parameters[0], w, scale, None, None, None, None])
+        kernel = lower(op, TargetDescription.named("avx512-vnni"))
+        assert kernel is not None
+        assert (13 + expected[0] - 1) // expected[0] == expected[1] == kernel.units // 2
+
+
 @pytest.mark.parametrize("target", ["avx-vnni", "avx512-vnni", "x86-64-v3", "aarch64", "aarch64-dotprod"])
 def test_any_rows_become_integers_where_bytes_have_a_dot_product(target: str) -> None:
     function = Function("main", [("x", TensorType((38, 64), DType.F32))])

@@ -32,6 +32,9 @@ def weight_only_matmul(cls: type[WeightOnlyMatMul], rng: np.random.Generator) ->
     # Integers of 4 bits, in blocks, with zero points; a few rows and many.
     for rows in (1, 2, 9):
         yield Sample(cls(8), (array(rows, 40), *weights(40, 33, 8, zero=True, limit=8), array(33)), known)
+    # What an engine may round to 16 bits, of numbers that have no more.
+    coarse = np.rint(array(9, 64) * 64) / 64
+    yield Sample(cls(32, x_bits=16), (coarse.astype(np.float32), *weights(64, 32, 32, limit=8)), known)
     yield Sample(cls(16, "gelu"), (array(2, 3, 48), *weights(48, 70, 16), array(70), array(2, 3, 70)), known)
     yield Sample(cls(4, "relu"), (array(3, 12), *weights(12, 24, 4, zero=True, limit=8), None, array(3, 24)), known)
     # Several matrices, of which each matrix of x meets one.

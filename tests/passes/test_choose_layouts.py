@@ -67,6 +67,20 @@ def test_a_chain_is_reordered_at_its_ends(rng: np.random.Generator) -> None:
     assert next(module.ops).inputs[0].type.layout == ""
 
 
+@pytest.mark.parametrize(("outputs", "channels", "pixels", "expected"), [(64, 40, 8, True), (64, 40, 1, False)])
+def test_weights_that_are_computed_are_put_in_order_where_that_pays(
+    outputs: int, channels: int, pixels: int, expected: bool, rng: np.random.Generator
+) -> None:
+    """They are read once for one pixel."""
+    image = f"{pixels},{pixels}"
+    body = f"%y = conv(%x, %v) {CONV} : f32[1,{outputs},{image}]"
+    parameters = f"%x: f32[1,{channels},{image}], %v: f32[{outputs},{channels},3,1]"
+    module = laid_out(parameters, body, f"%y: f32[1,{outputs},{image}]", rng)
+    (conv,) = (op for op in module.ops if op.name == "conv")
+    assert conv.inputs[1].type.layout == ("o16i16" if expected else "")
+    assert len([*module.ops]) == (4 if expected else 1)
+
+
 def test_what_convolutions_in_bfloat16_hand_on(rng: np.random.Generator) -> None:
     """Pairs of blocks that only they read, of their own or of elementwise ops: %a; %d and %f; not %b, of three blocks,
     %c, which a pool reads, nor %e, which more than convolutions read.

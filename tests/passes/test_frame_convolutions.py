@@ -30,9 +30,9 @@ def network(x: list[int], w: list[int], y: list[int], strides: list[int], pads: 
 @pytest.mark.parametrize(
     ("x", "w", "y", "strides", "pads"),
     [
-        ([2, 1, 200], [8, 1, 40], [2, 8, 17], [10], [0, 0]),
-        ([1, 1, 200], [9, 1, 32], [1, 9, 47], [4], [3, 13]),
-        ([2, 1, 1, 64], [8, 1, 1, 64], [2, 8, 1, 1], [1, 64], [0, 0, 0, 0]),
+        ([2, 1, 200], [8, 1, 40], [2, 8, 6], [30], [0, 0]),
+        ([1, 1, 200], [9, 1, 32], [1, 9, 10], [20], [3, 13]),
+        ([2, 1, 1, 164], [8, 1, 1, 64], [2, 8, 1, 3], [1, 40], [0, 0, 0, 0]),
     ],
 )
 def test_becomes_a_product_of_frames(
@@ -74,7 +74,9 @@ def test_integers_become_a_product_as_well(dtype: DType, rng: np.random.Generato
     ("x", "w", "y", "strides", "pads", "seen"),
     [
         pytest.param([1, 2, 200], [8, 2, 40], [1, 8, 17], [10], [0, 0], [1, 20, 20], id="two channels"),
-        pytest.param([2, 1, 200], [8, 1, 16], [2, 8, 19], [10], [3, 2], [2, 10, 20], id="short windows"),
+        pytest.param([2, 1, 200], [8, 1, 16], [2, 8, 24], [8], [3, 2], [2, 8, 25], id="short windows"),
+        pytest.param([2, 1, 200], [8, 1, 40], [2, 8, 17], [10], [0, 0], [2, 10, 20], id="long windows"),
+        pytest.param([1, 1, 200], [8, 1, 65], [1, 8, 34], [4], [0, 0], [1, 4, 50], id="frames of single elements"),
         pytest.param([1, 1, 203], [4, 1, 40], [1, 4, 17], [10], [0, 0], [1, 10, 20], id="few outputs"),
         pytest.param([1, 3, 50], [8, 3, 7], [1, 8, 25], [2], [3, 3], [1, 6, 28], id="an odd number of taps"),
         pytest.param([1, 1, 8, 40], [8, 1, 3, 40], [1, 8, 8, 1], [1, 1], [1, 0, 1, 0], [1, 40, 8, 1], id="words"),
@@ -101,6 +103,7 @@ def test_others_become_convolutions_of_phases(
         pytest.param([1, 8, 200], [8, 8, 40], [1, 8, 17], [10], [0, 0], id="many channels"),
         pytest.param([1, 2, 50], [8, 2, 3], [1, 8, 24], [2], [0, 0], id="a third more taps"),
         pytest.param([1, 1, 8, 40], [8, 1, 3, 4], [1, 8, 3, 19], [2, 2], [0, 0, 0, 0], id="images"),
+        pytest.param([1, 1, 200], [8, 1, 33], [1, 8, 11], [16], [0, 0], id="frames of single elements"),
     ],
 )
 def test_where_neither_pays_nothing_changes(
@@ -118,13 +121,31 @@ def test_convolutions_of_one_signal_share_its_frames(rng: np.random.Generator) -
     values: list[Value] = []
     for index in range(2):
         w = module.add_constant("w", rng.standard_normal((9, 1, 40)).astype(np.float32))
-        values.append(function.append(Conv((8,), (2, 0), (1,)), [x, w, None], names=[f"y{index}"]).result)
+        values.append(function.append(Conv((30,), (2, 0), (1,)), [x, w, None], names=[f"y{index}"]).result)
     function.set_results(values)
     inputs = random_inputs(module, rng)
     expected = interp.run(module, inputs)
     run_pass("frame_convolutions", module)
     (gather,) = (op for op in module.ops if op.name == "gather")
-    # Windows begin every 8 elements, and so do parts of 40: eight at a time are copied.
-    assert gather.result.type.shape == (2, 21, 5, 8)
+    # Windows begin every 30 elements, and so does a quarter of 40: ten at a time are copied.
+    assert gather.result.type.shape == (2, 6, 4, 10)
     for name, found in interp.run(module, inputs).items():
         np.testing.assert_allclose(found, expected[name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("stride", "expected"), [(8, "conv"), (30, "matmul")])
+def test_weights_that_are_computed_are_put_in_order_in_the_run(
+    stride: int, expected: str, rng: np.random.Generator
+) -> None:
+    module = Module("m")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType((2, 1, 203), DType.F32))
+    w = function.add_parameter("w", TensorType((9, 1, 45), DType.F32))
+    conv = function.append(Conv((stride,), (2, 0), (1,)), [x, w, None])
+    function.set_results(conv.results)
+    inputs = random_inputs(module, rng)
+    before = interp.run(module, inputs)
+    run_pass("frame_convolutions", module)
+    assert expected in {op.name for op in module.ops} and f"strides=[{stride}" not in str(module.main)
+    for name, found in interp.run(module, inputs).items():
+        np.testing.assert_allclose(found, before[name], rtol=1e-5, atol=1e-5)

@@ -75,6 +75,15 @@ def test_blocks_of_transposed_weights(rng: np.random.Generator) -> None:
     assert net.optimized(w, 7, 24).operator == WeightOnlyMatMul(24)
 
 
+def test_what_may_be_rounded_is_said_of_the_product(rng: np.random.Generator) -> None:
+    net = Network(rng)
+    x = net.main.add_parameter("x", TensorType((5, 24), DType.F32))
+    w = net.integers((24, 32), -8, 8, np.int8, 1, zero=False)
+    net.main.set_results([net.main.append(MatMul(x_bits=16), [x, w]).result], ["y"])
+    float_pipeline().run(net.module)
+    assert net.main.results[0].producer.operator == WeightOnlyMatMul(24, x_bits=16)  # pyright: ignore[reportOptionalMemberAccess]
+
+
 def test_matrices_that_are_picked(rng: np.random.Generator) -> None:
     """As the experts of few rows are imported."""
     net = Network(rng)

@@ -1,4 +1,4 @@
-"""Changes of layout: between row-major order and blocks of 16 channels, and to pairs of them in bfloat16."""
+"""Changes of layout: between row-major order and blocks of 16 channels, to pairs of these in bfloat16; of weights."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -48,12 +48,13 @@ def transpose_square(b: FunctionBuilder, rows: list[Register]) -> list[Register]
 
 @dataclass(frozen=True)
 class BlockChannels(KernelSpec):
-    """Row-major x [N, C, pixels] to layout ``c16``, or back.
+    """Row-major x [N, C, pixels] to layout ``c16``, or back. Of weights [1, O, I * taps] to ``o16``, or ``o16i16``.
 
     Attributes:
         batch, channels, pixels: the extents.
         inverse: from layout ``c16`` to row-major order.
         element: of one to eight bytes.
+        taps: pixels are inputs of so many taps each, of which blocks of 16 come before taps; 0 for none of that.
     """
 
     batch: int
@@ -61,6 +62,7 @@ class BlockChannels(KernelSpec):
     pixels: int
     inverse: bool
     element: Type = F32
+    taps: int = 0
 
     @property
     def vector(self) -> Type:
@@ -71,17 +73,25 @@ class BlockChannels(KernelSpec):
         b, arguments = self.entry(target, writes=("y",))
         blocks = -(-self.channels // CHANNEL_BLOCK)
         last_active = (self.channels - 1) % CHANNEL_BLOCK + 1
+        # Inputs that fill the last block are zero.
+        absent = -(self.pixels // self.taps) % CHANNEL_BLOCK if self.taps else 0
+        present = self.pixels + absent * self.taps
 
         def unit(index: Register) -> None:
             image, block = b.divide(index, blocks), b.remainder(index, blocks)
             channel = b.add(b.multiply(image, self.channels), b.multiply(block, CHANNEL_BLOCK))
             plain = b.multiply(channel, self.element.bytes * self.pixels)
-            blocked = b.multiply(index, self.vector.bytes * self.pixels)
+            blocked = b.multiply(index, self.vector.bytes * present)
             x = b.at(arguments["x"], blocked if self.inverse else plain)
             y = b.at(arguments["y"], plain if self.inverse else blocked)
 
             def work(active: int) -> None:
                 self._block(b, x, y, active)
+
+            def filled(pixel: Register) -> None:
+                b.store(zero(self.vector), self._place(b, y, pixel, 0))
+
+            b.each(self.pixels, present, filled)
 
             if blocks == 1 or last_active == CHANNEL_BLOCK:
                 work(last_active)
@@ -102,14 +112,24 @@ class BlockChannels(KernelSpec):
     def _to_blocks(
         self, b: FunctionBuilder, x: Register, y: Register, pixel: Register, active: int, count: int
     ) -> None:
-        x, y = b.at(x, b.multiply(pixel, self.element.bytes)), b.at(y, b.multiply(pixel, self.vector.bytes))
+        x = b.at(x, b.multiply(pixel, self.element.bytes))
         for channel, first, square in self._squares(b, CHANNEL_BLOCK, count):
             rows = [zero(square)] * square.lanes
             for index in range(min(square.lanes, active - channel)):
                 address = b.at(x, self.element.bytes * ((channel + index) * self.pixels + first))
                 rows[index] = b.load_masked(square, address, partial_mask(square.lanes, count - first))
             for index, vector in enumerate(transpose_square(b, rows)[: count - first]):
-                b.store(vector, b.at(y, (first + index) * self.vector.bytes + channel * self.element.bytes))
+                b.store(vector, self._place(b, y, pixel, first + index), channel * self.element.bytes)
+
+    def _place(self, b: FunctionBuilder, y: Register, pixel: Register, offset: int) -> Register:
+        """Where a pixel so many behind another goes."""
+        if not self.taps:
+            return b.at(y, b.multiply(pixel, self.vector.bytes), offset * self.vector.bytes)
+        pixel = b.add(pixel, offset)
+        channel, tap = b.divide(pixel, self.taps), b.remainder(pixel, self.taps)
+        place = b.add(b.multiply(b.divide(channel, CHANNEL_BLOCK), self.taps), tap)
+        place = b.add(b.multiply(place, CHANNEL_BLOCK), b.remainder(channel, CHANNEL_BLOCK))
+        return b.at(y, b.multiply(place, self.vector.bytes))
 
     def _to_plain(self, b: FunctionBuilder, x: Register, y: Register, pixel: Register, active: int, count: int) -> None:
         x, y = b.at(x, b.multiply(pixel, self.vector.bytes)), b.at(y, b.multiply(pixel, self.element.bytes))
@@ -140,12 +160,14 @@ class Same(Expression):
 
 @lowers(Reorder)
 def reorder(op: Op, target: TargetDescription) -> Kernel | None:
-    """From row-major order to layout ``c16`` or back, or from that to ``n32``."""
+    """From row-major order to layout ``c16`` or back, or from that to ``n32``; weights."""
     if layouts(op) == ("c16", NARROW):
         return nest_kernel(op, Same(), target)
-    element = ELEMENTS.get(op.result.type.dtype.bytes)
+    element, shape = ELEMENTS.get(op.result.type.dtype.bytes), op.result.type.shape
+    if layouts(op) in (("", "o16"), ("", "o16i16")):
+        taps = math.prod(shape[2:]) if op.result.type.layout == "o16i16" else 0
+        return BlockChannels(1, shape[0], math.prod(shape[1:]), False, F32, taps).kernel(target)
     if element is None or layouts(op) not in (("", "c16"), ("c16", "")):
         return None
-    shape = op.result.type.shape
     inverse = op.result.type.layout == ""
     return BlockChannels(shape[0], shape[1], math.prod(shape[2:]), inverse, element).kernel(target)

@@ -16,16 +16,14 @@ from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import add_pairs, dot, has_byte_product, multiplies_signed, saturates
 from ..llvm.row_vectors import first_lanes
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, I32, I64, Register, Registers, constant, zero
+from ..llvm.types import F32, I1, I8, I32, I64, Register, Registers, constant, zero
 from .activation import ProductSpec, what_follows
 from .products.float_product import FloatProduct
 from .products.matrix_product import MatrixShape
 
-_DIGITS = 3
-"""Of integers that elements of x become."""
-
-_SEGMENT = 64
-"""The most elements of x with one scale: sums of as many products of bytes fit single precision well enough."""
+_SEGMENT, _COARSE_SEGMENT = 64, 128
+"""The most elements of x with one scale: sums of as many products of bytes fit single precision well enough, and of
+integers of two digits, 32 bits."""
 
 _LEAST = 1e-30
 """No scale is made for less than this, so that none is infinite."""
@@ -139,13 +137,15 @@ class WeightOnlyProduct(WeightOnlySpec, FloatProduct):
 class WeightOnlyRows(WeightOnlySpec):
     """For a few rows at a time; blocks are whole words.
 
-    Integers are multiplied as integers. Each segment of a row of x becomes integers of 24 bits with a scale in common,
-    which lose of its largest what single precision does; they are written as three digits of 8 bits. Where products
+    Integers are multiplied as integers. Each segment of a row of x becomes integers with a scale in common, which are
+    written as digits of 8 bits: three, which lose of the largest what single precision does, or fewer. Where products
     of two bytes might saturate, digits have 7.
 
     Attributes:
         rows: of a group.
         groups: of rows.
+        absent: rows that the last group has less.
+        digits: one to three.
         experts: matrices below each other in w, of which a group meets one, by the argument ``which``; 0 for one matrix
             and no such argument.
     """
@@ -154,6 +154,8 @@ class WeightOnlyRows(WeightOnlySpec):
     columns: int
     inner: int
     groups: int = 1
+    absent: int = 0
+    digits: int = 3
     experts: int = 0
 
     @property
@@ -164,30 +166,29 @@ class WeightOnlyRows(WeightOnlySpec):
     @property
     def segment(self) -> int:
         """Rows of w that meet integers of one scale."""
-        return max(size for size in range(self.in_word, _SEGMENT + 1, self.in_word) if self.block % size == 0)
+        most = _SEGMENT if self.digits > 2 else _COARSE_SEGMENT
+        return max(size for size in range(self.in_word, most + 1, self.in_word) if self.block % size == 0)
 
     @property
     def row_bytes(self) -> int:
         """Of the digits of a row of x, and of scale and sum of each segment, which follow. A digit of the elements that
         meet a word has a byte for each, those of the upper halves of bytes behind the others."""
-        return self.inner * _DIGITS + self.inner // self.segment * 8
+        return self.inner * self.digits + self.inner // self.segment * 8
 
     def generate(self, target: TargetDescription) -> Kernel:
         b, arguments = self.entry(target, writes=("residual", "y"))
         lanes, panels = target.lanes, -(-self.columns // CHANNEL_BLOCK)
         together = CHANNEL_BLOCK * (2 if panels % 2 == 0 and self.rows == 1 else 1)
         strips = -(-self.columns // together)
-        # As many vectors at once as registers hold sums of.
-        at_once = max(1, (target.registers - 4) // (_DIGITS * self.rows + 2))
         firsts = range(0, together, lanes)
         type = F32.of(lanes)
         begin, end, scratch = arguments["begin"], arguments["end"], arguments["scratch"]
         all_rows = self.inner * max(1, self.experts)
 
-        def group(index: Register) -> None:
+        def group(index: Register, rows: int) -> None:
             row, expert = b.multiply(index, self.rows), b.integer(0)
             x = b.at(arguments["x"], b.multiply(row, 4 * self.inner))
-            b.each(0, self.rows, lambda m: self._prepare(b, x, scratch, m))
+            b.each(0, rows, lambda m: self._prepare(b, x, scratch, m))
             if self.experts:
                 which = b.load(I64, b.at(arguments["which"], b.multiply(index, 8)))
                 which = b.select(b.compare("slt", which, 0), b.add(which, self.experts), which)
@@ -195,9 +196,11 @@ class WeightOnlyRows(WeightOnlySpec):
                 expert = which
             units = b.multiply(index, strips)
             first, last = b.maximum(b.subtract(begin, units), 0), b.minimum(b.subtract(end, units), strips)
-            b.each(first, last, lambda place: strip(b.multiply(place, together), row, expert))
+            b.each(first, last, lambda place: strip(b.multiply(place, together), row, rows, expert))
 
-        def strip(column: Register, row: Register, expert: Register) -> None:
+        def strip(column: Register, row: Register, rows: int, expert: Register) -> None:
+            # As many vectors at once as registers hold sums of.
+            at_once = max(1, (target.registers - 4) // (self.digits * rows + 2))
             masks = [first_lanes(b, b.subtract(b.subtract(self.columns, column), first), lanes) for first in firsts]
 
             def loaded(name: str, row: Register | int, vector: int) -> Register:
@@ -228,12 +231,12 @@ class WeightOnlyRows(WeightOnlySpec):
                     found = list(parts)
                     for first in range(0, len(firsts), at_once):
                         vectors = range(first, min(first + at_once, len(firsts)))
-                        sums = self._sums(b, [sources[v] for v in vectors], scratch, place)
-                        for m in range(self.rows):
-                            about = b.at(scratch, self.inner * _DIGITS + m * self.row_bytes, b.multiply(place, 8))
+                        sums = self._sums(b, [sources[v] for v in vectors], scratch, place, rows)
+                        for m in range(rows):
+                            about = b.at(scratch, self.inner * self.digits + m * self.row_bytes, b.multiply(place, 8))
                             scale, sum = (b.splat(b.load(F32, about, at), lanes) for at in (0, 4))
                             for v in vectors:
-                                whole = self._whole(b, sums[(v - first) * self.rows + m])
+                                whole = self._whole(b, sums[(v - first) * rows + m])
                                 whole = b.fma(offsets[v], sum, whole)
                                 found[m * len(firsts) + v] = b.fma(whole, scale, found[m * len(firsts) + v])
                     return found
@@ -242,17 +245,21 @@ class WeightOnlyRows(WeightOnlySpec):
                 scales = [loaded("scale", of_w, v) for v in range(len(firsts))]
                 return [b.fma(part, scales[i % len(firsts)], totals[i]) for i, part in enumerate(parts)]
 
-            totals = b.loop(0, self.inner // self.block, block, [zero(type)] * (self.rows * len(firsts)))
-            for place, value in enumerate(totals):
-                m, v = divmod(place, len(firsts))
-                for name, rows in (("bias", 0), ("residual", b.add(row, m))):
+            totals = b.loop(0, self.inner // self.block, block, [zero(type)] * (rows * len(firsts)))
+            for number, value in enumerate(totals):
+                m, v = divmod(number, len(firsts))
+                for name, place in (("bias", 0), ("residual", b.add(row, m))):
                     if name in arguments:
-                        value = b.binary("fadd", value, loaded(name, rows, v))
+                        value = b.binary("fadd", value, loaded(name, place, v))
                 offset = b.add(b.add(b.multiply(b.add(row, m), self.columns), column), firsts[v])
                 y = b.at(arguments["y"], b.multiply(offset, 4))
                 b.store_masked(self.activation.apply(b, value), y, masks[v])
 
-        b.each(b.divide(begin, strips), b.divide(b.add(end, strips - 1), strips), group)
+        def visit(index: Register) -> None:
+            is_last = b.compare("eq", index, self.groups - 1) if self.absent else constant(I1, False)
+            b.if_(is_last, lambda: group(index, self.rows - self.absent), lambda: group(index, self.rows))
+
+        b.each(b.divide(begin, strips), b.divide(b.add(end, strips - 1), strips), visit)
         scratch_bytes = self.rows * self.row_bytes
         return self.finish(b, units=self.groups * strips, scratch_bytes=scratch_bytes, common=strips)
 
@@ -260,14 +267,11 @@ class WeightOnlyRows(WeightOnlySpec):
         """What is added to integers of w where they are multiplied."""
         return 0 if self.bits == 8 and multiplies_signed(target, True) else 1 << (self.bits - 1)
 
-    def _digit_bits(self, target: TargetDescription) -> int:
-        return 7 if self.bits == 8 and saturates(target) else 8
-
     def _prepare(self, b: FunctionBuilder, x: Register, scratch: Register, row: Register) -> None:
         """Write the digits of a row, scales and sums."""
-        lanes, base_bits = self.in_word, self._digit_bits(b.target)
+        lanes, base_bits = self.in_word, _digit_bits(self.bits, b.target)
         # The first digit is a byte, whatever is carried to it.
-        most = ((1 << base_bits - 1) - 1) << base_bits * (_DIGITS - 1)
+        most = ((1 << base_bits - 1) - 1) << base_bits * (self.digits - 1)
         type, words = F32.of(lanes), self.segment // lanes
         x = b.at(x, b.multiply(row, 4 * self.inner))
         digits = b.at(scratch, b.multiply(row, self.row_bytes))
@@ -293,8 +297,8 @@ class WeightOnlyRows(WeightOnlySpec):
                 value = b.unary_intrinsic("rint", b.binary("fmul", loaded(word), factor))
                 value = b.smaller(b.larger(value, constant(type, -most)), constant(type, most))
                 rest = b.convert("fptosi", value, I32.of(lanes))
-                target = b.at(digits, b.multiply(word, _DIGITS * self.in_word))
-                for place in reversed(range(_DIGITS)):
+                target = b.at(digits, b.multiply(word, self.digits * self.in_word))
+                for place in reversed(range(self.digits)):
                     digit, rest = (rest, rest) if not place else self._last_digit(b, rest, base_bits)
                     if self.bits == 4:
                         digit = b.shuffle(digit, digit, [*range(0, lanes, 2), *range(1, lanes, 2)])
@@ -303,7 +307,7 @@ class WeightOnlyRows(WeightOnlySpec):
 
             (sums,) = b.loop(begin, end, written, [zero(type)])
             scale = b.binary("fmul", largest, constant(F32, 1 / most))
-            about = b.at(digits, self.inner * _DIGITS, b.multiply(index, 8))
+            about = b.at(digits, self.inner * self.digits, b.multiply(index, 8))
             b.store(b.binary("fadd", scale, b.sum_of_lanes(is_number)), about)
             b.store(b.sum_of_lanes(sums), about, 4)
 
@@ -316,35 +320,35 @@ class WeightOnlyRows(WeightOnlySpec):
         return last, b.binary("ashr", b.binary("sub", number, last), constant(number.type, bits))
 
     def _sums(
-        self, b: FunctionBuilder, sources: list[Register], numbers: Register, segment: Register
+        self, b: FunctionBuilder, sources: list[Register], numbers: Register, segment: Register, rows: int
     ) -> list[list[Register]]:
         """Of each vector of columns and each row the sums of the products with each digit, of one segment."""
-        words, type, rows = self.segment // self.in_word, I32.of(b.target.lanes), range(self.rows)
+        words, type = self.segment // self.in_word, I32.of(b.target.lanes)
         begin = b.multiply(segment, words)
 
         def word(step: Register, sums: Registers) -> list[Register]:
             found, at = list(sums), b.add(begin, step)
-            digits = b.at(numbers, b.multiply(at, _DIGITS * self.in_word))
+            digits = b.at(numbers, b.multiply(at, self.digits * self.in_word))
             for v, source in enumerate(sources):
                 parts = self._bytes(b, b.load(type, b.at(source, b.multiply(at, _WORDS))))
-                for m in rows:
-                    for place in range(_DIGITS):
+                for m in range(rows):
+                    for place in range(self.digits):
                         first = m * self.row_bytes + place * self.in_word
                         factors = [
                             b.splat(b.load(I32, digits, first + 4 * half), b.target.lanes) for half in range(len(parts))
                         ]
-                        index = (v * self.rows + m) * _DIGITS + place
+                        index = (v * rows + m) * self.digits + place
                         found[index] = self._added(b, found[index], parts, factors)
             return found
 
-        start = [zero(type)] * (len(sources) * self.rows * _DIGITS)
+        start = [zero(type)] * (len(sources) * rows * self.digits)
         if words <= _UNROLLED:
             sums: Registers = tuple(start)
             for step in range(words):
                 sums = tuple(word(b.integer(step), sums))
         else:
             sums = b.loop(0, words, word, start)
-        return [list(sums[first : first + _DIGITS]) for first in range(0, len(sums), _DIGITS)]
+        return [list(sums[first : first + self.digits]) for first in range(0, len(sums), self.digits)]
 
     def _bytes(self, b: FunctionBuilder, words: Register) -> list[Register]:
         """The integers of words as bytes: of lower halves of bytes and of upper ones where there are halves."""
@@ -364,11 +368,19 @@ class WeightOnlyRows(WeightOnlySpec):
 
     def _whole(self, b: FunctionBuilder, sums: list[Register]) -> Register:
         """What sums of all digits stand for."""
-        type, base_bits = F32.of(b.target.lanes), self._digit_bits(b.target)
-        first, second, last = sums
-        upper = b.binary("add", b.binary("shl", first, constant(first.type, base_bits)), second)
-        upper, lower = (b.convert("sitofp", each, type) for each in (upper, last))
-        return b.fma(upper, constant(type, 1 << base_bits), lower)
+        type, base_bits = F32.of(b.target.lanes), _digit_bits(self.bits, b.target)
+        upper, *rest = sums
+        for lower in rest[:1]:
+            upper = b.binary("add", b.binary("shl", upper, constant(upper.type, base_bits)), lower)
+        whole = b.convert("sitofp", upper, type)
+        for lower in rest[1:]:
+            whole = b.fma(whole, constant(type, 1 << base_bits), b.convert("sitofp", lower, type))
+        return whole
+
+
+def _digit_bits(bits: int, target: TargetDescription) -> int:
+    """Of integers that meet weights of so many bits."""
+    return 7 if bits == 8 and saturates(target) else 8
 
 
 @lowers(WeightOnlyMatMul)
@@ -382,18 +394,18 @@ def weight_only_product(op: Op[WeightOnlyMatMul], target: TargetDescription) -> 
     block, bits, experts = op.operator.block, 4 if w.layout == HALVES else 8, 0
     follows = {**what_follows(op), "bits": bits, "block": block, "has_zero": operands.zero is not None}
     in_word, has_product = 32 // bits, has_byte_product(target)
-    at_once = target.registers // (4 if has_product else 8)
+    digits = min(3, -(-op.operator.x_bits // _digit_bits(bits, target)))
+    at_once = 3 * target.registers // (digits * (4 if has_product else 8))
     is_faster = has_product or (saturates(target) and rows <= 2 * at_once)
     if operands.which is not None:
         groups, experts = math.prod(x.shape[:-2]), w.shape[0] // inner
     else:
-        # Few groups of many rows read the weights less often; a row of its own takes a tenth more than one of eight.
-        groups = min(count for count in range(1, rows + 1) if rows % count == 0 and rows // count <= at_once)
+        # Few groups of many rows read the weights less often.
+        groups = -(-rows // at_once)
     if block % in_word == 0 and (experts or is_faster):
-        spec = WeightOnlyRows(
-            rows=rows // groups, groups=groups, experts=experts, columns=columns, inner=inner, **follows
-        )
-        return spec.kernel(target)
+        together = -(-rows // max(1, groups))
+        shape = {"rows": together, "groups": groups, "absent": together * groups - rows, "digits": digits}
+        return WeightOnlyRows(**shape, experts=experts, columns=columns, inner=inner, **follows).kernel(target)
     if experts or (block % in_word and block != inner):
         return None
     return WeightOnlyProduct(rows, columns, inner, **follows).kernel(target)

@@ -14,6 +14,8 @@ from onnx_nodes import node_model as any_node_model
 
 from tilewright.errors import ModelError, UnsupportedError
 from tilewright.ir import interp
+from tilewright.ir.core import is_op
+from tilewright.ir.ops.matmul import MatMul
 
 node_model = partial(any_node_model, domain="com.microsoft")
 
@@ -125,6 +127,15 @@ def test_weights_of_blocks(bits: int, zeros: str, rng: np.random.Generator) -> N
     attributes: dict[str, Any] = {"K": columns, "N": rows, "bits": bits, "block_size": size}
     model = node_model("MatMulNBits", inputs, constants=range(1, 4), **attributes)
     assert_imports_like_onnxruntime(model, inputs)
+    for level, expected in ((0, 24), (1, 24), (4, 16)):
+        coarse = node_model("MatMulNBits", inputs, constants=range(1, 4), **attributes, accuracy_level=level)
+        (found,) = (op for op in import_checked(coarse).main.ops if is_op(op, MatMul))
+        assert found.operator.x_bits == expected
+    # Half precision is multiplied in single precision.
+    half = [inputs[0].astype(np.float16), w, scales.astype(np.float16), zero]
+    model = node_model("MatMulNBits", half, constants=range(1, 4), **attributes)
+    assert_imports_like_onnxruntime(model, half)
+    assert "dequantize_linear" in [op.name for op in import_checked(model).main.ops]
     wrong: dict[str, Any] = attributes | {"bits": 3}
     with pytest.raises(ModelError, match="there are no such weights; found 3 bits"):
         import_checked(node_model("MatMulNBits", inputs, constants=range(1, 4), **wrong))

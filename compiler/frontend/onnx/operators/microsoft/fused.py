@@ -11,14 +11,14 @@ from ......ir.ops.convolution import Conv
 from ......ir.ops.elementwise import Add, Div, Mul, Sub
 from ......ir.ops.indexing import Gather
 from ......ir.ops.integer_products import MatMulInteger
-from ......ir.ops.matmul import Determinant, MatMul
+from ......ir.ops.matmul import SINGLE_BITS, Determinant, MatMul
 from ......ir.ops.normalization import LayerNorm, RmsNorm
 from ......ir.ops.quantization import DequantizeLinear
 from ......ir.ops.reduction import ReduceSum, ReduceSumSquare
 from ......ir.ops.unary import Sqrt
 from ......ir.types import DType
 from ....elementwise import scaled
-from ....matmul import gemm, product, quantized_product
+from ....matmul import gemm, product, product_by, quantized_product
 from ....movement import transpose
 from ....recurrent import ACTIVATIONS, activate, numbers_of
 from ....shape import cast, reshape
@@ -38,6 +38,9 @@ _LEVELS = (
     ),
 )
 """The numbers that the 4 bits of a weight stand for, in FP4 and in NF4."""
+
+_COARSE_BITS = 16
+"""Of numbers that may be rounded to 8 bits."""
 
 _LARGEST_INVERSE = 16
 """Rows of a matrix whose inverse is made of determinants, which take its rows to the power of 5."""
@@ -208,8 +211,8 @@ def integer_product(node: Node, importer: Importer, scales: int, x_zero: Value |
 
 @imports("MatMulNBits", domain=MICROSOFT)
 def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
-    """Weights of 2, 4 or 8 bits, with a scale for each block of a row: whole blocks of single precision stay integers,
-    others become real numbers when compiling.
+    """Weights of 2, 4 or 8 bits, with a scale for each block of a row: whole blocks stay integers, multiplied in single
+    precision; others become real numbers when compiling.
     """
     x, dtype = node.input(0), node.input(0).type.dtype
     columns, rows = node.int("K"), node.int("N")
@@ -243,14 +246,18 @@ def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
 
     has_real_zeros = zeros is not None and zeros.dtype.kind == "f"
     is_whole = np.array_equal(group, np.arange(blocks * size) // size)
-    if is_whole and dtype is DType.F32 and scales.dtype == np.float32 and not has_real_zeros:
-        each = None if zeros is None else unpacked(zeros.reshape(rows, -1), bits)[:, :blocks]
-        packed = packed.reshape(rows * blocks, -1)
-        real = rows_of_blocks(node, importer, packed, scales.reshape(-1), each, bits, size, "_weights")
-        w = reshape(importer, real, (rows, columns))
-    else:
+    bias = node.optional(5)
+    if not is_whole or dtype not in (DType.F32, DType.F16) or has_real_zeros:
         w = importer.described(node, (rows, columns), dtype, weights, "_weights")
-    return added(importer, product(node, importer, x, w, transpose_b=True), node.optional(5))
+        return added(importer, product(node, importer, x, w, transpose_b=True), bias)
+    each = None if zeros is None else unpacked(zeros.reshape(rows, -1), bits)[:, :blocks]
+    packed, scales = packed.reshape(rows * blocks, -1), scales.reshape(-1).astype(np.float32)
+    real = rows_of_blocks(node, importer, packed, scales, each, bits, size, "_weights")
+    x, bias = (cast(importer, value, DType.F32) if value is not None else None for value in (x, bias))
+    # What a level above that of single precision allows, up to integers of 8 bits.
+    operator = MatMul(transpose_b=True, x_bits=_COARSE_BITS if node.int("accuracy_level", 0) > 1 else SINGLE_BITS)
+    y = product_by(node, importer, operator, x, reshape(importer, real, (rows, columns)))
+    return cast(importer, added(importer, y, bias), dtype)
 
 
 def rows_of_blocks(
