@@ -88,12 +88,10 @@ def _convolution(op: Op[Conv]) -> Support | None:
         kernel, steps = w.type.shape[2:], {*conv.strides}
         products = math.prod(w.type.shape[1:]) * op.result.type.elements
         is_few = 0 < outputs <= FEW_OUTPUTS <= op.result.type.shape[-1]
-        is_winograd = is_known and kernel == (WINDOW, WINDOW) and channels >= CHANNEL_BLOCK // 2
+        is_winograd = is_known and kernel == (WINDOW, WINDOW)
         has_rows = is_few or math.prod(kernel) == 1 or (op.result.type.shape[-1] >= LONG_ROW and not is_winograd)
         is_slow = not has_rows or steps != {1}
         penalty = products // (SLOW_MACS_PER_BYTE if is_slow else MACS_PER_BYTE) - ordered
-        # In blocks, channels that are absent of the last four are multiplied, too.
-        penalty -= products * (-channels % 4) // max(1, channels) // (MACS_PER_BYTE // 2)
         if is_few:
             # In blocks, outputs that are absent are multiplied, too; by Winograd's algorithm a quarter of the times.
             penalty -= products * (CHANNEL_BLOCK - outputs) // outputs // (8 if is_winograd else 2)

@@ -67,7 +67,7 @@ def test_a_chain_is_reordered_at_its_ends(rng: np.random.Generator) -> None:
     assert next(module.ops).inputs[0].type.layout == ""
 
 
-@pytest.mark.parametrize(("outputs", "channels", "pixels", "expected"), [(64, 40, 8, True), (64, 40, 1, False)])
+@pytest.mark.parametrize(("outputs", "channels", "pixels", "expected"), [(64, 40, 14, True), (64, 40, 1, False)])
 def test_weights_that_are_computed_are_put_in_order_where_that_pays(
     outputs: int, channels: int, pixels: int, expected: bool, rng: np.random.Generator
 ) -> None:

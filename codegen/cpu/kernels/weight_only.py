@@ -13,7 +13,7 @@ from ....ir.layout import CHANNEL_BLOCK, HALVES
 from ....ir.ops.weight_only import WeightOnlyMatMul
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
-from ..llvm.byte_dot_product import add_pairs, dot, has_byte_product, multiplies_signed, saturates
+from ..llvm.byte_dot_product import add_pairs, digit_bits, dot, has_byte_product, multiplies_signed, saturates
 from ..llvm.row_vectors import first_lanes
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I1, I8, I32, I64, Register, Registers, constant, zero
@@ -69,8 +69,7 @@ class WeightOnlySpec(ProductSpec):
 
     def panel_bytes(self, inner: int) -> int:
         """From panel to panel of w."""
-        words = -(-inner // (4 * self.in_word)) * 4
-        return words * _WORDS
+        return -(-inner // (4 * self.in_word)) * 4 * _WORDS
 
     def numbers(self, b: FunctionBuilder, words: Register, zeros: Register | None) -> list[Register]:
         """The integers of neighbouring rows as floats, less their zero points."""
@@ -183,7 +182,7 @@ class WeightOnlyRows(WeightOnlySpec):
         firsts = range(0, together, lanes)
         type = F32.of(lanes)
         begin, end, scratch = arguments["begin"], arguments["end"], arguments["scratch"]
-        all_rows = self.inner * max(1, self.experts)
+        panel = self.panel_bytes(self.inner * max(1, self.experts))
 
         def group(index: Register, rows: int) -> None:
             row, expert = b.multiply(index, self.rows), b.integer(0)
@@ -207,23 +206,15 @@ class WeightOnlyRows(WeightOnlySpec):
                 offset = b.add(b.add(b.multiply(row, self.columns), column), firsts[vector])
                 return b.load_masked(type, b.at(arguments[name], b.multiply(offset, 4)), masks[vector])
 
-            w = b.at(
-                arguments["w"],
-                b.multiply(column, self.panel_bytes(all_rows) // CHANNEL_BLOCK),
-                b.multiply(expert, self.inner // self.in_word * _WORDS),
-            )
-            sources = [
-                b.at(w, first // CHANNEL_BLOCK * self.panel_bytes(all_rows) + first % CHANNEL_BLOCK * 4)
-                for first in firsts
-            ]
+            of_expert = b.multiply(expert, self.inner // self.in_word * _WORDS)
+            w = b.at(arguments["w"], b.multiply(column, panel // CHANNEL_BLOCK), of_expert)
+            sources = [b.at(w, first // CHANNEL_BLOCK * panel + first % CHANNEL_BLOCK * 4) for first in firsts]
 
             def block(number: Register, totals: Registers) -> list[Register]:
                 of_w = b.add(b.multiply(expert, self.inner // self.block), number)
-                offset = constant(type, -self._offset(target))
-                offsets = [
-                    b.binary("fsub", offset, loaded("zero", of_w, v)) if self.has_zero else offset
-                    for v in range(len(firsts))
-                ]
+                offsets = [constant(type, -self._offset(target))] * len(firsts)
+                if self.has_zero:
+                    offsets = [b.binary("fsub", offset, loaded("zero", of_w, v)) for v, offset in enumerate(offsets)]
                 count = self.block // self.segment
 
                 def segment(step: Register, parts: Registers) -> list[Register]:
@@ -236,8 +227,7 @@ class WeightOnlyRows(WeightOnlySpec):
                             about = b.at(scratch, self.inner * self.digits + m * self.row_bytes, b.multiply(place, 8))
                             scale, sum = (b.splat(b.load(F32, about, at), lanes) for at in (0, 4))
                             for v in vectors:
-                                whole = self._whole(b, sums[(v - first) * rows + m])
-                                whole = b.fma(offsets[v], sum, whole)
+                                whole = b.fma(offsets[v], sum, self._whole(b, sums[(v - first) * rows + m]))
                                 found[m * len(firsts) + v] = b.fma(whole, scale, found[m * len(firsts) + v])
                     return found
 
@@ -269,7 +259,7 @@ class WeightOnlyRows(WeightOnlySpec):
 
     def _prepare(self, b: FunctionBuilder, x: Register, scratch: Register, row: Register) -> None:
         """Write the digits of a row, scales and sums."""
-        lanes, base_bits = self.in_word, _digit_bits(self.bits, b.target)
+        lanes, base_bits = self.in_word, digit_bits(self.bits, b.target)
         # The first digit is a byte, whatever is carried to it.
         most = ((1 << base_bits - 1) - 1) << base_bits * (self.digits - 1)
         type, words = F32.of(lanes), self.segment // lanes
@@ -368,7 +358,7 @@ class WeightOnlyRows(WeightOnlySpec):
 
     def _whole(self, b: FunctionBuilder, sums: list[Register]) -> Register:
         """What sums of all digits stand for."""
-        type, base_bits = F32.of(b.target.lanes), _digit_bits(self.bits, b.target)
+        type, base_bits = F32.of(b.target.lanes), digit_bits(self.bits, b.target)
         upper, *rest = sums
         for lower in rest[:1]:
             upper = b.binary("add", b.binary("shl", upper, constant(upper.type, base_bits)), lower)
@@ -376,11 +366,6 @@ class WeightOnlyRows(WeightOnlySpec):
         for lower in rest[1:]:
             whole = b.fma(whole, constant(type, 1 << base_bits), b.convert("sitofp", lower, type))
         return whole
-
-
-def _digit_bits(bits: int, target: TargetDescription) -> int:
-    """Of integers that meet weights of so many bits."""
-    return 7 if bits == 8 and saturates(target) else 8
 
 
 @lowers(WeightOnlyMatMul)
@@ -394,9 +379,9 @@ def weight_only_product(op: Op[WeightOnlyMatMul], target: TargetDescription) -> 
     block, bits, experts = op.operator.block, 4 if w.layout == HALVES else 8, 0
     follows = {**what_follows(op), "bits": bits, "block": block, "has_zero": operands.zero is not None}
     in_word, has_product = 32 // bits, has_byte_product(target)
-    digits = min(3, -(-op.operator.x_bits // _digit_bits(bits, target)))
+    digits = min(3, -(-op.operator.x_bits // digit_bits(bits, target)))
     at_once = 3 * target.registers // (digits * (4 if has_product else 8))
-    is_faster = has_product or (saturates(target) and rows <= 2 * at_once)
+    is_faster = has_product or (saturates(target) and (digits < 3 or rows <= 2 * at_once))
     if operands.which is not None:
         groups, experts = math.prod(x.shape[:-2]), w.shape[0] // inner
     else:

@@ -79,6 +79,11 @@ def saturates(target: TargetDescription) -> bool:
     return "ssse3" in target.features and not has_byte_product(target)
 
 
+def digit_bits(bits: int, target: TargetDescription) -> int:
+    """Of signed digits whose products with unsigned integers of so many bits are added up without saturation."""
+    return 7 if bits == 8 and saturates(target) else 8
+
+
 def in_order(b: FunctionBuilder, value: Register, order: Register) -> Register:
     """The bytes of each 16 of a register whose numbers ``order`` holds."""
     bytes = I8.of(4 * b.target.lanes)

@@ -73,11 +73,11 @@ class ConvolutionTile:
         self._spec = spec
         self._reach = reach
         self._unrolled = unrolled_steps(spec.steps, self.pixels * vectors, b.target)
-        # In a last block of few steps, or the only one, those of absent channels are most of all.
+        # In a last block of few steps, or the only one, those of absent channels are most of all; the only one has none.
         rest = spec.present_steps % spec.steps or spec.steps
-        is_short = spec.input_blocks == 1 or spec.steps <= LEAST_STEPS
-        most = min(LEAST_STEPS, 2 * rest - 1) if is_short else LEAST_STEPS
-        while spec.is_ragged and self._unrolled > most:
+        is_alone = spec.input_blocks == 1
+        most = min(LEAST_STEPS, 2 * rest - 1) if is_alone or spec.steps <= LEAST_STEPS else LEAST_STEPS
+        while spec.is_ragged and (self._unrolled > most or (is_alone and rest % self._unrolled)):
             self._unrolled //= 2
         self._rounds = b.integer(spec.steps // self._unrolled)
 

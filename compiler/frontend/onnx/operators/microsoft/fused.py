@@ -253,7 +253,7 @@ def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
     each = None if zeros is None else unpacked(zeros.reshape(rows, -1), bits)[:, :blocks]
     packed, scales = packed.reshape(rows * blocks, -1), scales.reshape(-1).astype(np.float32)
     real = rows_of_blocks(node, importer, packed, scales, each, bits, size, "_weights")
-    x, bias = (cast(importer, value, DType.F32) if value is not None else None for value in (x, bias))
+    x, bias = cast(importer, x, DType.F32), cast(importer, bias, DType.F32) if bias is not None else None
     # What a level above that of single precision allows, up to integers of 8 bits.
     operator = MatMul(transpose_b=True, x_bits=_COARSE_BITS if node.int("accuracy_level", 0) > 1 else SINGLE_BITS)
     y = product_by(node, importer, operator, x, reshape(importer, real, (rows, columns)))
