@@ -25,6 +25,7 @@ from samples import Sample
 from tilewright.codegen.cpu import numba as kernels
 from tilewright.codegen.cpu.llvm.builder import LONG_TABLE
 from tilewright.codegen.cpu.numba.generation.function import compile_kernel, library
+from tilewright.codegen.cpu.numba.generation.scalar_functions import hyperbolic_tangent
 from tilewright.errors import CodegenError, InputError
 from tilewright.ir import interp
 from tilewright.ir.core import Op
@@ -371,3 +372,13 @@ numba_text("double", double, (DType.F32, DType.F32), 1)
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stderr == ""
+
+
+def test_hyperbolic_tangent_in_double_precision(rng: np.random.Generator) -> None:
+    """Within a few units of the last place, however small it is; signs of zero and what is no number stay."""
+    sizes = (1e-300, 1e-9, 1e-7, 1e-3, 0.1, 1, 3, 30, 1e300)
+    x = np.concatenate([rng.standard_normal(40) * size for size in sizes] + [np.array([0.0, -0.0, np.inf, -np.inf])])
+    y = np.array([hyperbolic_tangent(np.float64(each)) for each in x])
+    np.testing.assert_allclose(y, np.tanh(x), rtol=1e-15, atol=0)
+    np.testing.assert_array_equal(np.signbit(y), np.signbit(x))
+    assert np.isnan(hyperbolic_tangent(np.float64(np.nan)))

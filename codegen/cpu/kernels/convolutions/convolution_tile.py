@@ -73,7 +73,7 @@ class ConvolutionTile:
         self._spec = spec
         self._reach = reach
         self._unrolled = unrolled_steps(spec.steps, self.pixels * vectors, b.target)
-        # In a last block of few steps, or the only one, those of absent channels are most of all; the only one has none.
+        # In a last block of few steps those of absent channels are most of all; the only block has none.
         rest = spec.present_steps % spec.steps or spec.steps
         is_alone = spec.input_blocks == 1
         most = min(LEAST_STEPS, 2 * rest - 1) if is_alone or spec.steps <= LEAST_STEPS else LEAST_STEPS

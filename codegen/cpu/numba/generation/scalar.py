@@ -11,7 +11,7 @@ from ...formulas import ACTIVATIONS
 _TRUTHS = frozenset(("equal", "less", "less_or_equal", "greater", "greater_or_equal", "is_nan", "not"))
 
 _LIBRARY = (
-    *("exp", "expm1", "log", "log1p", "sqrt", "erf", "tanh", "sin", "cos", "tan", "asin", "acos", "atan"),
+    *("exp", "expm1", "log", "log1p", "sqrt", "erf", "sin", "cos", "tan", "asin", "acos", "atan"),
     *("sinh", "cosh", "asinh", "acosh", "atanh"),
 )
 
@@ -32,6 +32,7 @@ _FUNCTIONS: dict[str, str] = {
     "sign": "{0} if {0} != {0} else {type}(1) if {0} > 0 else {type}(-1) if {0} < 0 else {type}(0)",
     **{name: f"math.{name}({{0}})" for name in _LIBRARY},
     "sigmoid": "{type}(1) / (math.exp(-{0}) + {type}(1))",
+    "tanh": "{type}(hyperbolic_tangent(np.float64({0})))",
     "floor": "np.floor({0})",
     "ceil": "np.ceil({0})",
     "round": "np.rint({0})",
