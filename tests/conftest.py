@@ -21,6 +21,7 @@ os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 import numpy as np
 import pytest
 import round_trip
+from _pytest.runner import runtestprotocol
 from shared_bytecode import cache_of, shared_bytecode
 from shared_files import folder_of_all_workers
 
@@ -60,6 +61,21 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 def pytest_collection_finish() -> None:
     if "hypothesis" in sys.modules and "property_tests" not in sys.modules:
         raise pytest.UsageError("import hypothesis from property_tests, or its examples differ from run to run")
+
+
+NOTICED = 0.1
+"""Seconds from which on a setup or teardown is told of."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """A process of `-n` tells once of a test that passes, not five times: two fifths of what pytest adds to a test."""
+    if not hasattr(item.config, "workerinput"):
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed or report.duration > NOTICED:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

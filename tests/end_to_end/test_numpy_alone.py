@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from json_results import result_of
 from network_files import digits_artifact
+from warm_interpreter import WarmInterpreter
 
 import tilewright
 from tilewright.compiler.demo import MODEL
@@ -25,11 +30,39 @@ PICTURES = f"{MISSING}Install Tilewright with its extra 'pictures': pip install 
 ONNX = COMPILER.format("onnx")
 
 
-def alone(*words: str, missing: Iterable[str] = EXTRAS) -> subprocess.CompletedProcess[str]:
+HIDE = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS}))"
+PROGRAM = """
+missing, *sys.argv[1:] = sys.argv[1:]
+for name in EXTRAS:
+    if name not in missing.split():
+        del sys.modules[name]
+sys.modules.update(dict.fromkeys(missing.split()))
+sys.exit(main())
+"""
+
+
+@cache
+def interpreter() -> WarmInterpreter:
+    """With numpy alone, and the command line imported."""
+    found = WarmInterpreter(
+        f"{HIDE}\nimport numpy, tilewright.__main__",
+        f"import sys\nfrom tilewright.__main__ import main\nEXTRAS = {EXTRAS}\n{PROGRAM}",
+    )
+    atexit.register(found.close)
+    return found
+
+
+class Done(NamedTuple):
+    """A command that ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def alone(*words: str, missing: Iterable[str] = EXTRAS) -> Done:
     """The command in a process that cannot import what the compiler needs, or some of it."""
-    hide = f"import sys; sys.modules.update(dict.fromkeys({[*missing]}))"
-    program = f"{hide}\nfrom tilewright.__main__ import main; sys.exit(main())"
-    return subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120)
+    return Done(*interpreter().run([" ".join(missing), *words], Path.cwd(), os.environ))
 
 
 def shown(*words: str) -> str:
@@ -152,7 +185,6 @@ def test_what_is_compared_with_is_in_no_extra() -> None:
 
 
 def test_the_functions_of_the_compiler_name_what_it_needs() -> None:
-    hide = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS}))"
-    program = f"{hide}\nimport tilewright\ntilewright.compile('m.onnx')"
+    program = f"{HIDE}\nimport tilewright\ntilewright.compile('m.onnx')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.stderr.splitlines()[-1] == f"tilewright.runtime.compiler.NotInstalledError: tilewright.compile {ONNX}"

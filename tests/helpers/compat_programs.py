@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -29,9 +28,20 @@ VENDOR_WRAPPERS = ("fwdnxt.py", "kp/__init__.py", "microndla/__init__.py", "pynq
 Arrays = dict[str, np.ndarray]
 
 
+_BEFORE = """
+import importlib, warnings
+for name in ("networkx", "numba", "numpy", "onnx", "PIL.Image", "tilewright.compiler.driver"):
+    importlib.import_module(name)
+importlib.import_module("shared_kernels").share_kernels()
+warnings.simplefilter("error", importlib.import_module("tilewright.errors").RegenerationWarning)
+"""
+"""Nothing of an API: to bind names and to import what they stand for is the program's part. Nothing that starts
+threads, which a fork would not have: not onnxruntime. What other tests have compiled is not compiled again."""
+
+
 @cache
 def _interpreter() -> WarmInterpreter:
-    interpreter = WarmInterpreter()
+    interpreter = WarmInterpreter(_BEFORE, "from tilewright.compat import main; main()")
     atexit.register(interpreter.close)
     return interpreter
 
@@ -78,14 +88,11 @@ def _run_fresh(words: Sequence[str], folder: Path, environment: Mapping[str, str
 
 def run_warm(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
     """Exit status, stdout and stderr of a program in a fork of an interpreter that has imported the compiler."""
-    with TemporaryDirectory() as place:
-        out, error = Path(place, "stdout"), Path(place, "stderr")
-        try:
-            status = _interpreter().run(words, folder, environment, out, error)
-        except TimeoutError:
-            _interpreter.cache_clear()
-            raise
-        return status, out.read_text(), error.read_text()
+    try:
+        return _interpreter().run(words, folder, environment)
+    except TimeoutError:
+        _interpreter.cache_clear()
+        raise
 
 
 def lay_out(api: str, folder: Path, **environment: object) -> Programs:

@@ -1,71 +1,65 @@
-"""An interpreter that has imported what most programs import, and runs each program in a fork of itself.
+"""An interpreter that has imported what some programs import, and runs each of them in a fork of itself.
 
-    python -m warm_interpreter SOCKET
+    python -m warm_interpreter SOCKET BEFORE PROGRAM
 
 A program takes a second or less, the imports before it take two. Each starts from the same state: nothing but modules
-is there, no thread and no object of an API. What other tests have compiled is not compiled again (`shared_kernels`).
+is there, no thread and no object of an API.
 """
 
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 SECONDS = 300
 """What hangs is ended then."""
 
-_IMPORTED = ("networkx", "numba", "numpy", "onnx", "PIL.Image", "tilewright.compiler.driver")
-"""Nothing of an API: to bind names and to import what they stand for is the program's part. Nothing that starts
-threads, which a fork would not have: not onnxruntime."""
-
 _LARGEST_REQUEST = 1 << 20
 
 
 class WarmInterpreter:
-    """Runs programs as ``python -m tilewright.compat PROGRAM ARGUMENTS…`` does; ended by :meth:`close`."""
+    """Runs a program again and again; ended by :meth:`close`.
 
-    def __init__(self) -> None:
+    Args:
+        before: Python that runs once, in front of all.
+        program: Python that runs each time, in a fork of that.
+    """
+
+    def __init__(self, before: str, program: str) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(SECONDS)
         path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "warm_interpreter", str(theirs.fileno())],
+            [sys.executable, "-m", "warm_interpreter", str(theirs.fileno()), before, program],
             env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
             pass_fds=[theirs.fileno()],
             start_new_session=True,
         )
         theirs.close()
 
-    def run(
-        self, words: Sequence[str], folder: Path, environment: Mapping[str, str], stdout: Path, stderr: Path
-    ) -> int:
-        """The exit status of a program, negative after a signal.
-
-        Args:
-            words: the program and its arguments.
-            stdout, stderr: the files that get what it prints.
-
-        Raises:
-            TimeoutError: it did not end; the interpreter is useless from here on.
-        """
+    def run(self, words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
+        """The exit status of the program with these arguments, negative after a signal, and what it prints to stdout
+        and to stderr. Raises TimeoutError: it did not end; the interpreter is useless from here on."""
         request = {"words": words, "folder": str(folder), "environment": dict(environment)}
-        with stdout.open("wb") as out, stderr.open("wb") as error:
+        with TemporaryFile("w+") as out, TemporaryFile("w+") as error:
             socket.send_fds(self._socket, [json.dumps(request).encode()], [out.fileno(), error.fileno()])
             try:
-                return json.loads(self._socket.recv(_LARGEST_REQUEST))
+                status = json.loads(self._socket.recv(_LARGEST_REQUEST))
             except TimeoutError:
                 os.killpg(self._server.pid, signal.SIGKILL)
                 raise
+            out.seek(0)
+            error.seek(0)
+            return status, out.read(), error.read()
 
     def close(self) -> None:
         self._socket.close()
@@ -102,12 +96,10 @@ def _become(request: dict[str, Any], outputs: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    for name in _IMPORTED:
-        importlib.import_module(name)
-    importlib.import_module("shared_kernels").share_kernels()
-    warnings.simplefilter("error", importlib.import_module("tilewright.errors").RegenerationWarning)
+    _number, _before, _program = sys.argv[1:]
+    exec(_before, {})
     gc.freeze()
-    served = _serve(socket.socket(fileno=int(sys.argv[1])))
+    served = _serve(socket.socket(fileno=int(_number)))
     if served is not None:
         _become(*served)
-        importlib.import_module("tilewright.compat").main()
+        exec(_program, {"__name__": "__main__"})

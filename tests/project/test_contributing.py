@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,17 +40,30 @@ WALKS = sections()
 @pytest.fixture
 def clone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the repository whose packages Python finds under their installed names; in one folder for all tests of
-    a process, so that what they start finds the bytecode that it made before of files of the same age."""
+    a process, of which each copies what the one before has changed: what they start finds the bytecode that it made
+    before of files of the same age."""
     tmp_path = tmp_path_factory.getbasetemp() / "clone"
-    shutil.rmtree(tmp_path, ignore_errors=True)
-    tmp_path.mkdir()
+    tmp_path.mkdir(exist_ok=True)
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path.with_name("bytecode of clones")))
     ignored = shutil.ignore_patterns("__pycache__", ".*")
+    known = set[Path]()
+
+    def copied(source: str, target: str) -> None:
+        known.add(Path(target))
+        with suppress(FileNotFoundError):
+            ages = [(each.st_size, each.st_mtime_ns) for each in map(os.stat, (source, target))]
+            if ages[0] == ages[1]:
+                return
+        shutil.copy2(source, target)
+
     for name in COPIED:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored, copy_function=copied, dirs_exist_ok=True)
         else:
-            shutil.copy(ROOT / name, tmp_path)
+            copied(str(ROOT / name), str(tmp_path / name))
+    for file in [*tmp_path.rglob("*")]:
+        if file not in known and not file.is_dir():
+            file.unlink()
     (link,) = [block.text for block in fenced_blocks(GUIDE) if block.info == "sh link"]
     subprocess.run(["bash", "-euc", link], cwd=tmp_path, check=True)
     return tmp_path
