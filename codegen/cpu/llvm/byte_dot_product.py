@@ -43,8 +43,8 @@ def _dot_intrinsic(
         return f"llvm.aarch64.neon.{'sdot' if is_signed else 'usdot'}.v4i32.v16i8"
     if lanes == 16 and "avx512vnni" in features:
         return f"llvm.x86.avx512.{instruction}.512"
-    if lanes == 8 and ("avxvnni" in features or {"avx512vnni", "avx512vl"} <= features):
-        return f"llvm.x86.avx512.{instruction}.256"
+    if lanes < 16 and ("avxvnni" in features or {"avx512vnni", "avx512vl"} <= features):
+        return f"llvm.x86.avx512.{instruction}.{32 * lanes}"
     return None
 
 
@@ -121,9 +121,10 @@ def add_pairs(
 
 
 def dot(b: FunctionBuilder, total: Register, x: Register, w: Register, *, is_signed: bool = False) -> Register:
-    """``total`` with the products of bytes ``x`` and signed bytes ``w`` added; 16 lanes and 64 bytes.
+    """``total`` with the products of bytes ``x`` and signed bytes ``w`` added; 16 lanes and 64 bytes, or a register of
+    four lanes where no processor `widens` them.
     ``is_signed``: bytes of ``x`` are; only where `multiplies_signed`."""
-    lanes = min(b.target.lanes, LANES)
+    lanes = min(b.target.lanes, total.type.lanes)
     if is_signed and widens(b.target):
         parts = zip(*(_parts(b, v, 2 * lanes) for v in (total, x, w)), strict=True)
         return joined(b, [_widened_dot(b, *part) for part in parts])

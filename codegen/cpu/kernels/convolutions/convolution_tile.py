@@ -80,6 +80,7 @@ class ConvolutionTile:
         while spec.is_ragged and (self._unrolled > most or (is_alone and rest % self._unrolled)):
             self._unrolled //= 2
         self._rounds = b.integer(spec.steps // self._unrolled)
+        self.steps_of_round = self._unrolled
 
     def output(self, name: str, p: int, q: int) -> Register:
         """Address of a pixel and vector of the residual or result."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 from .....ir.layout import CHANNEL_BLOCK, QUAD
 from .....ir.types import DType
 from ...llvm.builder import FunctionBuilder
-from ...llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
+from ...llvm.byte_dot_product import BYTES, FLIP, dot, flipped, widens
 from ...llvm.quantized_math import signed_byte
 from ...llvm.target import TargetDescription
 from ...llvm.types import I8, I32, Register, Registers, constant, zero
@@ -47,7 +47,7 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
 
     @property
     def work(self) -> Work:
-        return replace(super().work, is_quantized=True, has_sums=bool(self.constants.zeros))
+        return replace(super().work, is_quantized=True, has_sums=bool(self.constants.zeros), narrow_sums=True)
 
     def choose_blocking(self, target: TargetDescription) -> Blocking:
         """Row blocks whose inputs stay in the second level cache while all channel tiles go over them."""
@@ -84,7 +84,7 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
 
     def start(self, tile: ConvolutionTile) -> Sequence[Register]:
         """Sums over the window follow the accumulators, one for each pixel."""
-        windows = [zero(ACCUMULATOR)] * tile.pixels if self.constants.zeros else []
+        windows = [zero(I32.of(_sum_lanes(tile.b)))] * tile.pixels if self.constants.zeros else []
         return [*(tile.arguments[f"start{q}"] for _, q in tile.positions), *windows]
 
     def step(
@@ -96,7 +96,6 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
         for q in range(tile.vectors):
             vector = b.load(BYTES, b.at(w, q * tile.distances.vector + step * VECTOR_BYTES))
             weights.append(flipped(b, vector) if self.constants.flips_w else vector)
-        counted = b.splat(b.load(I32, b.at(ones[0], 4 * step)), CHANNEL_BLOCK) if ones else None
         for p, mask in enumerate(masks):
             if not mask and not self.fill:
                 continue
@@ -104,9 +103,37 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
             for q in range(tile.vectors):
                 index = p * tile.vectors + q
                 sums[index] = dot(b, sums[index], value, weights[q], is_signed=self.constants.is_signed)
-            if counted is not None:
-                index = tile.pixels * tile.vectors + p
-                sums[index] = dot(b, sums[index], value, counted, is_signed=self.constants.is_signed)
+            if ones and step % self._summed_steps(tile) == 0:
+                index, address = tile.pixels * tile.vectors + p, b.at(x, p * tile.distances.pixel + QUAD * step)
+                sums[index] = self._sum(tile, sums[index], mask, value, address, b.at(ones[0], 4 * step))
+
+    def _summed_steps(self, tile: ConvolutionTile) -> int:
+        """Steps whose bytes are added up at once to the sum over the window."""
+        return 1 if self.plain_input or widens(tile.b.target) else tile.steps_of_round
+
+    def _sum(
+        self, tile: ConvolutionTile, total: Register, mask: int, value: Register, address: Register, ones: Register
+    ) -> Register:
+        """The sum over the window of a pixel after some steps from ``address`` on, ``value`` the first of them."""
+        b, together, places = tile.b, self._summed_steps(tile), range(total.type.bytes)
+        if together == 1:
+            counted, bytes = b.splat(b.load(I32, ones), total.type.lanes), b.convert("bitcast", value, BYTES)
+            bytes = b.shuffle(bytes, bytes, places)
+        else:
+            counted, bytes = (b.load(I8.of(QUAD * together), each) for each in (ones, address))
+            bytes = bytes if mask else constant(bytes.type, signed_byte(self.constants.stored_fill))
+            if self.constants.flips_x:
+                bytes = b.binary("xor", bytes, constant(bytes.type, FLIP))
+            counted, bytes = (b.shuffle(each, zero(each.type), places) for each in (counted, bytes))
+        return dot(b, total, bytes, counted, is_signed=self.constants.is_signed)
+
+    def _of_window(self, tile: ConvolutionTile, total: Register) -> Register:
+        """The sum over a window in every lane."""
+        b = tile.b
+        if self._summed_steps(tile) > 1:
+            for lanes in ((2, 3, 0, 1), (1, 0, 3, 2)):
+                total = b.binary("add", total, b.shuffle(total, total, lanes))
+        return b.shuffle(total, total, [0] * CHANNEL_BLOCK)
 
     def _four_bytes(self, b: FunctionBuilder, mask: int, address: Register) -> Register:
         """Four bytes in every lane, as they are multiplied; those outside of the image hold the zero point."""
@@ -132,7 +159,13 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
         return b.binary("or", value, constant(I32, outside - (outside >> 31 << 32)))
 
     def end(self, tile: ConvolutionTile, sums: Registers) -> None:
-        count = len(tile.positions)
+        count, b = len(tile.positions), tile.b
+        windows = tuple(self._of_window(tile, each) for each in sums[count:])
         for q in range(tile.vectors):
             totals, address = sums[q : count : tile.vectors], partial(tile.output, p=0, q=q)
-            self.requantize(tile.b, tile.arguments, q, totals, sums[count:], address)
+            self.requantize(b, tile.arguments, q, totals, windows, address)
+
+
+def _sum_lanes(b: FunctionBuilder) -> int:
+    """Of a sum over the window: all the same, or parts of it."""
+    return CHANNEL_BLOCK if widens(b.target) else QUAD

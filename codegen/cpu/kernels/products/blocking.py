@@ -61,6 +61,7 @@ class Work:
         seen: the products for each output pixel and vector of tiles of 1, 2 and more vectors, where these differ.
         is_quantized: products are dot products of bytes, results are requantised.
         has_sums: sums over the window take one more register for each pixel.
+        narrow_sums: of one register, whatever others have.
         is_paired: three instructions for a product, of one vector; see :mod:`.weight_pairs`.
     """
 
@@ -72,6 +73,7 @@ class Work:
     seen: tuple[float, ...] = ()
     is_quantized: bool = False
     has_sums: bool = False
+    narrow_sums: bool = False
     is_paired: bool = False
 
     def merged(self, merge: int) -> tuple[Axis, Axis]:
@@ -100,7 +102,8 @@ def choose_tile(work: Work, target: TargetDescription) -> tuple[int, int, int]:
 
     def fits(pixels: int, vectors: int) -> bool:
         """Whether sums, weights of a step and inputs are in registers, as far as possible."""
-        registers = ((pixels + 1) * vectors + pixels * work.has_sums) * parts + others
+        sums = pixels * work.has_sums * (1 if work.narrow_sums else parts)
+        registers = (pixels + 1) * vectors * parts + sums + others
         return registers <= target.registers or (pixels == 1 and (vectors == 1 or work.is_quantized))
 
     most = 1 if work.is_paired else 4 if work.is_quantized else MOST_VECTORS
@@ -132,7 +135,7 @@ def _cost(work: Work, parts: int, merge: int, pixels: int, vectors: int) -> floa
     def tile(p: int, q: int) -> float:
         # Two products and two loads a cycle; a chain of dependent ones takes four cycles a link; weights come from the
         # second level cache at about 28 bytes a cycle. Requantisation takes some more instructions for each result.
-        products = p * (q + work.has_sums) * parts
+        products = p * (q * parts + work.has_sums * (1 if work.narrow_sums else parts))
         if work.is_paired:
             return work.steps * (products + 1) + finish * products + 25
         step = max(products / 2, (q * parts + p) / 2, 4 if products < 8 else 0, q * 64 / 28)
