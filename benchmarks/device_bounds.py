@@ -225,7 +225,8 @@ def array_steps(op: Op, machine: Machine) -> float:
     if is_op(op, Attention):
         by, heads = op.operator, math.prod(op.operator.batch)
         scores = dense_steps(machine, by.rows, by.keys, 1, by.width)
-        return float(heads * (scores + dense_steps(machine, by.rows, by.depth, 1, by.keys)))
+        sums = dense_steps(machine, by.rows, by.depth, 1, by.keys) if by.v_view else 0
+        return float(heads * (scores + sums))
     if not is_op(op, Conv):
         return 0.0
     target = map_shape(op.result.type)
@@ -297,7 +298,8 @@ def _vector(op: Op, machine: Machine) -> float:
     taps = NORMALIZE_PASSES if is_op(op, SkipLayerNorm) else taps
     if is_op(op, Attention):
         scores = math.prod(op.operator.batch) * op.operator.rows * op.operator.keys
-        return float(vector_steps(machine, scores, WEIGH_PASSES) + vector_steps(machine, op.result.type.elements))
+        weighed = vector_steps(machine, scores, WEIGH_PASSES) if op.operator.v_view else 0
+        return float(weighed + vector_steps(machine, op.result.type.elements))
     shape = map_shape(op.result.type)
     idle = idle_elements(-channels_made(op) % CHANNEL_BLOCK) if is_product(op) or is_op(op, Pool, GlobalPool) else 0
     elements = shape.padded_elements - shape.images * shape.height * shape.width * idle

@@ -21,7 +21,7 @@ _MOST_PRODUCTS = 1 << 15
 class AttentionOperands(NamedTuple):
     q: Value
     k: Value
-    v: Value
+    v: Value | None = None
     mask: Value | None = None
 
 
@@ -41,11 +41,15 @@ class Attention(Operator[AttentionOperands]):
     smallest integer of its type, the key is not seen at all; a row that sees none has the result 0. Weights that are
     shares are those of :func:`tilewright.ir.arithmetic.share_weights`.
 
+    Without values the result is the scores themselves, Q K^T, as a product of two maps is: keys are its columns, and
+    there is neither mask nor factor. Quantised, they are exact sums, and :func:`tilewright.ir.arithmetic.requantize`
+    makes the result of them.
+
     Attributes:
         batch: extents of the batch dimensions.
         rows, keys, width, depth: extents of the matrices.
         shape: of the result.
-        q_view, k_view, v_view, y_view, mask_view: how the matrices lie; the last is empty without a mask.
+        q_view, k_view, v_view, y_view, mask_view: how the matrices lie; empty without values, or without a mask.
         scale: factor of the products of queries and keys.
         causal: row i sees the first keys only, as many as leave the last row all of them: up to i + keys - rows.
         shares: weights are scores over the sum of those of a row, in place of the softmax, and queries and keys count
@@ -69,7 +73,7 @@ class Attention(Operator[AttentionOperands]):
     causal: bool = False
     shares: bool = False
 
-    def infer(self, q: TensorType, k: TensorType, v: TensorType, mask: TensorType | None) -> TensorType:
+    def infer(self, q: TensorType, k: TensorType, v: TensorType | None, mask: TensorType | None) -> TensorType:
         check_dtype(q, FLOATS)
         if min(*self.batch, self.rows, self.keys, self.width, self.depth, *self.shape) < 1:
             raise IRError(
@@ -77,8 +81,12 @@ class Attention(Operator[AttentionOperands]):
             )
         if self.causal and self.keys < self.rows:
             raise IRError("the first rows would see no keys", expected=f"at least {self.rows} keys", found=self.keys)
-        if (mask is None) != (not self.mask_view):
-            raise IRError("a mask and its view belong together", found=list(self.mask_view))
+        for what, type, view in (("a mask", mask, self.mask_view), ("values", v, self.v_view)):
+            if (type is None) != (not view):
+                raise IRError(f"{what} and the view of it belong together", found=list(view))
+        if v is None and (mask is not None or self.scale != 1 or self.causal or self.shares or self.depth != self.keys):
+            expected = f"{self.keys} columns, no mask and no factor"
+            raise IRError("without values the result is that of the product", expected=expected, found=self.depth)
         if self.shares and (mask is not None or self.scale != 1):
             raise IRError("shares of scores have neither mask nor factor", found=self.scale if mask is None else mask)
         for name, type, view, matrix in (
@@ -106,11 +114,16 @@ class Attention(Operator[AttentionOperands]):
             raise IRError("rows of the result must lie in one piece", expected="a stride of 1", found=self.y_view[-1])
         return y
 
-    def reference(self, q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    def reference(self, q: np.ndarray, k: np.ndarray, v: np.ndarray | None, mask: np.ndarray | None) -> np.ndarray:
+        y = np.empty(self.shape, q.dtype)
+        places = _seen(y, self.y_view, (*self.batch, self.rows, self.depth))
         q = _seen(q, self.q_view, (*self.batch, self.rows, self.width)).astype(np.float64)
         k = _seen(k, self.k_view, (*self.batch, self.keys, self.width)).astype(np.float64)
         q, k = (np.maximum(q, 0), np.maximum(k, 0)) if self.shares else (q, k)
         scores = np.matmul(q, np.swapaxes(k, -1, -2)) * self.scale
+        if v is None:
+            places[...] = scores
+            return y
         if mask is not None:
             scores += _seen(mask, self.mask_view, scores.shape)
         if self.causal:
@@ -119,23 +132,23 @@ class Attention(Operator[AttentionOperands]):
         e = scores if self.shares else np.exp(scores - scores.max(-1, keepdims=True))
         total = e.sum(-1, keepdims=True)
         weights = e / np.where(total == 0, 1, total)
-        y = np.empty(self.shape, v.dtype)
-        places = _seen(y, self.y_view, (*self.batch, self.rows, self.depth))
         places[...] = np.matmul(weights, _seen(v, self.v_view, (*self.batch, self.keys, self.depth)))
         return y
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         (q, k, v, mask), (q_type, k_type, v_type, mask_type) = arrays, operand_types
-        assert q is not None and k is not None and v is not None and q_type and k_type and v_type
-        matrices = ((q, q_type, self.q_view), (k, k_type, self.k_view), (v, v_type, self.v_view))
-        extents = ((self.rows, self.width), (self.keys, self.width), (self.keys, self.depth))
+        assert q is not None and k is not None and q_type and k_type
+        y = np.empty(self.shape, result_types[0].dtype.numpy)
+        places = _seen(y, self.y_view, (*self.batch, self.rows, self.depth))
+        (scale, zero), bounds = parameters(result_types[0]), limits(result_types[0])
         # Sums of products are exact in float64.
-        q, k, v = (
-            _seen(array, view, (*self.batch, *matrix)).astype(np.float64) - parameters(type)[1]
-            for (array, type, view), matrix in zip(matrices, extents, strict=True)
-        )
+        q = self._centred(q, q_type, self.q_view, self.rows, self.width)
+        k = self._centred(k, k_type, self.k_view, self.keys, self.width)
         q, k = (np.maximum(q, 0), np.maximum(k, 0)) if self.shares else (q, k)
         scores = np.matmul(q, np.swapaxes(k, -1, -2)).astype(np.int64)
+        if v is None or v_type is None:
+            places[...] = arithmetic.requantize(scores, self.factor(operand_types, result_types[0]), zero, *bounds)
+            return y
         seen, added = np.ones((self.rows, self.keys), np.bool_), np.zeros((1, 1), np.int64)
         if self.causal:
             seen = np.tri(self.rows, self.keys, self.keys - self.rows, bool)
@@ -146,18 +159,28 @@ class Attention(Operator[AttentionOperands]):
             weights = arithmetic.share_weights(scores, seen)
         else:
             weights = arithmetic.attention_weights(scores, self.multipliers(operand_types), added, seen)
-        total = np.matmul(weights.astype(np.float64), v).astype(np.int64)
-        (scale, zero), factor = parameters(result_types[0]), parameters(v_type)[0]
-        mean = arithmetic.weighted_mean(
-            total, weights.sum(-1, keepdims=True), factor / scale, zero, *limits(result_types[0])
-        )
-        y = np.empty(self.shape, result_types[0].dtype.numpy)
-        _seen(y, self.y_view, (*self.batch, self.rows, self.depth))[...] = mean
+        values = self._centred(v, v_type, self.v_view, self.keys, self.depth)
+        total, factor = np.matmul(weights.astype(np.float64), values).astype(np.int64), parameters(v_type)[0] / scale
+        places[...] = arithmetic.weighted_mean(total, weights.sum(-1, keepdims=True), factor, zero, *bounds)
         return y
 
+    def _centred(
+        self, array: np.ndarray, type: TensorType, view: tuple[int, ...], rows: int, columns: int
+    ) -> np.ndarray:
+        """Matrices of a view as float64, less the zero point."""
+        return _seen(array, view, (*self.batch, rows, columns)).astype(np.float64) - parameters(type)[1]
+
+    def factor(self, operand_types: Types, y: TensorType) -> np.float32:
+        """What sums of quantised products are multiplied with before they are rounded: of values, or of scores."""
+        q, k, v = operand_types[:3]
+        assert q is not None and k is not None
+        product = parameters(q)[0] * parameters(k)[0] if v is None else parameters(v)[0]
+        return np.float32(product / parameters(y)[0])
+
     def multipliers(self, operand_types: Types) -> tuple[int, int, int]:
-        """Of quantised scores and masks, see :func:`tilewright.ir.arithmetic.score_multipliers`; zeros for shares."""
-        if self.shares:
+        """Of quantised scores and masks, see :func:`tilewright.ir.arithmetic.score_multipliers`; zeros for shares
+        and without values."""
+        if self.shares or not self.v_view:
             return 0, 0, 0
         q, k, _, mask = (*operand_types, None)[:4]
         assert q is not None and k is not None
@@ -178,7 +201,7 @@ class Attention(Operator[AttentionOperands]):
         return None
 
     def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
-        return math.prod(self.batch) * self.rows * self.keys * (self.width + self.depth)
+        return math.prod(self.batch) * self.rows * self.keys * (self.width + self.depth * bool(self.v_view))
 
 
 def _check_view(name: str, view: tuple[int, ...], extents: tuple[int, ...], elements: int) -> None:

@@ -14,19 +14,18 @@ from ...ir.ops.comparison import Where
 from ...ir.ops.elementwise import Add, Div, Mul
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
-from ...ir.ops.quantization import Dequantize
-from ...ir.ops.reduction import Reduce, ReduceSum
 from ...ir.ops.shape import Expand, Reshape
 from ...ir.ops.softmax import Softmax
 from ...ir.ops.unary import IsNan
 from ...ir.quantized import EIGHT_BIT
-from ...ir.types import DType, Quantization, TensorType
-from ...runtime.machines.machine import DEFAULT, MAP_EXTENT_LIMIT, load
+from ...ir.types import DType
+from ...runtime.machines.machine import DEFAULT, load
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..named_ops import computed_with, kept_ops, unless_kept
 from ..pattern import Driver, Match, OpPattern, Rule, node, on_quantized, scalar
 from ..simplify.linear_rules import factored, matrices, scalar_of
 from ..views import LEVELS, View, broadcast, exchanged, matrix_views, regrouped, view_of
+from .given_scores import GIVEN, real_form
 from .linear_attention import pays, shares_of
 
 _HIDDEN = -1e4
@@ -46,8 +45,9 @@ class FuseAttention(Pass):
     Attributes:
         least_rows: of each matrix of queries. Kernels compute a row in each lane: with few of them, most would idle.
             The device computes any number, as of the one that sums up an image for its class.
-        sums: also sums of integers by weights, the softmax of as many scores, as ``attention`` of a query that is 1,
-            those whose weights are guarded against NaN, with the guard behind it, and those whose weights are shares.
+        sums: also sums of integers by weights, the softmax of as many scores, as ``attention`` of queries that are ones
+            and zeros, those whose weights are guarded against NaN, with the guard behind it, and those whose weights
+            are shares.
         machine: name of a sample machine or path of a machine file, on which shares have to pay.
         keep: names of operators, of source nodes or of results that become no part of ``attention``.
     """
@@ -198,7 +198,7 @@ def _attention(found: Match[MatMul], *, in_vectors: bool) -> Value | None:
         *(batch, rows, keys, width, depth, (*y.shape[:-2], rows, depth)),
         *(q.numbers, k.numbers, v.numbers, order, mask_view, scale, bool(causal)),
     )
-    result = found.emit(operator, *(_real(found, view.value) for view in views), mask)
+    result = found.emit(operator, *(real_form(found, view.value) for view in views), mask)
     return found.emit(Transpose(exchanged(result)), result) if is_second else result
 
 
@@ -229,7 +229,7 @@ def _linear_attention(found: Match[Div], *, machine: str) -> Value | None:
     order = (0, *row_major((*batch, rows, depth)))
     seen = q.numbers, k.numbers, v.numbers, order
     operator = Attention(batch, rows, keys, width, depth, (*level, rows, depth), *seen, shares=True)
-    result = found.emit(operator, *(_real(found, view.value) for view in views), None)
+    result = found.emit(operator, *(real_form(found, view.value) for view in views), None)
     return found.emit(Transpose(exchanged(result)), result) if shares.is_turned else result
 
 
@@ -244,49 +244,6 @@ def _guarded(found: Match[MatMul]) -> Value | None:
         return None
     y = found.emit(op.operator, softmax.result, v)
     return found.emit(Where(), found.emit(IsNan(), y), found.add_constant("zero", np.zeros((), np.float32)), y)
-
-
-def _sum(found: Match[Reduce]) -> Value | None:
-    softmax, reduce = found.op("softmax", Softmax), found.root.operator
-    axis = softmax.operator.axis
-    y = _weighted(found, softmax.inputs[0], found["v"], axis) if reduce.axes == (axis,) else None
-    return found.emit(Reshape(found.root.result.type.shape), y) if y is not None else None
-
-
-def _column(found: Match[MatMul]) -> Value | None:
-    """V w, where w is a column of weights."""
-    softmax, y, v = found.op("softmax", Softmax), found.root, found["v"]
-    (*lead, keys, columns), shape = y.inputs[1].type.shape, softmax.result.type.shape
-    is_last = softmax.operator.axis == len(shape) - 1 and shape[-1:] == (keys,)
-    if columns != 1 or not is_last or len(y.inputs) > 2 or y.operator != MatMul():
-        return None
-    return _weighted(found, found.emit(Reshape((*lead, 1, keys)), softmax.inputs[0]), v, v.type.rank - 1)
-
-
-def _weighted(found: Match, scores: Value, v: Value, axis: int) -> Value | None:
-    """The sum of values along an axis by weights, the softmax of scores, which have the extent 1 along one dimension:
-    attention of a query that is 1. Of more keys than the accelerator takes it stays as it is."""
-    real, (before, shape) = v.producer, (scores.type.shape, v.type.shape)
-    channels = [d for d, (one, other) in enumerate(zip(before, shape, strict=False)) if one != other]
-    if not is_op(real, Dequantize) or len(before) != len(shape) or [before[d] for d in channels] != [1]:
-        return None
-    dtype = real.inputs[0].type.dtype
-    if dtype not in EIGHT_BIT or shape[axis] > MAP_EXTENT_LIMIT:
-        return None
-    order = (*(d for d in range(len(shape)) if d not in (*channels, axis)), axis, *channels)
-    *batch, keys, depth = (shape[d] for d in order)
-    k_view, v_view = ((0, *(row_major(each)[d] for d in order)) for each in (before, shape))
-    one = TensorType((1, 1), dtype, Quantization.per_tensor(1.0))
-    query = found.emit(Dequantize(), found.add_constant("query", np.ones((1, 1), one.dtype.numpy), one))
-    rows = (*batch, 1, depth)
-    views = ((0,) * len(k_view), k_view, v_view, (0, *row_major(rows)))
-    sums = found.emit(Attention(tuple(batch), 1, keys, 1, depth, rows, *views), query, scores, v, None)
-    return found.emit(Transpose(tuple(map(order.index, range(len(shape))))), sums)
-
-
-def _real(found: Match, value: Value) -> Value:
-    """A value as numbers: views also look behind the conversion of stored integers."""
-    return found.emit(Dequantize(), value) if value.type.quant is not None else value
 
 
 def _at(found: Match, mask: Value, level: tuple[int, ...], shape: tuple[int, ...]) -> Value:
@@ -315,7 +272,7 @@ def _mask(
     strides = regrouped(level, broadcast(total.type.shape, seen.strides, level), shape)
     if strides is None:
         return found.emit(Expand(level), total), (0, *row_major(shape))
-    return _real(found, seen.value), (seen.offset, *strides)
+    return real_form(found, seen.value), (seen.offset, *strides)
 
 
 def _placed(found: Match[Transpose]) -> Value | None:
@@ -361,8 +318,7 @@ def sums_on(machine: str) -> tuple[Rule, ...]:
     return (
         Rule("linear_attention", node(Div), partial(_linear_attention, machine=machine)),
         Rule("guarded_weights", node(MatMul, guarded(node(Softmax, name="softmax", single_use=False)), "v"), _guarded),
-        Rule("weighted_sum", node(ReduceSum, node(Mul, "v", node(Softmax, name="softmax"), commutative=True)), _sum),
-        Rule("weighted_column", node(MatMul, "v", node(Reshape, node(Softmax, name="softmax"))), _column),
+        *GIVEN,
     )
 
 

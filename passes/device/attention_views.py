@@ -24,9 +24,9 @@ class Head(NamedTuple):
 
     q: Corner
     k: Corner
-    v: Corner
     y: Corner
-    mask: Corner | None
+    v: Corner | None = None
+    mask: Corner | None = None
 
 
 def row_width(view: tuple[int, ...], value: Value) -> int:
@@ -40,11 +40,13 @@ def rows_shape(value: Value) -> MapShape:
     return MapShape(1, value.type.shape[0], 1, value.type.shape[1])
 
 
-def views_of(op: Op[Attention]) -> list[tuple[Value, tuple[int, ...]]]:
-    """Queries, keys, values, result, and the mask if there is one, each with its view."""
+def views_of(op: Op[Attention]) -> dict[str, tuple[Value, tuple[int, ...]]]:
+    """Queries, keys, values if there are any, result, and the mask if there is one, each with its view."""
     operator, (q, k, v, mask) = op.operator, op.operands
-    found = [(q, operator.q_view), (k, operator.k_view), (v, operator.v_view), (op.result, operator.y_view)]
-    return [*found, (mask, operator.mask_view)] if mask is not None else found
+    found = {"q": (q, operator.q_view), "k": (k, operator.k_view)}
+    found |= {"v": (v, operator.v_view)} if v is not None else {}
+    found["y"] = op.result, operator.y_view
+    return found | ({"mask": (mask, operator.mask_view)} if mask is not None else {})
 
 
 def is_clamped(op: Op[Attention], value: Value) -> bool:
@@ -56,19 +58,19 @@ def heads(op: Op[Attention]) -> Iterator[Head]:
     """One for each product, of an op on rows."""
     views = views_of(op)
     for index in np.ndindex(*op.operator.batch):
-        corners = [
-            Corner(*divmod(view[0] + int(np.dot(index, view[1:-2]) if index else 0), value.type.shape[1]))
-            for value, view in views
-        ]
-        q, k, v, y = corners[:4]
-        yield Head(q, k, v, y, corners[4] if len(corners) > 4 else None)
+        yield Head(
+            **{
+                name: Corner(*divmod(view[0] + int(np.dot(index, view[1:-2]) if index else 0), value.type.shape[1]))
+                for name, (value, view) in views.items()
+            }
+        )
 
 
 def unfit(op: Op[Attention]) -> tuple[Value, str] | None:
     """An operand of which a head is no block of channels of rows that follow each other, and what it is."""
     operator = op.operator
     sizes = {"q": operator.width, "k": operator.width, "v": operator.depth, "y": operator.depth}
-    for name, (value, view) in zip((*sizes, "mask"), views_of(op), strict=False):
+    for name, (value, view) in views_of(op).items():
         count = operator.keys if name == "mask" else sizes[name]
         rows = operator.keys if name in "kv" else operator.rows
         if value.type.rank != 4 or value.type.shape[2:] != (1, 1):

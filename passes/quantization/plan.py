@@ -168,7 +168,10 @@ def plan_quantization(
             wanted.update(op.inputs[:1])
             continue
         elif wanted.isdisjoint(op.results) or not (
-            op in also or has_rule(op) or squared.issuperset(op.results) or (shortcuts and has_numbers(op))
+            op in also
+            or has_rule(op)
+            or squared.issuperset(op.results)
+            or (shortcuts and (has_numbers(op) or _is_of_maps(op)))
         ):
             continue
         elif real_outputs and not shortcuts and is_gate(op):
@@ -222,6 +225,14 @@ def _makes_scores(op: Op[MatMul]) -> bool:
             return user.operator.axis == value.type.rank - 1 and value.type.shape[-2] > 0
         value, users = user.result, user.result.users
     return False
+
+
+def _is_of_maps(op: Op) -> bool:
+    """Whether an op is the product of two computed matrices, none of which are weights that a softmax makes: these
+    belong to attention."""
+    if not is_op(op, MatMul) or len(op.inputs) > 2 or op.operator.act != "none" or any(map(is_known, op.inputs)):
+        return False
+    return not any(is_op(_moved(value).producer, Softmax, Where) for value in op.inputs)
 
 
 def _is_between(op: Op) -> bool:

@@ -5,17 +5,19 @@ from dataclasses import replace
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
+from ...ir.layout import row_major
 from ...ir.ops.attention import Attention
 from ...ir.ops.convolution import Conv
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
 from ...ir.ops.quantization import Quantize
 from ...ir.ops.shape import Reshape
-from ...ir.quantized import EIGHT_BIT, limits, parameters
+from ...ir.quantized import EIGHT_BIT, is_redundant, limits, parameters
 from ...ir.types import DType, Quantization, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..cpu.fuse_attention import MOVEMENT, guarded
 from ..pattern import Driver, Match, Rule, node, on_quantized
+from ..views import matrix_views
 from . import sink_dequantize_rules
 from .integer_rules import integers_of
 
@@ -44,6 +46,7 @@ class QuantizeAttention(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         attention = node(Attention, name="attention")
         # Of integers, a row that sees no key has the result 0.
+        product = Rule("product_of_maps", node(MatMul, "x", "w"), _product_of_maps)
         results = attention, guarded(replace(attention, single_use=False))
         rules = (
             rule
@@ -54,7 +57,7 @@ class QuantizeAttention(Pass):
                 Rule("quantize_before_reshape", node(Quantize, node(Reshape, node(Transpose, y))), _before_movement),
             )
         )
-        return Driver((*on_quantized(*rules), *MOVEMENT, *sink_dequantize_rules.RULES)).run(module, record)
+        return Driver((*on_quantized(*rules, product), *MOVEMENT, *sink_dequantize_rules.RULES)).run(module, record)
 
 
 def _before_movement(found: Match[Quantize]) -> Value | None:
@@ -68,10 +71,14 @@ def _before_movement(found: Match[Quantize]) -> Value | None:
 
 def _attention(found: Match[Quantize]) -> Value | None:
     op, y = found.op("attention", Attention), found.root.result.type
-    integers = (value for each in op.inputs[:3] if (value := integers_of(each)) is not None)
-    operands = [value for value in integers if value.type.quant is not None and value.type.quant.axis is None]
-    if len(operands) < 3 or y.quant is None or y.quant.axis is not None or y.dtype not in EIGHT_BIT:
+    integers = [integers_of(each) or (each if isinstance(each, Constant) else None) for each in op.inputs[:3]]
+    operands = [value for value in integers if value is not None]
+    stored = [value for value in operands if not value.type.dtype.is_float]
+    is_fit = len(operands) == 3 and len(stored) > 0 and all(map(_has_one_scale, stored))
+    if not is_fit or y.quant is None or y.quant.axis is not None or y.dtype not in EIGHT_BIT:
         return None
+    # Known rows are integers around 0.
+    operands = [value if value in stored else _mask(found, value, y.dtype) for value in operands]
     mask = op.operands.mask
     if mask is not None:
         if not _is_known_or_hides(mask):
@@ -82,6 +89,35 @@ def _attention(found: Match[Quantize]) -> Value | None:
     if len({value.type.dtype for value in operands} | {y.dtype}) > 1:
         return None
     return found.emit(op.operator, *operands, result_types=[y])
+
+
+def _product_of_maps(found: Match[MatMul]) -> Value | None:
+    """The product of two maps of integers, as the scores of attention are one."""
+    op, y, (x, w) = found.root, found.root.result.type, (found["x"], found["w"])
+    product, level = op.operator, y.shape[:-2]
+    types = x.type, w.type, y
+    is_plain = product.act == "none" or is_redundant(y, product.act, product.act_args)
+    if isinstance(x, Constant) or isinstance(w, Constant) or not is_plain or len(op.inputs) > 2 or not y.elements:
+        return None
+    if len({type.dtype for type in types}) > 1 or y.dtype not in EIGHT_BIT:
+        return None
+    if y.quant is None or y.quant.axis is not None or not all(map(_has_one_scale, (x, w))):
+        return None
+    rows, keys, width = product.extents(x.type, w.type)
+    sides = (x, product.transpose_a, level), (w, not product.transpose_b, level)
+    viewed = matrix_views(sides, level, ((rows, width), (keys, width)))
+    if viewed is None:
+        return None
+    batch, (q, k) = viewed
+    order = (0, *row_major((*batch, rows, keys)))
+    operator = Attention(batch, rows, keys, width, keys, y.shape, q.numbers, k.numbers, (), order)
+    if operator.check_quantized([x.type, w.type, None, None], [y]) is not None:
+        return None
+    return found.emit(operator, q.value, k.value, None, None, result_types=[y])
+
+
+def _has_one_scale(value: Value) -> bool:
+    return value.type.quant is not None and value.type.quant.axis is None
 
 
 def _is_known_or_hides(mask: Value) -> bool:
@@ -120,7 +156,7 @@ def _centred(found: Match, mask: Value, attention: Attention) -> Value:
 
 
 def _mask(found: Match, mask: Value, dtype: DType) -> Value:
-    """What is added to scores as integers."""
+    """What is added to scores as integers, or what is known of queries, keys or values."""
     step = _MASK_STEP
     if isinstance(mask, Constant):
         added = np.abs(mask.array[np.isfinite(mask.array)])

@@ -11,7 +11,7 @@ from ...ir.ops.normalization import GroupNorm, LayerNorm, RmsNorm
 from ...ir.ops.quantization import Dequantize, Quantize
 from ...ir.ops.skip_normalization import SkipLayerNorm, standardization_of
 from ...ir.quantized import EIGHT_BIT
-from ...ir.types import DType, TensorType
+from ...ir.types import DType, Quantization, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..named_ops import kept_ops, unless_kept
 from ..pattern import Driver, Match, Rule, node, on_quantized
@@ -187,7 +187,20 @@ def _operands(op: Op[_Norm]) -> list[_Scaled] | None:
     if not is_op(before, Add) or len(x.uses) > 1 or any(value.type.shape != x.type.shape for value in before.inputs):
         return None
     both = [_operand(value, axis) for value in before.inputs]
-    return [each for each in both if each is not None] if all(both) else None
+    pairs = zip(before.inputs, both, both[::-1], strict=True)
+    found = [own for value, each, other in pairs if (own := each or _known(value, other, axis)) is not None]
+    return found if len(found) == 2 else None
+
+
+def _known(value: Value, beside: _Scaled | None, axis: int) -> _Scaled | None:
+    """Known numbers as integers around 0, of as many bits as what they are added to."""
+    if not isinstance(value, Constant) or beside is None or not np.abs(value.array).max() > 0:
+        return None
+    dtype = beside.type.dtype
+    limits = np.iinfo(dtype.numpy)
+    scale = float(np.float32(np.abs(value.array).max() / (int(limits.max) - int(limits.min) >> 1)))
+    quant = Quantization.per_tensor(scale, (int(limits.max) + int(limits.min) + 1) // 2)
+    return _Scaled(value, TensorType(value.type.shape, dtype, quant), np.ones(value.type.shape[axis], np.float32))
 
 
 def _same_integers(found: Match[Quantize]) -> Value | None:

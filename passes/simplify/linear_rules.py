@@ -237,13 +237,16 @@ def _factor_of_larger(found: Match[MatMul]) -> Value | None:
 
 def _product_of_repeated(found: Match[MatMul]) -> Value | None:
     """A few rows by each of several equal matrices, as keys are for groups of queries: all of them by one matrix."""
-    op, expand = found.root, found.op("expand", Expand)
-    (a, b), once = op.inputs[:2], expand.inputs[0]
-    (*batch, group, inner, columns), lead = expand.result.type.shape, a.type.shape[:-2]
-    is_repeated = once.type.shape == (*batch, 1, inner, columns) and b.type.shape == (*lead, inner, columns)
-    rows, width = a.type.shape[-2:]
-    is_plain = math.prod(lead) == math.prod(batch) * group and not op.operator.transpose_a
-    if not is_repeated or not is_plain or len(op.inputs) > 2:
+    op, (a, b) = found.root, found.root.inputs[:2]
+    *lead, rows, width = a.type.shape
+    expand = b.producer.inputs[0].producer if is_op(b.producer, Reshape) else None
+    is_expanded = is_op(expand, Expand)
+    once, repeated = (expand.inputs[0], expand.result.type.shape) if is_expanded else (b, (*lead, *b.type.shape[-2:]))
+    is_plain = not op.operator.transpose_a and len(op.inputs) < 3 and len(repeated) > 2
+    if not is_plain or not math.prod(op.result.type.shape[:-2]) == math.prod(lead) == math.prod(repeated[:-2]):
+        return None
+    *batch, group, inner, columns = repeated
+    if group < 2 or once.type.shape != (*batch, 1, inner, columns):
         return None
     together = found.emit(Reshape((*batch, group * rows, width)), a)
     matrix = found.emit(Reshape((*batch, inner, columns)), once)
@@ -253,7 +256,6 @@ def _product_of_repeated(found: Match[MatMul]) -> Value | None:
 _linear = node(LINEAR, name="linear", where=_is_foldable)
 _joined = node(Concat, name="join", where=_joins_convolutions)
 _TURNED = on_quantized(Rule("matmul_of_transpose", node(MatMul), _matmul_of_transpose))
-_REPEATED = node(Expand, name="expand", where=lambda op: op.result.type.rank > 2)
 _rows = node(Reshape, node(MatMul, name="linear", where=_is_foldable), name="reshape")
 
 RULES: tuple[Rule, ...] = (
@@ -282,7 +284,7 @@ RULES: tuple[Rule, ...] = (
 
 def matrices(many_rows: int) -> tuple[Rule, ...]:
     """Of products of two matrices that are computed: less is done to the larger one, of fewer than ``many_rows``."""
-    few = node(MatMul, "a", node(Reshape, _REPEATED), where=lambda op: op.result.type.shape[-2] < many_rows)
+    few = node(MatMul, where=lambda op: op.result.type.shape[-2] < many_rows)
     return (
         Rule("factor_of_larger", node(MatMul), _factor_of_larger),
         Rule("product_of_repeated", few, _product_of_repeated),

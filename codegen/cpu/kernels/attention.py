@@ -369,5 +369,5 @@ class _Part:
 
 @lowers(Attention, needs=(is_float, is_plain))
 def attention(op: Op[Attention], target: TargetDescription) -> Kernel | None:
-    """Of any matrices of single precision."""
-    return FlashAttention(op.operator).kernel(target)
+    """Of any matrices of single precision; scores alone are the reference's."""
+    return FlashAttention(op.operator).kernel(target) if op.operands.v is not None else None

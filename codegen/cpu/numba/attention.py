@@ -62,6 +62,26 @@ _SOURCE = """def kernel({tensors}, n, f, scratch, begin, end):
 """
 """Zero points are taken off sums, so that their terms are products of bytes, which processors add in pairs."""
 
+_SCORES = """def kernel({tensors}, n, f, scratch, begin, end):
+    rows, keys, width, dimensions = n[0], n[1], n[2], n[3]
+    q_zero, k_zero, y_zero, low, high = np.int32(n[4]), np.int32(n[5]), n[6], n[7], n[8]
+    for u in range(begin, end):
+        batch, r = u // rows, u % rows
+        pq, pk, py = n[9], n[10], n[11]
+        for d in range(dimensions):
+            at = 18 + 4 * d
+            index, batch = batch % n[at], batch // n[at]
+            pq, pk, py = pq + index * n[at + 1], pk + index * n[at + 2], py + index * n[at + 3]
+        pq, py = pq + r * n[12], py + r * n[14]
+        for j in range(keys):
+            p = pk + j * n[13]
+            total = np.int32(0)
+            for c in range(width):
+                total += (np.int32(q[pq + c * n[15]]) - q_zero) * (np.int32(k[p + c * n[16]]) - k_zero)
+            y[py + j * n[17]] = stored_form(np.float32(total) * np.float32(f[0]), low, high, y_zero)
+    return 0
+"""
+
 _KEY = """keyed = np.int32(0)
             for c in range(width):
                 keyed += {part}
@@ -103,6 +123,8 @@ def _is_quantized(op: Op) -> bool:
 @lowers(Attention, needs=(is_plain, _is_quantized))
 def lower_quantized_attention(op: Op[Attention], target: TargetDescription) -> Kernel:
     operator, (q, k, v, mask), y = op.operator, op.operands, op.result.type
+    if v is None:
+        return _scores(op, target)
     zeros = [parameters(each.type)[1] for each in (q, k, v)]
     low, high = (bound - parameters(y)[1] for bound in limits(y))
     types = [value.type if value is not None else None for value in op.operands]
@@ -143,4 +165,24 @@ def lower_quantized_attention(op: Op[Attention], target: TargetDescription) -> K
         integers=(*integers, *POWERS.astype(int).tolist()),
         floats=(scale,),
         scratch=(DType.I64 if wide else DType.I32, operator.keys + operator.depth),
+    )
+
+
+def _scores(op: Op[Attention], target: TargetDescription) -> Kernel:
+    """Products of queries and keys alone."""
+    operator, (q, k, *_), y = op.operator, op.operands, op.result.type
+    low, high = (bound - parameters(y)[1] for bound in limits(y))
+    views = operator.q_view, operator.k_view, operator.y_view
+    integers = [operator.rows, operator.keys, operator.width, len(operator.batch)]
+    integers += [parameters(q.type)[1], parameters(k.type)[1], parameters(y)[1], low, high]
+    integers += [view[0] for view in views] + [view[-2] for view in views] + [view[-1] for view in views]
+    for dimension, extent in reversed([*enumerate(operator.batch)]):
+        integers += [extent, *(view[1 + dimension] for view in views)]
+    return compile_kernel(
+        op,
+        _SCORES.format(tensors=", ".join(pointers(op))),
+        target,
+        units=math.prod(operator.batch) * operator.rows,
+        integers=integers,
+        floats=(float(operator.factor([q.type, k.type, None], y)),),
     )

@@ -14,6 +14,7 @@ from ....ir.ops.attention import Attention
 from ....ir.ops.convolution import Conv
 from ....ir.ops.indexing import Gather
 from ....ir.quantized import parameters
+from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...pattern import Match, Rule, node, on_quantized
 from ..attention_views import unfit, views_of
 from .movement_forms import is_quantized, ones_for_channels
@@ -31,26 +32,29 @@ def _heads_of_blocks(found: Match[Attention]) -> Value | None:
     """Heads that are not whole blocks of 16 channels get zeros behind them, which add nothing to any score: products
     before attention make them, and of its result the channels of before are taken."""
     op, attention = found.root, found.root.operator
-    views = views_of(op)[:4]
-    if unfit(op) is None or not all(has_rows(value.type) for value, _ in views):
+    views = {name: each for name, each in views_of(op).items() if name != "mask"}
+    if unfit(op) is None or not all(has_rows(value.type) for value, _ in views.values()):
         return None
-    counts = (attention.width, attention.width, attention.depth, attention.depth)
-    placed: list[_Placed] = []
-    for (value, view), count in zip(views, counts, strict=True):
+    if "v" not in views and attention.keys % CHANNEL_BLOCK:
+        return None  # Keys are columns, of which there are no more.
+    placed: dict[str, _Placed] = {}
+    for name, (value, view) in views.items():
+        count = attention.width if name in "qk" else attention.depth
         places = _placed(view, attention.batch, count, value.type.shape[1])
         if places is None:
             return None
-        placed.append(places)
-    if all(np.array_equal(places.channels, np.arange(len(places.channels))) for places in placed):
+        placed[name] = places
+    if all(np.array_equal(places.channels, np.arange(len(places.channels))) for places in placed.values()):
         return None
     operands = [
-        _spread(found, value, places.channels) for value, places in zip(op.operands[:3], placed, strict=False) if value
+        value if value is None else _spread(found, value, placed[name].channels)
+        for name, value in zip("qkv", op.operands, strict=False)
     ]
     y = op.result.type
-    rows = y.with_shape((y.shape[0], len(placed[3].channels), 1, 1))
+    rows = y.with_shape((y.shape[0], len(placed["y"].channels), 1, 1))
     wider = replace(
         attention,
-        **{f"{name}_view": places.view for name, places in zip("qkvy", placed, strict=True)},
+        **{f"{name}_view": places.view for name, places in placed.items()},
         width=in_whole_blocks(attention.width),
         depth=in_whole_blocks(attention.depth),
         shape=rows.shape,
@@ -60,7 +64,7 @@ def _heads_of_blocks(found: Match[Attention]) -> Value | None:
     if unfit(result.producer) is not None:
         return None  # something else does not fit
     MACS.set(result.producer, op.macs)
-    made = placed[3].channels
+    made = placed["y"].channels
     order = np.flatnonzero(made >= 0)[np.argsort(made[made >= 0])]
     return found.emit(Gather(1), result, found.add_constant(f"{op.result.name}.channels", order))
 

@@ -156,40 +156,47 @@ def _on_map(found: Match, op: Op, pixels: tuple[int, ...]) -> Value | None:
 def _attention_on_rows(found: Match[Attention]) -> Value | None:
     """Operands and result as rows of as many elements as lie between rows of their matrices."""
     op = found.root
-    widths = [(value, row_width(view, value)) for value, view in views_of(op)]
-    if op.operator.rows == 1 and len(op.operator.batch) > 0:
-        widths[0], widths[3] = _beside_each_other(op, 1, widths[0]), _beside_each_other(op, 2, widths[3])
-    if any(width < 1 or value.type.elements % width for value, width in widths):
+    views, one = views_of(op), op.operator.rows == 1 and len(op.operator.batch) > 0
+    beside = {"q": "k", "y": "v"} if one else {}
+    rows: dict[str, tuple[int, ...]] = {}
+    for name, (value, view) in views.items():
+        width = row_width(view, value)
+        if beside.get(name) in views:
+            width = _beside_each_other(op, name, beside[name]) or width
+        if width < 1 or value.type.elements % width:
+            return None
+        rows[name] = value.type.elements // width, width, 1, 1
+    if all(value.type.shape == rows[name] for name, (value, _) in views.items()):
         return None
-    rows = [(value, (value.type.elements // width, width, 1, 1)) for value, width in widths]
-    if all(value.type.shape == shape for value, shape in rows):
-        return None
-    y, target = rows.pop(3)
-    moved = [found.moved(Reshape(shape), value) if value.type.shape != shape else value for value, shape in rows]
+    moved = [
+        found.moved(Reshape(rows[name]), value) if value is not None and value.type.shape != rows[name] else value
+        for name, value in zip(("q", "k", "v", "mask"), op.operands, strict=True)
+    ]
+    y, target = op.result, rows["y"]
     result = found.emit(replace(op.operator, shape=target), *moved, result_types=[y.type.with_shape(target)])
     return found.emit(Reshape(y.type.shape), result)
 
 
-def _beside_each_other(op: Op[Attention], beside: int, one: tuple[Value, int]) -> tuple[Value, int]:
-    """Queries of one row, or their results, with the width of all heads that stand side by side in a row of keys, or of
-    values, if they do so, too: as products before and after have them."""
-    batch, (_, known) = op.operator.batch, views_of(op)[beside]
-    value, view = views_of(op)[0 if beside == 1 else 3]
-    width = op.operator.width if beside == 1 else op.operator.depth
+def _beside_each_other(op: Op[Attention], name: str, beside: str) -> int:
+    """The width of all heads that stand side by side in a row of keys, or of values, if queries of one row, or their
+    results, do so, too: as products before and after have them; else 0."""
+    batch, (_, known), (value, view) = op.operator.batch, views_of(op)[beside], views_of(op)[name]
+    width = op.operator.width if beside == "k" else op.operator.depth
     apart = [axis for axis, stride in enumerate(known[1:-2]) if batch[axis] > 1 and 0 < stride < known[-2]]
     extents = [*(batch[axis] for axis in apart), width]
     strides = [*(view[1 + axis] for axis in apart), view[-1]]
     whole = math.prod(extents)
     fits = tuple(strides) == row_major(tuple(extents)) and not view[0] % whole and not value.type.elements % whole
     others = (stride for axis, stride in enumerate(view[1:-2]) if axis not in apart)
-    return (value, whole) if apart and fits and not any(stride % whole for stride in others) else one
+    return whole if apart and fits and not any(stride % whole for stride in others) else 0
 
 
 def _columns_as_rows(found: Match[Attention]) -> Value | None:
     """Operands whose matrices have their rows along the pixels of maps, channels first, as what has them last; also
     those that were made of such maps for vectors of the host."""
-    op, turned = found.root, dict[str, tuple[Value, tuple[int, ...]]]()
-    for name, (value, view) in zip("qkv", views_of(op), strict=False):
+    op, turned, seen_as = found.root, dict[str, tuple[Value, tuple[int, ...]]](), views_of(found.root)
+    for name in [each for each in "qkv" if each in seen_as]:
+        value, view = seen_as[name]
         rows = op.operator.rows if name == "q" else op.operator.keys
         width = op.operator.depth if name == "v" else op.operator.width
         extents, maker = (*op.operator.batch, rows, width), value.producer

@@ -11,6 +11,7 @@ from ....ir.quantized import limits, parameters
 from ....ir.tile.attention import MapAsWeights, RequantizeMean, Weigh
 from ....ir.tile.compute import Convolve, LookUp
 from ....ir.tile.places import Part
+from ....ir.tile.requantization import Requantize
 from ....ir.tile.transfer import LoadRequantization, LoadTable
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..attention_views import Corner, Head, heads, is_clamped, rows_shape
@@ -31,8 +32,7 @@ CHIP_LIMIT = 128
 class _Attention:
     def __init__(self, op: Op[Attention], program: TileProgram) -> None:
         self.op, self.operator, self.program = op, op.operator, program
-        self.q, self.k, self.v = (self._map(value) for value in op.inputs[:3])
-        self.mask = self._map(op.operands.mask) if op.operands.mask is not None else None
+        self.q, self.k, self.v, self.mask = (self._map(v) if v is not None else None for v in op.operands)
         self.target = self._map(op.result)
         types = [value.type if value is not None else None for value in op.operands]
         multiplier, mask_multiplier, shift = op.operator.multipliers(types)
@@ -40,14 +40,15 @@ class _Attention:
         self.weigh = Weigh(multiplier, mask_multiplier, shift, mask_zero, op.operator.causal, 0, op.operator.shares)
         y = op.result.type
         low, high = (on_chip(y, bound) for bound in limits(y))
-        self.finish = RequantizeMean(on_chip(y, parameters(y)[1]), low, high)
+        into = on_chip(y, parameters(y)[1]), low, high
+        self.finish = RequantizeMean(*into) if self.v is not None else Requantize(*into)
         self.zeros = [chip_zero(value) for value in op.inputs[:3]]
         if is_clamped(op, op.operands.q) and self.zeros[0] >= 0:
             self.zeros[0] = 0  # taken off by the table
         q, k = op.inputs[:2]
         self.above = {"q": self._above(q, self.zeros[0]), "k": self._above(k, self.zeros[1])}
         depth = op.operator.depth
-        factor = np.float32(parameters(op.operands.v.type)[0] / parameters(y)[0])
+        factor = op.operator.factor(types, y)
         bias = program.constant("bias", np.zeros(depth, np.int32))
         factors = program.constant("multiplier", np.full(depth, factor, np.float32))
         self.parameters = program.add(LoadRequantization(program.everywhere), bias, factors)
@@ -65,8 +66,9 @@ class _Attention:
         table = (above + zero).astype(np.int8)
         return self.program.add(LoadTable(self.program.everywhere), self.program.constant("above", table))
 
-    def _read(self, name: str, place: Value | ChipMap, box: Part) -> Value:
+    def _read(self, name: str, place: Value | ChipMap | None, box: Part) -> Value:
         """A part of queries, keys or values."""
+        assert place is not None
         loaded, table = self.program.load(place, box), self.above.get(name)
         return loaded if table is None else self.program.add(LookUp(), loaded, table)
 
@@ -94,6 +96,9 @@ class _Attention:
         for outside in () if not zero else (zero,) if zero < CHIP_LIMIT else (zero // 2, zero // 2):
             scores = program.add(_product(count, key_zero, (-count, 0), outside), x, keys, scores)
         scores = program.add(_product(count, key_zero), x, keys, scores)
+        if self.v is None:
+            program.store(self.target, box, self.finish, scores, self.parameters)
+            return
         weigh = replace(self.weigh, first=operator.keys - operator.rows + first) if operator.causal else self.weigh
         weights = program.add(weigh, scores, self._mask(head, first, count))
         values = self._weights("v", self.v, head.v, operator.depth, turned=False)
@@ -106,8 +111,11 @@ class _Attention:
     def _box(self, corner: Corner, first: int, count: int, channels: int) -> Part:
         return Part(0, (corner.row + first, count), (0, 1), (corner.channel, channels))
 
-    def _weights(self, name: str, place: Value | ChipMap, corner: Corner, channels: int, *, turned: bool) -> Value:
+    def _weights(
+        self, name: str, place: Value | ChipMap | None, corner: Corner | None, channels: int, *, turned: bool
+    ) -> Value:
         """Keys or values of a head as weights."""
+        assert corner is not None
 
         def make() -> Value:
             box = self._box(corner, 0, self.operator.keys, channels)

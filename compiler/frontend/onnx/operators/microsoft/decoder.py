@@ -10,7 +10,6 @@ from ......ir.ops.comparison import And, Greater, Less, LessOrEqual, Where
 from ......ir.ops.elementwise import Add, Min, Sub
 from ......ir.ops.indexing import GatherElements
 from ......ir.ops.matmul import MatMul
-from ......ir.ops.movement import Tile
 from ......ir.ops.softmax import Softmax
 from ......ir.types import DType
 from ....elementwise import scaled
@@ -75,29 +74,30 @@ def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
     k, v = (slice_of(importer, x, (0,) * 4, (batch, groups, total, x.type.shape[3]), (1,) * 4) for x in present)
 
     scale = node.float("scale", 0.0) or 1 / math.sqrt(width)
-    share = heads // groups
-    q = reshape(importer, scaled(importer, q, scale), (batch, groups, share * rows, width))
+    apart = batch, groups, heads // groups
+    q = reshape(importer, scaled(importer, q, scale), (*apart, rows, width))
+    # Keys and values of a group are those of each of its heads.
+    k, v = (reshape(importer, x, (batch, groups, 1, *x.type.shape[2:])) for x in (k, v))
     scores = importer.emit_one(MatMul(transpose_b=True), q, k)
     softcap = node.float("softcap", 0.0)
     if softcap:
         scores = scaled(importer, importer.emit_one(Tanh(), scaled(importer, scores, 1 / softcap)), softcap)
     if node.optional(10) is not None:
-        scores = reshape(importer, scores, (batch, heads, rows, total))
-        scores = reshape(importer, added(importer, scores, node.input(10)), (batch, groups, share * rows, total))
-    allowed = importer.emit_one(Tile((1, 1, share, 1)), _allowed(node, importer, ends, total))
+        scores = added(importer, reshape(importer, scores, (batch, heads, rows, total)), node.input(10))
+        scores = reshape(importer, scores, (*apart, rows, total))
     least = importer.constant(np.asarray(np.finfo(scores.type.dtype.numpy).min), "least")
-    scores = importer.emit_one(Where(), allowed, scores, least)
+    scores = importer.emit_one(Where(), _allowed(node, importer, ends, total), scores, least)
     sinks = node.optional(11)
     if sinks is None and node.bool("smooth_softmax", 0):
         sinks = importer.constant(np.zeros(heads, scores.type.dtype.numpy), "sinks")
     if sinks is not None:
-        sinks = expand(node, importer, reshape(importer, sinks, (groups, share, 1)), (batch, groups, share, rows))
-        scores = join(importer, [scores, reshape(importer, sinks, (batch, groups, share * rows, 1))], 3)
-    weights = importer.emit_one(Softmax(3), scores)
-    weights = slice_of(importer, weights, (0,) * 4, (batch, groups, share * rows, total), (1,) * 4)
+        sinks = reshape(importer, sinks, (*apart[1:], 1, 1))
+        scores = join(importer, [scores, expand(node, importer, sinks, (*apart, rows, 1))], 4)
+    weights = importer.emit_one(Softmax(4), scores)
+    weights = slice_of(importer, weights, (0,) * 5, (*apart, rows, total), (1,) * 5)
     y = importer.emit_one(MatMul(), weights, v)
-    y = transpose(importer, reshape(importer, y, (batch, heads, rows, v.type.shape[3])), (0, 2, 1, 3))
-    return [reshape(importer, y, (batch, rows, heads * v.type.shape[3])), *present]
+    y = transpose(importer, reshape(importer, y, (batch, heads, rows, v.type.shape[4])), (0, 2, 1, 3))
+    return [reshape(importer, y, (batch, rows, heads * v.type.shape[4])), *present]
 
 
 def _written(node: Node, importer: Importer, past: Value, new: Value, first: Value, total: int) -> Value:
@@ -123,8 +123,8 @@ def _written(node: Node, importer: Importer, past: Value, new: Value, first: Val
 
 
 def _allowed(node: Node, importer: Importer, ends: Value, total: int) -> Value:
-    """Which keys each row may read, [batch or 1, 1, rows, total]: none after its own position, nor too long before."""
-    ends = reshape(importer, ends, (ends.type.shape[0], 1, ends.type.shape[1], 1))
+    """Which keys each row may read, [batch or 1, 1, 1, rows, total]: none after its own, nor too long before."""
+    ends = reshape(importer, ends, (ends.type.shape[0], 1, 1, ends.type.shape[1], 1))
     places = importer.constant(np.arange(total), f"{node.name}_keys")
     allowed = importer.emit_one(LessOrEqual(), places, ends)
     window = node.int("local_window_size", -1)

@@ -1,0 +1,92 @@
+"""Products of two maps without a softmax between, softmaxes of maps, and known rows, on the accelerator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from device_runs import assert_engines_agree
+from onnx_networks import OnnxNetwork
+
+from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.options import CompileOptions
+from tilewright.runtime.report.details import details_of
+
+OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2, engines="device,software")
+
+
+def shape(net: OnnxNetwork, *extents: int) -> str:
+    return net.number(np.array(extents, np.int64))
+
+
+def rows(net: OnnxNetwork, x: str, inputs: int, outputs: int) -> str:
+    """A product of [1, rows, inputs] with weights."""
+    return net.op("MatMul", x, net.some(inputs, outputs))
+
+
+def heads(net: OnnxNetwork, x: str, count: int, depth: int) -> str:
+    """[1, heads, rows, depth]."""
+    apart = net.op("Reshape", x, shape(net, 1, -1, count, depth))
+    return net.op("Transpose", apart, perm=[0, 2, 1, 3])
+
+
+def joined(net: OnnxNetwork, x: str, whole: int) -> str:
+    beside = net.op("Transpose", x, perm=[0, 2, 1, 3])
+    return net.op("Reshape", beside, shape(net, 1, -1, whole))
+
+
+def by_context(net: OnnxNetwork) -> str:
+    """Queries by what keys, weighted along the tokens, and values make: factorised attention."""
+    q, k, v = (heads(net, rows(net, "x", 24, 32), 2, 16) for _ in range(3))
+    context = net.op("MatMul", net.op("Transpose", net.op("Softmax", k, axis=2), perm=[0, 1, 3, 2]), v)
+    return joined(net, net.op("MatMul", q, context), 32)
+
+
+def by_lambda(net: OnnxNetwork) -> str:
+    """The same of maps, whose keys have their channels first, of one head for several of queries."""
+    map = net.op("Transpose", "x", perm=[0, 2, 1])
+    k, v = (net.op("Conv", map, net.some(n, 24, 1)) for n in (16, 32))
+    context = net.op("MatMul", net.op("Softmax", k, axis=2), net.op("Transpose", v, perm=[0, 2, 1]))
+    return net.op("MatMul", rows(net, "x", 24, 16), context)
+
+
+def by_values(net: OnnxNetwork) -> str:
+    """Values before weights, which are the softmax of another map."""
+    weights = net.op("Softmax", rows(net, "x", 24, 20), axis=-1)
+    v = net.op("Reshape", net.op("Transpose", rows(net, "x", 24, 32), perm=[0, 2, 1]), shape(net, 1, 32, 20))
+    means = net.op("MatMul", v, net.op("Transpose", weights, perm=[0, 2, 1]))
+    return net.op("Transpose", means, perm=[0, 2, 1])
+
+
+def by_gram(net: OnnxNetwork) -> str:
+    """How alike the channels of a map are, as a map."""
+    map = net.op("Transpose", rows(net, "x", 24, 32), perm=[0, 2, 1])
+    alike = net.op("MatMul", map, net.op("Transpose", map, perm=[0, 2, 1]))
+    return net.op("Relu", alike)
+
+
+def by_known_queries(net: OnnxNetwork) -> str:
+    """Queries that are learnt, and known rows that are added to what they find and normalised with it."""
+    asked = net.number(net.rng.normal(size=(1, 5, 32)).astype(np.float32))
+    q, k, v = heads(net, asked, 2, 16), *(heads(net, rows(net, "x", 24, 32), 2, 16) for _ in range(2))
+    scores = net.op("MatMul", q, net.op("Transpose", k, perm=[0, 1, 3, 2]))
+    means = joined(net, net.op("MatMul", net.op("Softmax", scores, axis=-1), v), 32)
+    total = net.op("Add", asked, rows(net, means, 32, 32))
+    return net.op("LayerNormalization", total, net.some(32), net.some(32), axis=-1)
+
+
+NETWORKS = (by_context, by_lambda, by_values, by_gram, by_known_queries)
+"""Each of one input, [1, 20, 24], and rows of 32 channels, of which a product is made then."""
+
+
+@pytest.mark.parametrize("machine", ["m4096", "s256"])
+@pytest.mark.parametrize("block", NETWORKS)
+def test_one_program(block: Callable[[OnnxNetwork], str], machine: str, rng: np.random.Generator) -> None:
+    net = OnnxNetwork(rng)
+    model = net.model([1, 20, 24], rows(net, block(net), 32, 16))
+    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
+    assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
+    assert len(artifact.manifest.device_programs) == 1
+    found = assert_engines_agree(artifact, {"x": rng.normal(size=(1, 20, 24)).astype(np.float32)})
+    assert len(np.unique(found)) > 20
