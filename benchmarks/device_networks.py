@@ -16,7 +16,7 @@ from data_folder import data_folder
 from light_models import FOLDER, with_random_weights
 from onnx import numpy_helper
 
-from tilewright.codegen.device.program import DeviceProgram, assemble
+from tilewright.codegen.device.program import DeviceProgram
 from tilewright.compiler.device.plans import choose_plans
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.pipeline import (
@@ -30,7 +30,7 @@ from tilewright.compiler.pipeline import (
 )
 from tilewright.ir.annotations import CARDS, PLAN, Plan
 from tilewright.ir.calls import device_programs
-from tilewright.ir.clone import clone_module
+from tilewright.ir.clone import clone_module, put_back
 from tilewright.ir.core import Function, Module
 from tilewright.ir.text.printer import print_module
 from tilewright.passes.device.outline_device import device_part
@@ -163,14 +163,17 @@ def scheduled(
     """
     device = load(machine)
     schedule, tile = schedule_pipeline(machine), tile_pipeline(machine)
-    choose_plans(module, device, schedule, tile, clusters, effort, report)
-    schedule.run(module)
-    tiles = device_part(module)
-    tile.run(tiles)
+    drafts = choose_plans(module, device, schedule, tile, clusters, effort, report)
+    for draft in drafts.values():
+        put_back(module, draft.function)
+        tile.passes[-1].check(draft.module)
+    for each in schedule.passes:
+        each.check(module)
     found: list[Scheduled] = []
     for name, functions in device_programs(module).items():
-        lowered = tuple(tiles.functions[each.name] for each in functions)
-        built = tuple(assemble(each, device).finish() for each in lowered)
+        own = [drafts[each.name] for each in functions]
+        lowered = tuple(draft.module.functions[draft.function.name] for draft in own)
+        built = tuple(draft.assembled.finish() for draft in own)
         timeline = simulate(verify_cards([each.program for each in built], device))
         found.append(Scheduled(name, tuple(functions), lowered, built, timeline, PLAN.get(functions[0])))
     return found

@@ -232,7 +232,12 @@ def _is_of_maps(op: Op) -> bool:
     belong to attention."""
     if not is_op(op, MatMul) or len(op.inputs) > 2 or op.operator.act != "none" or any(map(is_known, op.inputs)):
         return False
-    return not any(is_op(_moved(value).producer, Softmax, Where) for value in op.inputs)
+    for value in op.inputs:
+        while not is_op(value.producer, Softmax, Where) and value.producer is not None and is_moving(value.producer):
+            value = value.producer.inputs[0]
+        if is_op(value.producer, Softmax, Where):
+            return False
+    return True
 
 
 def _is_between(op: Op) -> bool:

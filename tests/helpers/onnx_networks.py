@@ -31,5 +31,5 @@ class OnnxNetwork:
         """From the input ``x`` f32 of a shape to the value ``last``."""
         ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", shape), (last, None))]
         graph = helper.make_graph(self.nodes, "g", ends[:1], ends[1:], self.known)
-        opsets = [helper.make_opsetid("", self.opset)]
+        opsets = [helper.make_opsetid(domain, version) for domain, version in (("", self.opset), ("com.microsoft", 1))]
         return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()

@@ -25,7 +25,8 @@ def _quantized(plain: Callable[..., Attention], rng: np.random.Generator) -> Ite
         zeros = [least + int(rng.integers(256)) for _ in range(5)]
         scales = [float(rng.uniform(0.01, wide)) for _ in shapes]
         types = [quantized_type(dtype, *each) for each in zip(shapes, scales, zeros, strict=False)]
-        y = quantized_type(dtype, operator.shape, scales[2] * 0.7, zeros[4])
+        scale = scales[2] * 0.7 if operator.v_view else scales[0] * scales[1] * 300
+        y = quantized_type(dtype, operator.shape, scale, zeros[4])
         arrays = [stored_array(rng, dtype, shape) for shape in shapes]
         if len(arrays) > 3:
             # Some keys are not seen, in one place none.
@@ -48,6 +49,11 @@ def _quantized(plain: Callable[..., Attention], rng: np.random.Generator) -> Ite
     yield made(images, DType.I8, [(38, 16, 1, 1), (80, 64, 1, 1), (80, 64, 1, 1), (19, 40, 1, 1)], 0.05)
     yield made(plain(20, 20, 16, 16, shape=shape, shares=True, **side), DType.I8, rows, 0.02)
     yield made(plain(20, 20, 16, 16, shape=shape, causal=True, shares=True, **side), DType.U8, rows, 0.02)
+    # Scores alone: of heads side by side, and of keys that lie in columns, whose results have another order.
+    scores = {"v_view": (), "shape": (20, 32, 1, 1), "y_view": (0, 16, 32, 1)}
+    yield made(plain(20, 16, 16, 16, **{**side, **scores}), DType.I8, [(20, 32, 1, 1), (16, 32, 1, 1)], 0.02)
+    turned = {"k_view": (0, 8 * 33, 1, 33), "v_view": (), "shape": (18, 2, 33), "y_view": (0, 33, 66, 1)}
+    yield made(plain(18, 33, 8, 33, **turned), DType.U8, [(2, 18, 8), (2, 8, 33)], 0.1)
     wide = plain(18, 33, 8, 5, k_view=(0, 8 * 33, 1, 33), mask_view=(0, 0, 33, 1), scale=0.1)
     yield made(wide, DType.I8, [(2, 18, 8), (2, 8, 33), (2, 33, 5), (18, 33)], 0.1)
 

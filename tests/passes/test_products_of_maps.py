@@ -76,7 +76,15 @@ def by_known_queries(net: OnnxNetwork) -> str:
     return net.op("LayerNormalization", total, net.some(32), net.some(32), axis=-1)
 
 
-NETWORKS = (by_context, by_lambda, by_values, by_gram, by_known_queries)
+def by_groups(net: OnnxNetwork) -> str:
+    """Four heads of queries, two of keys and values, as one node."""
+    q, k, v = (rows(net, "x", 24, width) for width in (32, 16, 16))
+    lengths, total = net.number(np.array([19], np.int32)), net.number(np.array(20, np.int32))
+    operands = q, k, v, "", "", lengths, total
+    return net.op("GroupQueryAttention", *operands, num_heads=4, kv_num_heads=2, domain="com.microsoft")
+
+
+NETWORKS = (by_context, by_lambda, by_values, by_gram, by_known_queries, by_groups)
 """Each of one input, [1, 20, 24], and rows of 32 channels, of which a product is made then."""
 
 

@@ -30,13 +30,16 @@ def export_attention(op: Op[Attention], exporter: Exporter) -> None:
         hidden = is_seen if attention.shares else np.where(is_seen, 0, -np.inf)
         combined = "Mul" if attention.shares else "Add"
         scores = exporter.node(combined, [scores, exporter.constant(hidden.astype(dtype), "causal")])
-    if attention.shares:
+    if v is None:
+        y = scores
+    elif attention.shares:
         total = exporter.node("ReduceSum", [scores, exporter.integers([-1], "axis")])
         least = exporter.constant(np.asarray(np.finfo(dtype).tiny, dtype), "least")
-        weights = exporter.node("Div", [scores, exporter.node("Max", [total, least])])
+        y = exporter.node("Div", [scores, exporter.node("Max", [total, least])])
     else:
-        weights = exporter.node("Softmax", [scores], axis=-1)
-    y = exporter.node("MatMul", [weights, seen(v, attention.v_view, keys, attention.depth)])
+        y = exporter.node("Softmax", [scores], axis=-1)
+    if v is not None:
+        y = exporter.node("MatMul", [y, seen(v, attention.v_view, keys, attention.depth)])
     places = _places(attention.y_view, (*batch, rows, attention.depth)).reshape(-1)
     flat = exporter.node("Reshape", [y, exporter.integers([-1], "flat")])
     ordered = exporter.node("Gather", [flat, exporter.constant(np.argsort(places), "order")])
