@@ -147,7 +147,8 @@ class Attention(Operator[AttentionOperands]):
         q, k = (np.maximum(q, 0), np.maximum(k, 0)) if self.shares else (q, k)
         scores = np.matmul(q, np.swapaxes(k, -1, -2)).astype(np.int64)
         if v is None or v_type is None:
-            places[...] = arithmetic.requantize(scores, self.factor(operand_types, result_types[0]), zero, *bounds)
+            factor = np.asarray(self.factor(operand_types, result_types[0]))
+            places[...] = arithmetic.requantize(scores, factor, zero, *bounds)
             return y
         seen, added = np.ones((self.rows, self.keys), np.bool_), np.zeros((1, 1), np.int64)
         if self.causal:

@@ -241,7 +241,8 @@ def _product_of_repeated(found: Match[MatMul]) -> Value | None:
     *lead, rows, width = a.type.shape
     expand = b.producer.inputs[0].producer if is_op(b.producer, Reshape) else None
     is_expanded = is_op(expand, Expand)
-    once, repeated = (expand.inputs[0], expand.result.type.shape) if is_expanded else (b, (*lead, *b.type.shape[-2:]))
+    once = expand.inputs[0] if is_expanded else b
+    repeated: tuple[int, ...] = expand.result.type.shape if is_expanded else (*lead, *b.type.shape[-2:])
     is_plain = not op.operator.transpose_a and len(op.inputs) < 3 and len(repeated) > 2
     if not is_plain or not math.prod(op.result.type.shape[:-2]) == math.prod(lead) == math.prod(repeated[:-2]):
         return None
