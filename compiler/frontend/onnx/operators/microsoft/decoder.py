@@ -75,7 +75,7 @@ def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
 
     scale = node.float("scale", 0.0) or 1 / math.sqrt(width)
     apart = batch, groups, heads // groups
-    q = reshape(importer, scaled(importer, q, scale), (*apart, rows, width))
+    q = scaled(importer, reshape(importer, q, (*apart, rows, width)), scale)
     # Keys and values of a group are those of each of its heads.
     k, v = (reshape(importer, x, (batch, groups, 1, *x.type.shape[2:])) for x in (k, v))
     scores = importer.emit_one(MatMul(transpose_b=True), q, k)
