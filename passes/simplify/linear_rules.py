@@ -246,11 +246,11 @@ def _product_of_repeated(found: Match[MatMul]) -> Value | None:
     is_plain = not op.operator.transpose_a and len(op.inputs) < 3 and len(repeated) > 2
     if not is_plain or not math.prod(op.result.type.shape[:-2]) == math.prod(lead) == math.prod(repeated[:-2]):
         return None
-    *batch, group, inner, columns = repeated
-    if group < 2 or once.type.shape != (*batch, 1, inner, columns):
+    batch, group, matrix_shape = repeated[:-3], repeated[-3], repeated[-2:]
+    if group < 2 or once.type.shape != (*batch, 1, *matrix_shape):
         return None
     together = found.emit(Reshape((*batch, group * rows, width)), a)
-    matrix = found.emit(Reshape((*batch, inner, columns)), once)
+    matrix = found.emit(Reshape((*batch, *matrix_shape)), once)
     return found.emit(Reshape(op.result.type.shape), found.emit(op.operator, together, matrix))
 
 
