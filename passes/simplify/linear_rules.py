@@ -243,10 +243,10 @@ def _product_of_repeated(found: Match[MatMul]) -> Value | None:
     is_expanded = is_op(expand, Expand)
     once = expand.inputs[0] if is_expanded else b
     repeated: tuple[int, ...] = expand.result.type.shape if is_expanded else (*lead, *b.type.shape[-2:])
-    is_plain = not op.operator.transpose_a and len(op.inputs) < 3 and len(repeated) > 2
+    is_plain = not op.operator.transpose_a and len(op.inputs) < 3
     if not is_plain or not math.prod(op.result.type.shape[:-2]) == math.prod(lead) == math.prod(repeated[:-2]):
         return None
-    batch, group, matrix_shape = repeated[:-3], repeated[-3], repeated[-2:]
+    batch, group, matrix_shape = repeated[:-3], math.prod(repeated[-3:-2]), repeated[-2:]
     if group < 2 or once.type.shape != (*batch, 1, *matrix_shape):
         return None
     together = found.emit(Reshape((*batch, group * rows, width)), a)
