@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
+from math import inf
 
 from tilewright.blocks import cached_property
 
@@ -85,6 +86,17 @@ class Orders:
         self.steps.link()
         written = schedule(self.steps, self._links(False), 0.0, as_written=True)
         return written.cycles if written is not None and self.steps.least <= self._worth * written.cycles else None
+
+    @property
+    def cycles(self) -> float:
+        """Of the program in an order in which its ops can start, or as it is written if that is no slower, in the time
+        that orders are made in; infinite where it does not fit."""
+        self.steps.link()
+        written = schedule(self.steps, self._links(False), 0.0, as_written=True)
+        if written is None:
+            return inf
+        found = schedule(self.steps, self._links(False), _SHARE, limit=written.cycles)
+        return found.cycles if found is not None else written.cycles
 
     def arrange(self, function: Function, which: PlannedOrder) -> float | None:
         """Put what becomes instructions into the order in which it can start, if that is to be faster.

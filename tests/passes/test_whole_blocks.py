@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from tilewright.ir.annotations import ON
 from tilewright.ir.core import Module, Value, is_op
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.movement import Concat
+from tilewright.passes.device import whole_blocks
+from tilewright.passes.device.order_tiles import Orders
 from tilewright.passes.device.tile_device import tile_function
 from tilewright.passes.device.whole_blocks import WholeBlocks
 from tilewright.passes.simplify.unique_names import UniqueNames
@@ -147,6 +150,40 @@ def test_ways_are_tried_where_the_function_could_cost_less(
     net.function.set_results([net.x])
     run_pass(WholeBlocks("s256"), net.module)
     assert (counted["trial"] == 1) is (products > 0)
+
+
+@pytest.mark.parametrize(
+    ("cycles", "is_written"), [((94, 100), True), ((96, 100), False), ((94, inf), True), ((inf, 100), False)]
+)
+def test_where_prices_are_near_each_other_the_time_of_orders_decides(
+    cycles: tuple[float, float], is_written: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the function in blocks, then of the one as it is; what does not fit takes for ever."""
+    times = iter(cycles)
+    monkeypatch.setattr(whole_blocks, "_LARGEST_SHARE", 0.0)
+    monkeypatch.setattr(Orders, "cycles", property(lambda _: next(times)))
+    net = ChannelNetwork(rng, 24, size=(14, 14))
+    net.ghost(12)
+    net.convolution(16, 1)
+    module, _ = written(net)
+    assert joined(module) == [[16, 16] if is_written else [12, 12]]
+    assert not [*times]
+
+
+def test_joins_that_clusters_wait_for_are_of_blocks(rng: np.random.Generator) -> None:
+    """By their prices the ops of these branches cost more than seven eighths of what they do as they are."""
+    net = ChannelNetwork(rng, 64, size=(28, 28))
+    net.convolution(64, 1, 3)
+    start, ends = net.x, list[Value]()
+    for channels, kernel in ((44, 1), (36, 3), (20, 1)):
+        net.x = start
+        net.convolution(channels, 1, kernel)
+        ends.append(net.x)
+    net.x = ends[0]
+    net.join(*ends[1:])
+    net.convolution(64, 1)
+    module, _ = written(net)
+    assert joined(module) == [[48, 48, 20]]
 
 
 def test_choices_may_count_from_the_end(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
