@@ -1,8 +1,9 @@
 """Turn the quantisation that a model brings with it into ops on quantised types."""
 
 from ...ir.core import Constant, Function, Module, Value, is_op
+from ...ir.ops.activation import Clip
 from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, StorageCast
-from ...ir.quantized import quantization_of
+from ...ir.quantized import parameters, quantization_of
 from ...ir.types import DType, Quantization, TensorType
 from ..base import UNPLANNED, Pass, Record, erase_dead
 from ..pattern import Driver, Match, Rule, node, on_quantized, operand_of_the_same_type
@@ -58,12 +59,23 @@ def _typed_quantize(found: Match[QuantizeLinear]) -> Value | None:
     return found.emit(StorageCast(), found.emit(Quantize(), x, result_types=[type]))
 
 
+def _typed_clip(found: Match[StorageCast]) -> Value | None:
+    """Bounds of stored integers, as of 4 bits in bytes, as bounds of the numbers that these stand for."""
+    x, clip, type = found["x"], found.op("clip", Clip).operator, found.root.result.type
+    if x.type != type or type.quant is None or len(type.quant.scale) != 1:
+        return None
+    scale, zero = parameters(type)
+    low, high = ((bound - zero) * float(scale) for bound in (clip.min, clip.max))
+    return found.emit(Clip(low, high), x, result_types=[type])
+
+
 _TYPED = on_quantized(
     Rule("typed_dequantize", node(DequantizeLinear), _typed_dequantize),
     Rule("typed_quantize", node(QuantizeLinear), _typed_quantize),
     Rule(
         "storage_cast_and_back", node(StorageCast, node(StorageCast, "x", single_use=False)), operand_of_the_same_type
     ),
+    Rule("typed_clip", node(StorageCast, node(Clip, node(StorageCast, "x"), name="clip")), _typed_clip),
 )
 """Scales and zero points that are constants leave the operands for the types."""
 

@@ -4,6 +4,7 @@
 goes before ``dequantize`` first, so that chains of movements come to stand on the side of the integers.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeGuard
@@ -303,14 +304,24 @@ def _bias(found: Match, b: Value, x: TensorType, w: TensorType) -> Constant | No
     return found.add_constant(b.name, values.astype(np.int32))
 
 
+def _bounds(clamp: Conv | MatMul | Relu | Clip) -> tuple[float, ...]:
+    return (0.0, math.inf) if clamp.act == "relu" else clamp.act_args
+
+
 def _absorb_activation(found: Match[Relu | Clip]) -> Value | None:
-    """A clamp of the quantised result of a product, with equal parameters, becomes its fused activation."""
+    """A clamp of the quantised result of a product, with equal parameters, becomes its fused activation, or part of the
+    clamp that it has."""
     activation, source = found.root.operator, found.op("product", Conv, MatMul)
-    operator = source.operator
+    operator, act, act_args = source.operator, activation.act, activation.act_args
     y_type = found.root.result.type
-    if y_type.quant is None or source.result.type != y_type or operator.act != "none":
+    if y_type.quant is None or source.result.type != y_type or operator.act not in CLAMPING:
         return None
-    fused = replace(operator, act=activation.act, act_args=activation.act_args)
+    if operator.act != "none":
+        (inner_low, inner_high), (low, high) = _bounds(operator), _bounds(activation)
+        if inner_low > inner_high or low > high:
+            return None
+        act, act_args = "clip", (min(max(inner_low, low), high), min(max(inner_high, low), high))
+    fused = replace(operator, act=act, act_args=act_args)
     return found.emit(fused, *source.operands, result_types=[y_type], origin=[source, found.root])
 
 

@@ -8,6 +8,7 @@ from before_after import assert_leaves_alone, assert_rewrites, parse, run_pass
 
 from tilewright.ir import interp
 from tilewright.ir.core import Module, Op
+from tilewright.ir.ops.convolution import Conv
 
 PASS = "import_quantization"
 
@@ -353,3 +354,28 @@ def test_dead_channels_whose_bias_fills_32_bits_are_cleared() -> None:
     assert b.tolist() == [0, -90]
     np.testing.assert_array_equal(interp.run(module, x)["y"], expected)
     run_pass("check_accumulator_overflow", module)
+
+
+@pytest.mark.parametrize("activation", ["", "relu"])
+def test_bounds_of_fewer_bits_go_into_the_convolution(activation: str) -> None:
+    """Exporters of 4-bit activations store them in bytes, and clip these between the conversions."""
+    fused = "%c" if not activation else "%r"
+    text = qdq(
+        f"""{WEIGHTS}
+    %c = conv(%xq, %wq, %bq) {{{CONV}, act="none", act_args=[]}} : f32[1,2,2,2]
+    {"%r = relu(%c) : f32[1,2,2,2]" if activation else ""}""",
+        fused,
+    ).replace(
+        "    %yq = dequantize_linear(%yi,",
+        """    %yc = clip(%yi) {min=-0x1.0p3, max=0x1.cp2} : i8[1,2,2,2]
+    %yq = dequantize_linear(%yc,""",
+    )
+    before, module = parse(text), parse(text)
+    run_pass(PASS, module)
+    assert names(module) == ["quantize", "conv", "dequantize"]
+    (conv,) = (op.operator for op in module.ops if isinstance(op.operator, Conv))
+    assert (conv.act, conv.act_args) == ("clip", (0.0 if activation else -1.0, 0.875))
+    x = np.array([[[[-8, -1], [3, 8]]]], np.float32)
+    found, expected = (interp.run(each, {"x": x})["y"] for each in (module, before))
+    np.testing.assert_array_equal(found, expected)
+    assert (expected.min(), expected.max()) == conv.act_args

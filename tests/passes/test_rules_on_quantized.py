@@ -502,6 +502,14 @@ def of_joined_convolutions(op: str) -> str:
   }}"""
 
 
+NETWORKS["typed_clip"] = f"""
+  func @main(%x: f32[2,5]) -> (%y: i8[2,5]{Q}) {{
+    %q = quantize(%x) : i8[2,5]{Q}
+    %i = storage_cast(%q) : i8[2,5]
+    %c = clip(%i) {{min=-0x1.0p3, max=0x1.cp2}} : i8[2,5]
+    %y = storage_cast(%c) : i8[2,5]{Q}
+    return %y
+  }}"""
 NETWORKS["join_then_constant"] = of_joined_convolutions("sub(%j, @c)")
 NETWORKS["join_then_activation"] = of_joined_convolutions("relu(%j)")
 

@@ -1,4 +1,6 @@
-"""QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear of ONNX, and the typed forms written with them."""
+"""QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear of ONNX, the typed forms written with them, and what
+QONNX has instead: operators that quantise to any number of bits, whose results are real numbers again.
+"""
 
 from dataclasses import replace
 
@@ -8,9 +10,10 @@ import onnx
 from .....ir.core import Constant, Op, Value
 from .....ir.ops import quantization
 from .....ir.ops.activation import Clip
-from .....ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
+from .....ir.ops.comparison import GreaterOrEqual, Where
+from .....ir.ops.elementwise import Add, Div, Mul, Sub
 from .....ir.ops.indexing import Gather
-from .....ir.ops.unary import Round
+from .....ir.ops.unary import Abs, Ceil, Floor, Round, Sign
 from .....ir.types import DType
 from ...shape import cast, reshape
 from ..exporter import MICROSOFT, Exporter, exports
@@ -18,6 +21,13 @@ from ..importer import Importer, Node, imports
 from ..narrow_types import STORED, bounds_of, is_integer, narrowed
 from ..one_to_one import exports_as, one_to_one
 from ..tensors import element_type, stored_type
+
+_QONNX = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
+"""The domain of QONNX, and those in which exporters wrote the same operators before."""
+
+_ROUNDINGS = {"round": Round, "half_even": Round, "ceil": Ceil, "floor": Floor}
+_ROUNDINGS_OF_SIZE = {"up": (Ceil, 0.0), "down": (Floor, 0.0), "half_up": (Floor, 0.5), "half_down": (Ceil, -0.5)}
+"""Those of the magnitude alone: how it is rounded, and what is added to it before."""
 
 exports_as("DequantizeLinear", quantization.DequantizeLinear)
 one_to_one("DynamicQuantizeLinear", quantization.DynamicQuantizeLinear)
@@ -72,11 +82,14 @@ def import_quantize_linear(node: Node, importer: Importer) -> Value:
     axis = quantized_axis(node, x, y_scale)
     scale, zero = scale_and_zero_point(replace(node, inputs=(x, y_scale, *node.inputs[2:])), 1)
     result = importer.emit_one(quantization.QuantizeLinear(dtype, axis), x, scale, zero)
-    if to not in STORED:
-        return result
-    for bound, operator in zip(bounds_of(to), (Max(), Min()), strict=True):
-        result = importer.emit_one(operator, result, importer.constant(np.asarray(bound, dtype.numpy), "bound"))
-    return importer.stored_as(to, result)
+    return importer.stored_as(to, _between(importer, result, *bounds_of(to))) if to in STORED else result
+
+
+def _between(importer: Importer, whole: Value, low: int, high: int) -> Value:
+    """Integers brought between two bounds; as they are where these are those of their type."""
+    limits = np.iinfo(whole.type.dtype.numpy)
+    is_all = (low, high) == (limits.min, limits.max)
+    return whole if is_all else importer.emit_one(Clip(float(low), float(high)), whole)
 
 
 def _spread(node: Node, importer: Importer, scale: Value, x: Value) -> Value:
@@ -130,6 +143,84 @@ def import_dequantize_linear(node: Node, importer: Importer) -> Value:
     if to in STORED:
         return importer.stored_as(to, narrowed(importer, real, to))
     return cast(importer, real, element_type(to, node.name))
+
+
+def import_quant(node: Node, importer: Importer) -> Value:
+    """Quant, or IntQuant, of QONNX: numbers rounded to integers of some bits, and back.
+
+    Where it rounds to nearest, with a known scale and zero point, it is the conversions of ONNX, as QONNX's own tools
+    have it. These add the zero point after they round: with an odd one, ties go to the other side. All else is
+    computed in real numbers."""
+    x, scale, zero = (importer.numbers(node.input(index)) for index in range(3))
+    bits, mode = node.number(3, "the number of bits"), node.word("rounding_mode", "round")
+    is_signed, is_narrow = node.bool("signed"), node.bool("narrow")
+    if bits not in range(1, 33):
+        raise node.unsupported("there are no integers of so many bits", expected="1 to 32", found=f"{bits:g}")
+    if mode not in _ROUNDINGS and mode not in _ROUNDINGS_OF_SIZE:
+        known = ", ".join((*_ROUNDINGS, *_ROUNDINGS_OF_SIZE)).upper()
+        raise node.unsupported("unknown rounding mode", expected=known, found=mode.upper())
+    count = 1 << int(bits)
+    low, high = (is_narrow - count // 2, count // 2 - 1) if is_signed else (0, count - 1 - is_narrow)
+    found = _by_channel(x, scale, zero) if bits <= 16 and _ROUNDINGS.get(mode) is Round else None
+    if found is not None and np.isin(found[1][1], np.arange(low, high + 1)).all() and (bits > 1 or not is_signed):
+        axis, (scales, zeros) = found
+        dtype = quantization.STORED[2 * (bits > 8) + (not is_signed)]
+        parameters = importer.constant(scales, "scale"), importer.constant(zeros.astype(dtype.numpy), "zero_point")
+        scale_and_zero_point(replace(node, inputs=(x, *parameters)), 1)
+        whole = importer.emit_one(quantization.QuantizeLinear(dtype, axis), x, *parameters)
+        whole = _between(importer, whole, low, high)
+        return importer.emit_one(quantization.DequantizeLinear(axis), whole, *parameters)
+    whole = importer.emit_one(Add(), importer.emit_one(Div(), x, scale), zero)
+    if bits == 1 and is_signed:
+        whole = cast(importer, _signs(importer, whole), x.type.dtype)
+    else:
+        whole = importer.emit_one(Clip(float(low), float(high)), _rounded(importer, whole, mode))
+    return importer.emit_one(Mul(), importer.emit_one(Sub(), whole, zero), scale)
+
+
+def import_bipolar_quant(node: Node, importer: Importer) -> Value:
+    """BipolarQuant of QONNX: the scale, or less than nothing by as much where a number is negative."""
+    x, scale = importer.numbers(node.input(0)), importer.numbers(node.input(1))
+    signs, found = _signs(importer, x), _by_channel(x, scale)
+    if found is None:
+        return importer.emit_one(Mul(), cast(importer, signs, x.type.dtype), scale)
+    return importer.emit_one(quantization.DequantizeLinear(found[0]), signs, importer.constant(found[1][0], "scale"))
+
+
+def _signs(importer: Importer, x: Value) -> Value:
+    """1 where a number is not negative, else -1, i8."""
+    is_positive = importer.emit_one(GreaterOrEqual(), x, importer.constant(np.zeros((), x.type.dtype.numpy), "zero"))
+    signs = (importer.constant(np.array(sign, np.int8), "sign") for sign in (1, -1))
+    return importer.emit_one(Where(), is_positive, *signs)
+
+
+def _rounded(importer: Importer, x: Value, mode: str) -> Value:
+    if mode in _ROUNDINGS:
+        return importer.emit_one(_ROUNDINGS[mode](), x)
+    rounding, offset = _ROUNDINGS_OF_SIZE[mode]
+    size = importer.emit_one(Abs(), x)
+    shifted = importer.emit_one(Add(), size, importer.constant(np.asarray(offset, x.type.dtype.numpy), "offset"))
+    return importer.emit_one(Mul(), importer.emit_one(Sign(), x), importer.emit_one(rounding(), shifted))
+
+
+def _by_channel(x: Value, *parameters: Value) -> tuple[int | None, list[np.ndarray]] | None:
+    """Scales and zero points that broadcast against ``x`` as the conversions of ONNX take them: the dimension that they
+    run along, and one for each index there; ``None`` where one is computed, or they run along several."""
+    known = [each.array for each in parameters if isinstance(each, Constant)]
+    along = {(x.type.rank - a.ndim + d, extent) for a in known for d, extent in enumerate(a.shape) if extent != 1}
+    if len(known) < len(parameters) or len(along) > 1 or any(each.ndim > x.type.rank for each in known):
+        return None
+    axis, extent = next(iter(along), (None, 1))
+    if axis is not None and x.type.shape[axis] != extent:
+        return None
+    shape = () if axis is None else (extent,)
+    arrays = (each.astype(x.type.dtype.numpy).reshape(shape if each.size > 1 else ()) for each in known)
+    return axis, [np.broadcast_to(each, shape) for each in arrays]
+
+
+for _domain in _QONNX:
+    imports("Quant", "IntQuant", domain=_domain)(import_quant)
+    imports("BipolarQuant", domain=_domain)(import_bipolar_quant)
 
 
 @exports(quantization.FakeQuantize)
