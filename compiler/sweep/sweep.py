@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import tilewright
-from tilewright.errors import ArtifactError, UsageError, resources
+from tilewright.errors import ArtifactError, TilewrightWarning, UsageError, resources, warn
 from tilewright.immutable import Immutable
 from tilewright.limits import check_count
 
@@ -221,6 +221,10 @@ class Sweep(Immutable):
         return picture(f"{self.network} on {self.machine}", self.fields, units, points)
 
 
+def _told(names: Sequence[str], values: Sequence[float]) -> str:
+    return " ".join(f"{name}={_show_of(name)(value)}" for name, value in zip(names, values, strict=True))
+
+
 def _show_of(name: str) -> Callable[[Any], str]:
     """How people read the values of a field."""
     unit = machine_fields()[name].unit
@@ -282,16 +286,23 @@ def sweep(sweeping: Sweeping) -> Sweep:
     done = read_table(output, names, own) if output is not None else {}
     done |= {each.values: Outcome(None, each.error) for each in machines.values() if each.file is None}
     left = [each for each in machines.values() if each.values not in done]
-    with (
-        progress_bar(quiet=not sweeping.progress) as report,
-        closing(outcomes(sweeping.model, options, [each.text for each in left], jobs, sweeping.on)) as found,
-    ):
-        report("machines", len(machines) - len(left), len(machines))
-        for count, (number, outcome) in enumerate(found, 1):
-            done[left[number].values] = outcome
-            if output is not None:
-                write_table(output, names, own, done)
-            report("machines", len(machines) - len(left) + count, len(machines))
+    try:
+        with (
+            progress_bar(quiet=not sweeping.progress) as report,
+            closing(outcomes(sweeping.model, options, [each.text for each in left], jobs, sweeping.on)) as found,
+        ):
+            report("machines", len(machines) - len(left), len(machines))
+            for count, (number, outcome) in enumerate(found, 1):
+                done[left[number].values] = outcome
+                if output is not None:
+                    write_table(output, names, own, done)
+                report("machines", len(machines) - len(left) + count, len(machines))
+    except KeyboardInterrupt:
+        if output is None:
+            times = ((values, each.figures.seconds) for values, each in done.items() if each.figures is not None)
+            told = "; ".join(f"{_told(names, values)}: {show_seconds(seconds)}" for values, seconds in times)
+            warn(f"without --output nothing is kept; modelled by then: {told or 'nothing'}", TilewrightWarning)
+        raise
     every = [combination(base, dict(zip(names, values, strict=True))) for values in sorted(done)]
     network = "model" if isinstance(sweeping.model, bytes) else Path(sweeping.model).stem
     result = Sweep(network, base.machine.name, names, tuple(_rows(names, every, done)))

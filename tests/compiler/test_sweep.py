@@ -27,6 +27,7 @@ from tilewright.runtime.cluster import processes
 from tilewright.runtime.machines import machine
 from tilewright.runtime.machines.fields import read_number
 from tilewright.runtime.report.simulation import simulate_artifact
+from tilewright.runtime.report.table import show_seconds
 
 Capture = pytest.CaptureFixture[str]
 S256 = machine.load_file("s256")
@@ -276,6 +277,10 @@ def test_an_interrupted_sweep_goes_on(
     assert main(words) == 0
     assert len(calls) == 4
     assert table.read_text().count("\n") == 4
+    calls.clear()
+    assert main(words[:-2]) == 130
+    told = f"without --output nothing is kept; modelled by then: maps_bytes=16.0 KiB: {show_seconds(FIGURES.seconds)}"
+    assert capsys.readouterr().err == f"warning: {told}\nerror: interrupted\n"
 
 
 def test_a_process_that_ends_is_told_and_tried_again(
