@@ -185,8 +185,10 @@ class _Rewriter:
 
     def _in_layout(self, value: Value, layout: str, before: Op | None) -> Value:
         """``value`` as it is, or the result of a reorder, one for all readers; of a constant another constant, whose
-        array stays as it is.
+        array stays as it is. There is no reorder from blocks to blocks, as of weights that a convolution computes.
         """
+        if value.type.layout and layout not in ("", value.type.layout):
+            value = self._in_layout(value, "", before)
         key, type = (value, layout), value.type.with_layout(layout)
         if value.type == type:
             return value

@@ -81,6 +81,23 @@ def test_weights_that_are_computed_are_put_in_order_where_that_pays(
     assert len([*module.ops]) == (4 if expected else 1)
 
 
+def test_weights_that_a_convolution_computes_leave_its_blocks_first(rng: np.random.Generator) -> None:
+    """Once for all that read them; one of them reads them as they are."""
+    body = f"""
+      %a = conv(%v, @w32_16) {CONV} : f32[64,32,3,1]
+      %w = relu(%a) [on=cpu] : f32[64,32,3,1]
+      %b = conv(%x, %w) {CONV} : f32[1,64,14,14]
+      %c = conv(%b, %u) {CONV} : f32[1,32,14,14]
+      %y = conv(%c, %w) {CONV} : f32[1,64,14,14]
+      %z = softmax(%w) {{axis=1}} [on=cpu] : f32[64,32,3,1]
+    """
+    parameters = "%x: f32[1,32,14,14], %v: f32[64,16,3,1], %u: f32[32,64,3,1]"
+    module = laid_out(parameters, body, "%y: f32[1,64,14,14], %z: f32[64,32,3,1]", rng)
+    orders = [(op.inputs[0].type.layout, op.result.type.layout) for op in module.ops if op.name == "reorder"]
+    assert orders.count(("c16", "o16i16")) == 0
+    assert orders.count(("", "o16i16")) == 2
+
+
 def test_what_convolutions_in_bfloat16_hand_on(rng: np.random.Generator) -> None:
     """Pairs of blocks that only they read, of their own or of elementwise ops: %a; %d and %f; not %b, of three blocks,
     %c, which a pool reads, nor %e, which more than convolutions read.
