@@ -127,7 +127,7 @@ def test_weights_of_blocks(bits: int, zeros: str, rng: np.random.Generator) -> N
     attributes: dict[str, Any] = {"K": columns, "N": rows, "bits": bits, "block_size": size}
     model = node_model("MatMulNBits", inputs, constants=range(1, 4), **attributes)
     assert_imports_like_onnxruntime(model, inputs)
-    for level, expected in ((0, 24), (1, 24), (4, 16)):
+    for level, expected in ((0, 24), (1, 24), (2, 24), (3, 24), (4, 16), (5, 24)):
         coarse = node_model("MatMulNBits", inputs, constants=range(1, 4), **attributes, accuracy_level=level)
         (found,) = (op for op in import_checked(coarse).main.ops if is_op(op, MatMul))
         assert found.operator.x_bits == expected

@@ -39,8 +39,10 @@ _LEVELS = (
 )
 """The numbers that the 4 bits of a weight stand for, in FP4 and in NF4."""
 
-_COARSE_BITS = 16
-"""Of numbers that may be rounded to 8 bits."""
+_COARSE_LEVEL, _COARSE_BITS = 4, 16
+"""The level of accuracy that lets rows become integers of 8 bits with a scale, and the bits that they get. Levels 2 and
+3 are of floats: beside a large number small ones keep their digits.
+"""
 
 _LARGEST_INVERSE = 16
 """Rows of a matrix whose inverse is made of determinants, which take its rows to the power of 5."""
@@ -254,8 +256,8 @@ def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
     packed, scales = packed.reshape(rows * blocks, -1), scales.reshape(-1).astype(np.float32)
     real = rows_of_blocks(node, importer, packed, scales, each, bits, size, "_weights")
     x, bias = cast(importer, x, DType.F32), cast(importer, bias, DType.F32) if bias is not None else None
-    # What a level above that of single precision allows, up to integers of 8 bits.
-    operator = MatMul(transpose_b=True, x_bits=_COARSE_BITS if node.int("accuracy_level", 0) > 1 else SINGLE_BITS)
+    is_coarse = node.int("accuracy_level", 0) == _COARSE_LEVEL
+    operator = MatMul(transpose_b=True, x_bits=_COARSE_BITS if is_coarse else SINGLE_BITS)
     y = product_by(node, importer, operator, x, reshape(importer, real, (rows, columns)))
     return cast(importer, added(importer, y, bias), dtype)
 
