@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..ir.core import Module
+from ..passes.attention.fuse_attention import FuseAttention
+from ..passes.attention.normalized_heads import NormalizedHeads
+from ..passes.attention.quantize_attention import QuantizeAttention
+from ..passes.attention.rotary_positions import RotaryPositions
 from ..passes.base import Pass, Record
 from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.frame_convolutions import FrameConvolutions
-from ..passes.cpu.fuse_attention import FuseAttention
 from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.narrow_products import NarrowProducts
 from ..passes.cpu.one_hot_products import OneHotProducts
@@ -41,12 +44,9 @@ from ..passes.quantization.check_accumulator_overflow import CheckAccumulatorOve
 from ..passes.quantization.depthwise_affine import DepthwiseAffine
 from ..passes.quantization.import_quantization import ImportQuantization
 from ..passes.quantization.integer_interface import IntegerInterface
-from ..passes.quantization.normalized_heads import NormalizedHeads
 from ..passes.quantization.parameters import Range
 from ..passes.quantization.quantize import Quantize
-from ..passes.quantization.quantize_attention import QuantizeAttention
 from ..passes.quantization.quantize_normalization import QuantizeNormalization
-from ..passes.quantization.rotary_positions import RotaryPositions
 from ..passes.quantization.wide_forms import WideForms
 from ..passes.simplify.canonicalize import Canonicalize
 from ..passes.simplify.eliminate_common_subexpressions import EliminateCommonSubexpressions
@@ -140,7 +140,7 @@ def post_training_pipeline(
 
 def attention_pipeline(machine: str = DEFAULT, keep: Sequence[str] = ()) -> Pipeline:
     """From a module with ops on quantised types to one whose attention and normalisations are on them, too, as the
-    device has it. ``machine``, ``keep``: see :class:`tilewright.passes.cpu.fuse_attention.FuseAttention`."""
+    device has it. ``machine``, ``keep``: see :class:`tilewright.passes.attention.fuse_attention.FuseAttention`."""
     fuse = FuseAttention(least_rows=1, sums=True, machine=machine, keep=tuple(keep))
     integers = QuantizeAttention(), QuantizeNormalization(tuple(keep))
     return Pipeline((fuse, *integers, *simplify_pipeline().passes), "attention")

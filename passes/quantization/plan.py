@@ -26,7 +26,7 @@ from ...ir.ops.shape import Reshape
 from ...ir.ops.softmax import Softmax
 from ...ir.text.names import Names
 from ...ir.types import DType
-from ..cpu.linear_attention import shares_of
+from ..attention.linear_attention import shares_of
 from ..named_ops import KEEP_FLOAT, find_named
 from ..simplify.linear_rules import factored
 from ..simplify.share_rules import made_of_squares

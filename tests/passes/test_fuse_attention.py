@@ -11,7 +11,7 @@ from before_after import assert_close, assert_leaves_alone, parse, random_inputs
 from tilewright.ir import interp
 from tilewright.ir.core import Module, is_op
 from tilewright.ir.ops.attention import Attention
-from tilewright.passes.cpu.fuse_attention import FuseAttention
+from tilewright.passes.attention.fuse_attention import FuseAttention
 
 _CAUSAL = np.where(np.tri(5, 5, dtype=bool), 0, -np.inf).astype(np.float32)
 _BIAS_AND_MASK = """

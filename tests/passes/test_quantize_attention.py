@@ -29,10 +29,10 @@ from tilewright.ir.ops.elementwise import Add, Mul
 from tilewright.ir.ops.movement import Pad, Slice, Split
 from tilewright.ir.quantized import parameters
 from tilewright.ir.types import DType
+from tilewright.passes.attention.quantize_attention import QuantizeAttention
 from tilewright.passes.device.attention_views import unfit
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.quantization.plan import plan_quantization
-from tilewright.passes.quantization.quantize_attention import QuantizeAttention
 from tilewright.passes.simplify.eliminate_dead_code import EliminateDeadCode
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load

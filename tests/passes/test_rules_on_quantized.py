@@ -22,10 +22,10 @@ from tilewright.ir.core import Constant, Module, Op, Value
 from tilewright.ir.ops.quantization import DequantizeLinear, QuantizeLinear
 from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
+from tilewright.passes.attention.normalized_heads import NormalizedHeads
 from tilewright.passes.base import Record
 from tilewright.passes.pattern import Driver
 from tilewright.passes.quantization.import_quantization import ImportQuantization
-from tilewright.passes.quantization.normalized_heads import NormalizedHeads
 
 RULES = all_rules()
 WAYS = ("equal, with a zero point", "ranges", "equal", "ranges, u8")

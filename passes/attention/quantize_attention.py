@@ -15,11 +15,11 @@ from ...ir.ops.shape import Reshape
 from ...ir.quantized import EIGHT_BIT, is_redundant, limits, parameters
 from ...ir.types import DType, Quantization, TensorType
 from ..base import PLAIN, UNPLANNED, Pass, Record
-from ..cpu.fuse_attention import MOVEMENT, guarded
 from ..pattern import Driver, Match, Rule, node, on_quantized
+from ..quantization import sink_dequantize_rules
+from ..quantization.integer_rules import integers_of
 from ..views import matrix_views
-from . import sink_dequantize_rules
-from .integer_rules import integers_of
+from .fuse_attention import MOVEMENT, guarded
 
 _MASK_STEP = 1 / 8
 """Of masks that are computed; what is 16 or more below 0 hides a key."""
