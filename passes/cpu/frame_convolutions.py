@@ -18,8 +18,9 @@ from ..pattern import Driver, Match, Rule, node, on_quantized
 
 _LEAST_TAPS, _LEAST_STRIDE, _LEAST_OUTPUTS, _LEAST_UNIT = 32, 4, 8, 4
 _MOST_BYTES = 1 << 25
-_FEW_CHANNELS, _MOST_WASTE = 4, 1.25
-"""Channels for which phases pay, and taps below which a whole number of phases has to stay for each that there is."""
+_FEW_CHANNELS, _MOST_WASTE, _MOST_BESIDE_FRAMES = 4, 1.25, 1.1
+"""Channels for which phases pay, and taps below which a whole number of phases has to stay for each that there is: fewer
+where frames lie together as well, as of spectrograms of windows of 400, 160 apart."""
 
 
 class FrameConvolutions(Pass):
@@ -48,19 +49,11 @@ def _product(made: dict[Hashable, Value], found: Match[Conv]) -> Value | None:
     """The convolution by frames; those ``made`` before of the same signal are taken again, as by the real and the
     imaginary part of a spectrum.
     """
-    conv, x, (_, w, b, residual) = found.root.operator, found["x"], found.root.operands
-    if residual is not None or conv.group != 1 or not _is_known_or_real(w):
+    conv, x, (_, w, b, _) = found.root.operator, found["x"], found.root.operands
+    if not _lie_together(found):
         return None
     outputs, taps, windows = w.type.shape[0], w.type.shape[-1], found.root.result.type.shape[-1]
-    last, images = len(conv.strides) - 1, x.type.shape[0]
-    around = [pad for d, pad in enumerate(conv.pads) if d not in (last, 2 * last + 1)]
-    if any(around) or math.prod((*x.type.shape[1:-1], *w.type.shape[1:-1])) != 1:
-        return None
-    copied = images * windows * taps * x.type.dtype.bytes
-    if taps < _LEAST_TAPS or conv.strides[last] < _LEAST_STRIDE or outputs < _LEAST_OUTPUTS or copied > _MOST_BYTES:
-        return None
-    if x.type.dtype.is_float and math.gcd(conv.strides[last], taps) < _LEAST_UNIT:
-        return None
+    images = x.type.shape[0]
     key = (x, taps, windows, conv.strides, conv.pads, conv.dilations)
     if key not in made:
         made[key] = _frames(found, taps)
@@ -70,6 +63,22 @@ def _product(made: dict[Hashable, Value], found: Match[Conv]) -> Value | None:
     y = found.emit(product, made[key], weights, b, result_types=[type.with_shape((images, windows, outputs))])
     y = found.emit(Transpose((0, 2, 1)), y)
     return found.emit(Reshape(type.shape), y)
+
+
+def _lie_together(found: Match[Conv]) -> bool:
+    """Whether frames are worth their copies."""
+    conv, x, (_, w, _, residual) = found.root.operator, found["x"], found.root.operands
+    if residual is not None or conv.group != 1 or not _is_known_or_real(w):
+        return False
+    outputs, taps, windows = w.type.shape[0], w.type.shape[-1], found.root.result.type.shape[-1]
+    last = len(conv.strides) - 1
+    around = [pad for d, pad in enumerate(conv.pads) if d not in (last, 2 * last + 1)]
+    if any(around) or math.prod((*x.type.shape[1:-1], *w.type.shape[1:-1])) != 1:
+        return False
+    copied = x.type.shape[0] * windows * taps * x.type.dtype.bytes
+    if taps < _LEAST_TAPS or conv.strides[last] < _LEAST_STRIDE or outputs < _LEAST_OUTPUTS or copied > _MOST_BYTES:
+        return False
+    return not x.type.dtype.is_float or math.gcd(conv.strides[last], taps) >= _LEAST_UNIT
 
 
 def _frames(found: Match[Conv], taps: int) -> Value:
@@ -100,7 +109,8 @@ def _of_phases(found: Match[Conv]) -> Value | None:
         return None
     stride = taps if windows == 1 else conv.strides[-1] if not rows else 1
     steps = -(-taps // stride)
-    if stride == 1 or conv.dilations[-1] != 1 or steps * stride >= _MOST_WASTE * taps:
+    most = _MOST_BESIDE_FRAMES if _lie_together(found) else _MOST_WASTE
+    if stride == 1 or conv.dilations[-1] != 1 or steps * stride >= most * taps:
         return None
     extent, rank = windows + steps - 1, x.type.rank
     before, after = conv.pads[rank - 3], extent * stride - x.type.shape[-1] - conv.pads[rank - 3]

@@ -37,6 +37,9 @@ LONG_ROW = 32
 FEW_OUTPUTS = 8
 """Up to so many output channels, of rows of as many, a convolution computes faster in row-major order."""
 
+_ABSENT_COST = 3
+"""Products of which a block saves as much as one of an absent output takes, where weights are computed."""
+
 _MOST_JOINED = 4
 """Groups that are multiplied as one on tiles, so often with zero: vectors take several times as long without that."""
 
@@ -91,10 +94,12 @@ def _convolution(op: Op[Conv]) -> Support | None:
         is_winograd = is_known and kernel == (WINDOW, WINDOW)
         has_rows = is_few or math.prod(kernel) == 1 or (op.result.type.shape[-1] >= LONG_ROW and not is_winograd)
         is_slow = not has_rows or steps != {1}
-        penalty = products // (SLOW_MACS_PER_BYTE if is_slow else MACS_PER_BYTE) - ordered
+        # In blocks, outputs that are absent are multiplied, too; by Winograd's algorithm a quarter of the times.
+        absent = products * (-outputs % CHANNEL_BLOCK) // max(1, outputs)
+        gain = products if is_known else products - _ABSENT_COST * absent
+        penalty = gain // (SLOW_MACS_PER_BYTE if is_slow else MACS_PER_BYTE) - ordered
         if is_few:
-            # In blocks, outputs that are absent are multiplied, too; by Winograd's algorithm a quarter of the times.
-            penalty -= products * (CHANNEL_BLOCK - outputs) // outputs // (8 if is_winograd else 2)
+            penalty -= absent // (8 if is_winograd else 2)
         is_required = is_quantized or (is_slow and is_known)
         return Support(operands, dense, is_required, 0 if is_required else penalty, stem)
     if channels == 1 and outputs == conv.group:

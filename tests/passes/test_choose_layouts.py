@@ -67,11 +67,13 @@ def test_a_chain_is_reordered_at_its_ends(rng: np.random.Generator) -> None:
     assert next(module.ops).inputs[0].type.layout == ""
 
 
-@pytest.mark.parametrize(("outputs", "channels", "pixels", "expected"), [(64, 40, 14, True), (64, 40, 1, False)])
+@pytest.mark.parametrize(
+    ("outputs", "channels", "pixels", "expected"), [(64, 40, 14, True), (64, 40, 1, False), (49, 40, 14, False)]
+)
 def test_weights_that_are_computed_are_put_in_order_where_that_pays(
     outputs: int, channels: int, pixels: int, expected: bool, rng: np.random.Generator
 ) -> None:
-    """They are read once for one pixel."""
+    """They are read once for one pixel; of 64 outputs in blocks 15 were absent."""
     image = f"{pixels},{pixels}"
     body = f"%y = conv(%x, %v) {CONV} : f32[1,{outputs},{image}]"
     parameters = f"%x: f32[1,{channels},{image}], %v: f32[{outputs},{channels},3,1]"
