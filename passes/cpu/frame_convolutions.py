@@ -19,8 +19,8 @@ from ..pattern import Driver, Match, Rule, node, on_quantized
 _LEAST_TAPS, _LEAST_STRIDE, _LEAST_OUTPUTS, _LEAST_UNIT = 32, 4, 8, 4
 _MOST_BYTES = 1 << 25
 _FEW_CHANNELS, _MOST_WASTE, _MOST_BESIDE_FRAMES = 4, 1.25, 1.1
-"""Channels for which phases pay, and taps below which a whole number of phases has to stay for each that there is: fewer
-where frames lie together as well, as of spectrograms of windows of 400, 160 apart."""
+"""Channels for which phases pay, and taps below which a whole number of phases has to stay for each that there is:
+fewer where frames lie together as well, as of spectrograms of windows of 400, 160 apart."""
 
 
 class FrameConvolutions(Pass):

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LEAST_STEPS = 4
 """Steps that a round of the innermost loop works through at most, where channels are to be left out."""
 
+_FEW_SUMS = 8
+"""Vectors of sums whose products do not fill a round of one step."""
+
 
 @dataclass(frozen=True)
 class Distances:
@@ -73,11 +76,13 @@ class ConvolutionTile:
         self._spec = spec
         self._reach = reach
         self._unrolled = unrolled_steps(spec.steps, self.pixels * vectors, b.target)
-        # In a last block of few steps those of absent channels are most of all; the only block has none.
+        # In a last block of few steps those of absent channels are most of all; the only block has none, unless there
+        # are so few products that rounds of single steps take longer.
         rest = spec.present_steps % spec.steps or spec.steps
         is_alone = spec.input_blocks == 1
         most = min(LEAST_STEPS, 2 * rest - 1) if is_alone or spec.steps <= LEAST_STEPS else LEAST_STEPS
-        while spec.is_ragged and (self._unrolled > most or (is_alone and rest % self._unrolled)):
+        is_exact = is_alone and self.pixels * vectors > _FEW_SUMS
+        while spec.is_ragged and (self._unrolled > most or (is_exact and rest % self._unrolled)):
             self._unrolled //= 2
         self._rounds = b.integer(spec.steps // self._unrolled)
         self.steps_of_round = self._unrolled
