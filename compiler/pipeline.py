@@ -142,7 +142,7 @@ def attention_pipeline(machine: str = DEFAULT, keep: Sequence[str] = ()) -> Pipe
     """From a module with ops on quantised types to one whose attention and normalisations are on them, too, as the
     device has it. ``machine``, ``keep``: see :class:`tilewright.passes.attention.fuse_attention.FuseAttention`."""
     fuse = FuseAttention(least_rows=1, sums=True, machine=machine, keep=tuple(keep))
-    integers = QuantizeAttention(), QuantizeNormalization(tuple(keep))
+    integers = QuantizeAttention(machine), QuantizeNormalization(tuple(keep))
     return Pipeline((fuse, *integers, *simplify_pipeline().passes), "attention")
 
 

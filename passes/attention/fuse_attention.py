@@ -25,7 +25,7 @@ from ..named_ops import computed_with, kept_ops, unless_kept
 from ..pattern import Driver, Match, OpPattern, Rule, node, on_quantized, scalar
 from ..simplify.linear_rules import factored, matrices, scalar_of
 from ..views import LEVELS, View, broadcast, exchanged, matrix_views, regrouped, view_of
-from .given_scores import GIVEN, real_form
+from .given_scores import given_on, real_form
 from .linear_attention import pays, shares_of
 
 _HIDDEN = -1e4
@@ -48,7 +48,7 @@ class FuseAttention(Pass):
         sums: also sums of integers by weights, the softmax of as many scores, as ``attention`` of queries that are ones
             and zeros, those whose weights are guarded against NaN, with the guard behind it, and those whose weights
             are shares.
-        machine: name of a sample machine or path of a machine file, on which shares have to pay.
+        machine: name of a sample machine or path of a machine file, on which shares have to pay, and given scores fit.
         keep: names of operators, of source nodes or of results that become no part of ``attention``.
     """
 
@@ -318,7 +318,7 @@ def sums_on(machine: str) -> tuple[Rule, ...]:
     return (
         Rule("linear_attention", node(Div), partial(_linear_attention, machine=machine)),
         Rule("guarded_weights", node(MatMul, guarded(node(Softmax, name="softmax", single_use=False)), "v"), _guarded),
-        *GIVEN,
+        *given_on(machine),
     )
 
 

@@ -1,6 +1,7 @@
 """Attention whose scores are no product: maps of which a softmax makes weights, as queries or keys of known ones."""
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -10,13 +11,13 @@ from ...ir.ops.attention import Attention
 from ...ir.ops.elementwise import Mul
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
-from ...ir.ops.quantization import Dequantize
+from ...ir.ops.quantization import Dequantize, Quantize
 from ...ir.ops.reduction import Reduce, ReduceSum
 from ...ir.ops.shape import Reshape
 from ...ir.ops.softmax import Softmax
 from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType, Quantization, TensorType
-from ...runtime.machines.machine import MAP_EXTENT_LIMIT
+from ...runtime.machines.machine import CHANNEL_BLOCK, MAP_EXTENT_LIMIT, Machine, load
 from ..pattern import Match, Rule, node
 from ..views import exchanged, matrix_views
 
@@ -64,9 +65,25 @@ def _identity(found: Match, size: int, dtype: DType) -> Value:
     return found.emit(Dequantize(), found.add_constant("identity", np.eye(size, dtype=dtype.numpy), type))
 
 
-def _given(found: Match[MatMul]) -> Value | None:
+def holds(machine: Machine, keys: int, *columns: int) -> bool:
+    """Whether a cluster has room for the keys, and the values, of a head, which are its weights, in whole blocks: those
+    of attention that does not fit are the host's, whose products of matrices take far less time."""
+    keys, *sizes = (-(-size // CHANNEL_BLOCK) * CHANNEL_BLOCK for size in (keys, *columns))
+    return keys * sum(sizes) <= machine.weight_bytes
+
+
+def _becomes_integers(value: Value) -> bool:
+    """Whether all that reads a value, moved or not, rounds it."""
+    return len(value.users) > 0 and all(
+        is_op(user, Quantize) or (is_op(user, Reshape, Transpose) and _becomes_integers(user.result))
+        for user in value.users
+    )
+
+
+def _given(found: Match[MatMul], *, machine: str) -> Value | None:
     """Means by weights that are the softmax of a map, along either of its dimensions: scores that queries and keys have
-    if the ones or the others are the identity, whichever is smaller."""
+    if the ones or the others are the identity, whichever is smaller. Where the accelerator cannot have them, they stay
+    a softmax and a product, which are less to compute."""
     op, softmax, y = found.root, found.op("softmax", Softmax), found.root.result.type
     scores, shape = softmax.inputs[0], softmax.result.type.shape
     is_second = op.inputs[0] is not softmax.result
@@ -81,6 +98,8 @@ def _given(found: Match[MatMul]) -> Value | None:
     is_along_keys = softmax.operator.axis == len(shape) - (2 if is_turned else 1)
     is_repeated = any(math.prod(x.type.shape[:-2]) != math.prod(level) for x in (scores, v))
     if not is_along_keys or keys > MAP_EXTENT_LIMIT or is_repeated:
+        return None
+    if not holds(load(machine), keys, min(rows, keys), depth) or not _becomes_integers(op.result):
         return None
     as_keys = rows <= keys
     matrix = (keys, rows) if as_keys else (rows, keys)
@@ -111,10 +130,13 @@ def real_form(found: Match, value: Value) -> Value:
 
 _WEIGHTS = node(Softmax, name="softmax")
 
-GIVEN = (
-    Rule("weighted_sum", node(ReduceSum, node(Mul, "v", _WEIGHTS, commutative=True)), _sum),
-    Rule("weighted_column", node(MatMul, "v", node(Reshape, _WEIGHTS)), _column),
-    Rule("given_scores", node(MatMul, _WEIGHTS, "v"), _given),
-    Rule("given_scores_second", node(MatMul, "v", _WEIGHTS), _given),
-)
-"""For an accelerator, of integers."""
+
+def given_on(machine: str) -> tuple[Rule, ...]:
+    """For an accelerator, of integers."""
+    given = partial(_given, machine=machine)
+    return (
+        Rule("weighted_sum", node(ReduceSum, node(Mul, "v", _WEIGHTS, commutative=True)), _sum),
+        Rule("weighted_column", node(MatMul, "v", node(Reshape, _WEIGHTS)), _column),
+        Rule("given_scores", node(MatMul, _WEIGHTS, "v"), given),
+        Rule("given_scores_second", node(MatMul, "v", _WEIGHTS), given),
+    )

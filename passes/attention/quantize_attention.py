@@ -1,6 +1,7 @@
 """Attention between quantised tensors as an operator on their integers."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -14,12 +15,14 @@ from ...ir.ops.quantization import Quantize
 from ...ir.ops.shape import Reshape
 from ...ir.quantized import EIGHT_BIT, is_redundant, limits, parameters
 from ...ir.types import DType, Quantization, TensorType
+from ...runtime.machines.machine import CHANNEL_BLOCK, DEFAULT, load
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node, on_quantized
 from ..quantization import sink_dequantize_rules
 from ..quantization.integer_rules import integers_of
 from ..views import matrix_views
 from .fuse_attention import MOVEMENT, guarded
+from .given_scores import holds
 
 _MASK_STEP = 1 / 8
 """Of masks that are computed; what is 16 or more below 0 hides a key."""
@@ -38,15 +41,22 @@ class QuantizeAttention(Pass):
     number that hides in steps of 1/8, known ones in steps of their own; of other masks nobody knows how far they reach,
     and attention stays as it is. Queries that a product makes for attention alone get the zero point 0, as the
     accelerator multiplies them by what is computed, and would have to take off another one by a product of its own.
+    Products of two maps become scores where the accelerator can have them: of whole blocks of columns, and of no more
+    than fit its clusters.
+
+    Attributes:
+        machine: name of a sample machine or path of a machine file.
     """
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)
 
+    machine: str = DEFAULT
+
     def apply(self, module: Module, record: Record) -> bool:
         attention = node(Attention, name="attention")
         # Of integers, a row that sees no key has the result 0.
-        product = Rule("product_of_maps", node(MatMul, "x", "w"), _product_of_maps)
+        product = Rule("product_of_maps", node(MatMul, "x", "w"), partial(_product_of_maps, machine=self.machine))
         results = attention, guarded(replace(attention, single_use=False))
         rules = (
             rule
@@ -91,7 +101,7 @@ def _attention(found: Match[Quantize]) -> Value | None:
     return found.emit(op.operator, *operands, result_types=[y])
 
 
-def _product_of_maps(found: Match[MatMul]) -> Value | None:
+def _product_of_maps(found: Match[MatMul], *, machine: str) -> Value | None:
     """The product of two maps of integers, as the scores of attention are one."""
     op, y, (x, w) = found.root, found.root.result.type, (found["x"], found["w"])
     product, level = op.operator, y.shape[:-2]
@@ -104,6 +114,8 @@ def _product_of_maps(found: Match[MatMul]) -> Value | None:
     if y.quant is None or y.quant.axis is not None or not all(map(_has_one_scale, (x, w))):
         return None
     rows, keys, width = product.extents(x.type, w.type)
+    if keys % CHANNEL_BLOCK or not holds(load(machine), keys, width):
+        return None
     sides = (x, product.transpose_a, level), (w, not product.transpose_b, level)
     viewed = matrix_views(sides, level, ((rows, width), (keys, width)))
     if viewed is None:

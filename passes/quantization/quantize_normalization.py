@@ -194,11 +194,13 @@ def _operands(op: Op[_Norm]) -> list[_Scaled] | None:
 
 def _known(value: Value, beside: _Scaled | None, axis: int) -> _Scaled | None:
     """Known numbers as integers around 0, of as many bits as what they are added to."""
-    if not isinstance(value, Constant) or beside is None or not np.abs(value.array).max() > 0:
+    if not isinstance(value, Constant) or beside is None:
         return None
     dtype = beside.type.dtype
     limits = np.iinfo(dtype.numpy)
-    scale = float(np.float32(np.abs(value.array).max() / (int(limits.max) - int(limits.min) >> 1)))
+    scale = float(np.float32(np.abs(value.array).max(initial=0) / (int(limits.max) - int(limits.min) >> 1)))
+    if not 0 < scale < np.inf:
+        return None
     quant = Quantization.per_tensor(scale, (int(limits.max) + int(limits.min) + 1) // 2)
     return _Scaled(value, TensorType(value.type.shape, dtype, quant), np.ones(value.type.shape[axis], np.float32))
 

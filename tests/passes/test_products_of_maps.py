@@ -98,3 +98,62 @@ def test_one_program(block: Callable[[OnnxNetwork], str], machine: str, rng: np.
     assert len(artifact.manifest.device_programs) == 1
     found = assert_engines_agree(artifact, {"x": rng.normal(size=(1, 20, 24)).astype(np.float32)})
     assert len(np.unique(found)) > 20
+
+
+def by_map_of(tokens: int) -> Callable[[OnnxNetwork], str]:
+    """Weights that are the softmax of a map of as many columns as it has rows, as synthesizers have them."""
+
+    def block(net: OnnxNetwork) -> str:
+        return net.op("MatMul", net.op("Softmax", rows(net, "x", 24, tokens), axis=-1), rows(net, "x", 24, 32))
+
+    return block
+
+
+def by_softmaxes(net: OnnxNetwork) -> str:
+    """Contexts that weights of their own multiply, which stay numbers: efficient attention."""
+    q, k, v = (rows(net, "x", 24, 32) for _ in range(3))
+    context = net.op("MatMul", net.op("Transpose", net.op("Softmax", k, axis=1), perm=[0, 2, 1]), v)
+    return net.op("MatMul", net.op("Softmax", q, axis=2), context)
+
+
+def by_few_columns(net: OnnxNetwork) -> str:
+    """Products of 20 by 20 tokens, no whole blocks, of which 32 columns are made again."""
+    q, k = (rows(net, "x", 24, 32) for _ in range(2))
+    return rows(net, net.op("MatMul", q, net.op("Transpose", k, perm=[0, 2, 1])), 20, 32)
+
+
+def by_large_matrices(net: OnnxNetwork) -> str:
+    """Weights of a head that are 256 KiB."""
+    q, k = (rows(net, "x", 24, 512) for _ in range(2))
+    alike = net.op("MatMul", net.op("Transpose", q, perm=[0, 2, 1]), k)
+    return rows(net, alike, 512, 32)
+
+
+@pytest.mark.parametrize(
+    ("block", "tokens", "placed"),
+    [
+        (by_map_of(336), 336, {"device"}),
+        (by_map_of(352), 352, set()),
+        (by_softmaxes, 20, set()),
+        (by_few_columns, 20, set()),
+        (by_large_matrices, 256, {"device"}),
+        (by_large_matrices, 272, set()),
+    ],
+)
+def test_what_the_accelerator_cannot_have_stays_a_product(
+    block: Callable[[OnnxNetwork], str], tokens: int, placed: set[str], rng: np.random.Generator
+) -> None:
+    """Attention of the host would multiply by the identity, and matrix by matrix, a thousand times as long."""
+    net = OnnxNetwork(rng)
+    model = net.model([1, tokens, 24], rows(net, block(net), 32, 16))
+    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": "s256", "effort": "quick"}))
+    assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == placed
+
+
+def test_known_rows_may_be_too_small_for_integers(rng: np.random.Generator) -> None:
+    """Whose steps single precision would round to 0."""
+    net = OnnxNetwork(rng)
+    total = net.op("Add", net.number(np.full((1, 20, 32), 1e-44, np.float32)), rows(net, "x", 24, 32))
+    last = net.op("LayerNormalization", total, net.some(32), net.some(32), axis=-1)
+    artifact = compile_to_memory(net.model([1, 20, 24], rows(net, last, 32, 16)), OPTIONS)
+    assert_engines_agree(artifact, {"x": rng.normal(size=(1, 20, 24)).astype(np.float32)})

@@ -415,20 +415,22 @@ NETWORKS = {
     return %y
   }""",
     "given_scores": f"""
-  func @main(%x: i8[2,3,5]{Q}, %v: i8[2,5,4]{Q}) -> (%y: f32[2,3,4]) {{
+  func @main(%x: i8[2,3,5]{Q}, %v: i8[2,5,4]{Q}) -> (%z: i8[2,3,4]{Q}) {{
     %a = dequantize(%x) : f32[2,3,5]
     %b = dequantize(%v) : f32[2,5,4]
     %w = softmax(%a) {{axis=2}} : f32[2,3,5]
     %y = matmul(%w, %b, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : f32[2,3,4]
-    return %y
+    %z = quantize(%y) : i8[2,3,4]{Q}
+    return %z
   }}""",
     "given_scores_second": f"""
-  func @main(%x: i8[2,3,7]{Q}, %v: i8[2,4,3]{Q}) -> (%y: f32[2,4,7]) {{
+  func @main(%x: i8[2,3,7]{Q}, %v: i8[2,4,3]{Q}) -> (%z: i8[2,4,7]{Q}) {{
     %a = dequantize(%x) : f32[2,3,7]
     %b = dequantize(%v) : f32[2,4,3]
     %w = softmax(%a) {{axis=1}} : f32[2,3,7]
     %y = matmul(%b, %w, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : f32[2,4,7]
-    return %y
+    %z = quantize(%y) : i8[2,4,7]{Q}
+    return %z
   }}""",
     "bit_cast_to_same_type": """
   func @main(%x: f32[2,3]) -> (%y: f32[2,3]) {

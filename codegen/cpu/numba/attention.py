@@ -69,18 +69,28 @@ _SCORES = """def kernel({tensors}, n, f, scratch, begin, end):
         batch, r = u // rows, u % rows
         pq, pk, py = n[9], n[10], n[11]
         for d in range(dimensions):
-            at = 18 + 4 * d
+            at = 15 + 4 * d
             index, batch = batch % n[at], batch // n[at]
             pq, pk, py = pq + index * n[at + 1], pk + index * n[at + 2], py + index * n[at + 3]
         pq, py = pq + r * n[12], py + r * n[14]
         for j in range(keys):
+            scratch[j] = 0
+        {sums}
+        for j in range(keys):
+            y[py + {y}] = stored_form(np.float32(scratch[j]) * np.float32(f[0]), low, high, y_zero)
+    return 0
+"""
+_ALONG_WIDTH = """for j in range(keys):
             p = pk + j * n[13]
             total = np.int32(0)
             for c in range(width):
-                total += (np.int32(q[pq + c * n[15]]) - q_zero) * (np.int32(k[p + c * n[16]]) - k_zero)
-            y[py + j * n[17]] = stored_form(np.float32(total) * np.float32(f[0]), low, high, y_zero)
-    return 0
-"""
+                total += np.int32((np.int32(q[pq + {q}]) - q_zero) * (np.int32(k[p + {k}]) - k_zero))
+            scratch[j] = total"""
+_ALONG_KEYS = """for c in range(width):
+            x, p = np.int32(q[pq + {q}]) - q_zero, pk + {k}
+            for j in range(keys):
+                scratch[j] += np.int32(x * (np.int32(k[p + j]) - k_zero))"""
+"""Of keys whose numbers lie one behind the other, and of those of which the same number of each does."""
 
 _KEY = """keyed = np.int32(0)
             for c in range(width):
@@ -175,14 +185,18 @@ def _scores(op: Op[Attention], target: TargetDescription) -> Kernel:
     views = operator.q_view, operator.k_view, operator.y_view
     integers = [operator.rows, operator.keys, operator.width, len(operator.batch)]
     integers += [parameters(q.type)[1], parameters(k.type)[1], parameters(y)[1], low, high]
-    integers += [view[0] for view in views] + [view[-2] for view in views] + [view[-1] for view in views]
+    integers += [view[0] for view in views] + [view[-2] for view in views]
     for dimension, extent in reversed([*enumerate(operator.batch)]):
         integers += [extent, *(view[1 + dimension] for view in views)]
+    columns = {name: f"{'j' if name == 'y' else 'c'} * {view[-1]}" for name, view in zip("qky", views, strict=True)}
+    columns = {name: text.removesuffix(" * 1") for name, text in columns.items()}
+    sums = _ALONG_KEYS if operator.k_view[-2] == 1 else _ALONG_WIDTH
     return compile_kernel(
         op,
-        _SCORES.format(tensors=", ".join(pointers(op))),
+        _SCORES.format(tensors=", ".join(pointers(op)), sums=sums.format(**columns), y=columns["y"]),
         target,
         units=math.prod(operator.batch) * operator.rows,
         integers=integers,
         floats=(float(operator.factor([q.type, k.type, None], y)),),
+        scratch=(DType.I32, operator.keys),
     )
