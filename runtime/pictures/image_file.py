@@ -75,7 +75,10 @@ def image_of(
         turn = _turn_of(image) if upright else None
         image = _eight_bits(image, path)
         image = image if turn is None else image.transpose(turn)
-        return image if image.mode == mode else image.convert(mode)
+        with warnings.catch_warnings():
+            # Of palettes that are left for colours without alpha.
+            warnings.simplefilter("ignore")
+            return image if image.mode == mode else image.convert(mode)
     except ValueError as error:
         raise _unreadable(path, str(error)) from None
 

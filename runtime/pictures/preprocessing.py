@@ -134,7 +134,8 @@ class Preprocessing:
         for name, values in (("mean", self.mean), ("scale", self.scale)):
             if len(values) not in (1, channels):
                 what = f"{name} does not match the channels of the input"
-                raise InputError(what, expected=expected, found=len(values))
+                hint = "Give one number, or one for each channel, of which alpha is the last."
+                raise InputError(what, expected=expected, found=len(values), hint=hint)
 
     def apply(self, image: Image.Image, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
         """One image as an input of batch 1, of the element type and, but for the batch, of the shape."""

@@ -16,6 +16,9 @@ from .party import Party
 TOLERANCE = 1e-3
 """Of the largest number of a value, what sums in another order may add up to over many layers."""
 
+_ROUNDING = 1e-6
+"""Of the largest number of a value, what operators that are computed as one may round otherwise than is seen."""
+
 _CHOOSING = frozenset({"ArgMax", "ArgMin", "TopK", "arg_max", "arg_min", "top_k"})
 """Operators that give indices along a dimension of what they read, as ONNX and as we call them."""
 
@@ -100,8 +103,8 @@ def first_difference(
     """Compare every value that both have.
 
     Integers must be equal, and floats as near as ``tolerance`` times the largest of the value; those that stand for
-    integers may lie two of their steps apart as well. Indices of extremes may be others where the elements lie that
-    near, and are not the same in both.
+    integers may lie two of their steps apart as well. Indices of extremes may be others where the elements lie no
+    further apart than rounding moved them.
 
     Args:
         samples: for the inputs of the reference, by name.
@@ -133,7 +136,7 @@ def first_difference(
             difference = _difference(*pairs[row.name], sample, tolerance)
             if difference is None:
                 continue
-            if any(_are_ties(pairs[row.name], pairs[name], tolerance) for name in read):
+            if any(_are_ties(pairs[row.name], pairs[name]) for name in read):
                 chance.add(row.name)
                 ties[row.name] = None
                 continue
@@ -148,9 +151,10 @@ _Pair = tuple[Row, np.ndarray | None, np.ndarray | None]
 """A value, in the reference and in the network."""
 
 
-def _are_ties(indices: _Pair, elements: _Pair, tolerance: float) -> bool:
+def _are_ties(indices: _Pair, elements: _Pair) -> bool:
     """Whether indices differ only where their elements lie within rounding of each other, and these are not the same in
-    both networks: along some dimension, for the operator's own is not known here."""
+    both networks: along some dimension, for the operator's own is not known here. Two elements that are the n-th lie at
+    most twice as far apart as the two networks do in what is chosen from."""
     (row, first, second), (of, r, t) = indices, elements
     if first is None or second is None or r is None or t is None or row.reference.op not in _CHOOSING:
         return False
@@ -166,7 +170,9 @@ def _are_ties(indices: _Pair, elements: _Pair, tolerance: float) -> bool:
         # In each network the elements that each of the two took: [network, who took them, …].
         taken = np.stack([np.take_along_axis(both, np.stack([end] * 2), axis + 1) for end in ends.reshape(shape)], 1)
         with np.errstate(invalid="ignore"):
-            near = np.abs(taken[:, 0] - taken[:, 1]) <= _allowed(of, _largest(both[0]), tolerance)
+            moved = np.where(both[0] == both[1], 0, np.abs(both[0] - both[1])).max(axis, keepdims=True)
+            rounded = 2 * moved + _allowed(of, _largest(both[0]), _ROUNDING)
+            near = np.abs(taken[:, 0] - taken[:, 1]) <= rounded
         differs = (taken[0] != taken[1]).any((0, axis + 1), keepdims=True)
         if (near & differs)[:, ends.reshape(shape)[0] != ends.reshape(shape)[1]].all():
             return True

@@ -27,7 +27,7 @@ from tilewright.ir.types import DType
 from tilewright.runtime.api.comparison.comparison import read_samples
 from tilewright.runtime.api.comparison.every_layer import Agreement, first_difference
 from tilewright.runtime.api.comparison.measures import Result, Row, compare_values
-from tilewright.runtime.api.comparison.party import Value, open_party
+from tilewright.runtime.api.comparison.party import Party, Value, open_party
 from tilewright.runtime.api.comparison.tables import page
 from tilewright.runtime.api.simulator.input_data import NodeArg
 
@@ -495,9 +495,33 @@ def test_elements_within_rounding_of_each_other_may_change_places(tmp_path: Path
     )
     told = found(reference, chosen("scaled", turned, 3))
     assert told.difference is not None and (told.difference.name, told.ties) == ("z", ("i",))
+    masked = (1, 1 + 1e-6, -np.inf), (1 + 1e-6, 1, -np.inf)
+    told = found(*(chosen(name, each) for name, each in zip(("first", "second"), masked, strict=True)))
+    assert told.difference is None and told.ties == ("i",)
     # Elements that lie apart have an order, and equal ones that are the same in both.
     told = found(chosen("equal", equal), chosen("last", equal, **last))
     assert told.difference is not None and told.difference.op[:5] in ("top_k", "arg_m") and told.ties == ()
+
+
+def test_elements_further_apart_than_both_networks_are_chosen_in_their_order(tmp_path: Path) -> None:
+    """Be they nothing beside the largest, as most probabilities are."""
+    parties: list[Party] = []
+    for name, scale in (("right", 1), ("wrong", 1 + 1e-6)):
+        nodes = [
+            helper.make_node("Mul", ["x", "scale"], ["s"]),
+            helper.make_node("Softmax", ["s"], ["p"], axis=1),
+            helper.make_node("TopK", ["p", "four"], ["v", "i" if name == "right" else "all"], axis=1),
+            *([helper.make_node("Gather", ["all", "order"], ["i"], axis=1)] if name == "wrong" else []),
+        ]
+        arrays = {"four": np.array([4]), "order": np.array([0, 2, 1, 3]), "scale": np.asarray([scale], np.float32)}
+        model = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 6])], ["p", "i"])
+        model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+        model.graph.output[1].type.tensor_type.elem_type = TensorProto.INT64
+        parties.append(open_party(str(write_model(tmp_path / f"{name}.onnx", model))))
+    _, samples = read_samples(np.asarray([[10, 1, 0.5, 0, -1, -2]], np.float32), parties[0].get_inputs())
+    told = first_difference(parties[0], parties[1], samples)
+    assert told.difference is not None and told.ties == ()
+    assert (told.difference.name, told.difference.index, told.difference.inputs) == ("i", (0, 1), ("p",))
 
 
 def test_numbers_without_dimensions_are_compared(folder: Path) -> None:

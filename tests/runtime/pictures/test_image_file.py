@@ -251,3 +251,14 @@ def test_a_hostile_image_in_a_folder_is_named(tmp_path: Path) -> None:
 def test_inputs_of_no_pixels_or_no_numbers_take_no_images(type: TensorType) -> None:
     with pytest.raises(InputError, match=r"images do not fit this input; expected numbers of shape .* found "):
         PLAIN.check(type.shape, type.dtype.numpy)
+
+
+def test_palettes_of_several_opacities_are_read_without_a_word(tmp_path: Path) -> None:
+    """Pillow warns of them, where alpha is left out."""
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([9, 9, 9, 10, 20, 30])
+    image.save(tmp_path / "x.png", transparency=bytes([255, 100]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(tmp_path / "x.png", "RGB").getpixel((0, 0)) == (10, 20, 30)
+        assert read_image(tmp_path / "x.png", "RGBA").getpixel((0, 0)) == (10, 20, 30, 100)

@@ -154,8 +154,9 @@ def test_wrong_declarations_name_the_key(text: str, part: str) -> None:
 def test_inputs_that_no_image_fits_are_refused() -> None:
     with pytest.raises(InputError, match=r"images do not fit .* found f32\[1,7,4,4\]"):
         Preprocessing().check(*input_type(1, 7, 4, 4))
+    hint = "Give one number, or one for each channel, of which alpha is the last."
     for means, channels, expected in ((2, 3, "1 or 3"), (3, 4, "1 or 4"), (3, 2, "1 or 2"), (3, 1, "1")):
-        with pytest.raises(InputError, match=f"mean does not match .* expected {expected}, found {means}$"):
+        with pytest.raises(InputError, match=rf"mean does not match .* expected {expected}, found {means}\. {hint}$"):
             Preprocessing(mean=(1,) * means).check(*input_type(1, channels, 4, 4))
 
 
