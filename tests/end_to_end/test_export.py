@@ -380,3 +380,32 @@ def test_signed_activations_that_are_moved_load_in_onnxruntime(dtype: str, tmp_p
         whole = np.clip(np.round(x / np.float32(0.02)) + 3, -128, 127) - 3
         expected = whole.astype(np.float32).transpose(0, 2, 3, 1) * np.float32(0.02)
         np.testing.assert_allclose(cast("np.ndarray", session.run(None, {"x": x})[0]), expected, atol=1e-6)
+
+
+def test_words_have_no_qlinear_operators(tmp_path: Path) -> None:
+    """Products, sums and averages of 16 bits stand between conversions."""
+    x = np.random.default_rng(0).normal(size=(1, 2, 4, 4)).astype(np.float32)
+    pair = ["QuantizeLinear", "DequantizeLinear"]
+    operators = {
+        "d": ("Conv", ["x_d", "w"]),
+        "sum": ("Add", ["d_d", "x_d"]),
+        "y": ("GlobalAveragePool", ["sum_d"]),
+    }
+    nodes = [helper.make_node("DequantizeLinear", ["w_q", "w_s", "w_z"], ["w"])]
+    for name, (op_type, inputs) in {"x": ("", []), **operators}.items():
+        nodes += [helper.make_node(op_type, inputs, [name])] if op_type else []
+        nodes.append(helper.make_node(pair[0], [name, "s", "z"], [f"{name}_q"]))
+        nodes.append(helper.make_node(pair[1], [f"{name}_q", "s", "z"], [f"{name}_d"]))
+    constants = {
+        "s": np.array(2.0**-12, np.float32),
+        "z": np.array(0, np.int16),
+        "w_q": np.arange(-2, 2, dtype=np.int8).reshape(2, 2, 1, 1),
+        "w_s": np.array(0.25, np.float32),
+        "w_z": np.array(0, np.int8),
+    }
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, x.shape)], ["y_d"], constants, 21)
+    tilewright.export(model, tmp_path / "words.onnx", quantized="qlinear")
+    onnx.checker.check_model(tmp_path / "words.onnx", full_check=True)
+    found = onnxruntime.InferenceSession(tmp_path / "words.onnx").run(None, {"x": x})
+    expected = interp.run(import_onnx(model), {"x": x})["y_d"]
+    np.testing.assert_allclose(cast("np.ndarray", found[0]), expected, rtol=0, atol=2.0**-11)

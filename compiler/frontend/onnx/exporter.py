@@ -12,12 +12,12 @@ import onnx.numpy_helper
 from tilewright.errors import UnsupportedError
 
 from ....ir.annotations import EXTENTS
-from ....ir.core import Constant, Function, Op, OperatorT, Value, is_op
+from ....ir.core import Constant, Function, Op, OperatorT, Value, is_op, types_of
 from ....ir.op import Operator, QuantizationRule
 from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
 from ....ir.ops.quantization import Dequantize, Requantize
-from ....ir.quantized import is_redundant
+from ....ir.quantized import is_redundant, is_wide
 from ....ir.text.names import Names
 from ....ir.types import DType, Quantization, TensorType
 from ..control_flow import hint_of_export
@@ -96,7 +96,9 @@ class Exporter:
         plain, integer = self.exporters.get((cls, False)), self.exporters.get((cls, True))
         if self._is_qdq and is_op(op, Requantize) and all(map(_unifies, op.result.users)) and not op.result.is_returned:
             return
-        is_between = quantized and self._is_qdq and rule is not QuantizationRule.CONVERT
+        # Operators on integers are of 8 bits.
+        has_none = integer is not None and is_wide(*types_of((*op.inputs, *op.results)))
+        is_between = quantized and (self._is_qdq or has_none) and rule is not QuantizationRule.CONVERT
         if quantized and integer is not None and not is_between:
             integer(op, self)
         elif plain is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 from onnx_nodes import import_checked
@@ -107,6 +108,25 @@ def test_bipolar(shape: tuple[int, ...], rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(interp.run(module, {"x0": x})["y0"], np.where(x >= 0, scale, -scale))
 
 
+def test_one_bit_with_a_sign_is_bipolar(rng: np.random.Generator) -> None:
+    """Brevitas wrote binary weights as Quant, too; they stay integers."""
+    x, one = values(rng), np.ones((), np.float32)
+    inputs = [x, np.array([[0.5], [1], [2]], np.float32), one * 0, one]
+    module = import_checked(node_model("Quant", inputs, domain=DOMAIN, signed=1, narrow=1))
+    assert [type(op.operator) for op in module.main.ops][-1] is DequantizeLinear
+    np.testing.assert_array_equal(interp.run(module, {"x0": x})["y0"], np.where(x >= 0, inputs[1], -inputs[1]))
+
+
+def test_bipolar_activations_run_in_onnxruntime(tmp_path: Path, rng: np.random.Generator) -> None:
+    """It chooses between no integers of 8 bits."""
+    x, scale = values(rng), np.float32(0.5).reshape(())
+    model = any_node_model("BipolarQuant", [x, scale], domain=DOMAIN, constants=(1,))
+    model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    tilewright.export(model, tmp_path / "bipolar.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "bipolar.onnx")
+    np.testing.assert_array_equal(session.run(None, {"x0": x})[0], np.where(x >= 0, scale, -scale))
+
+
 def test_what_it_is_not(rng: np.random.Generator) -> None:
     x, one = values(rng), np.ones((), np.float32)
     zero = np.zeros((), np.float32)
@@ -121,8 +141,11 @@ def test_what_it_is_not(rng: np.random.Generator) -> None:
         import_checked(model)
     with pytest.raises(ModelError, match="'signed' is missing"):
         import_checked(node_model("Quant", [x, one, zero, eight], domain=DOMAIN, narrow=0))
-    with pytest.raises(ModelError, match="scale 'scale' is not positive and finite"):
-        import_checked(node_model("Quant", [x, -one, zero, eight], domain=DOMAIN, **attributes))
+    for scale, mode in ((-1, "ROUND"), (0, "FLOOR"), (np.nan, "CEIL")):
+        inputs = [x, one * np.float32(scale), zero, eight]
+        model = node_model("Quant", inputs, domain=DOMAIN, rounding_mode=mode, **attributes)
+        with pytest.raises(ModelError, match="scale 'x1' is not positive and finite"):
+            import_checked(model)
 
 
 @pytest.mark.parametrize("weight_bits", [8, 4, 1])

@@ -152,6 +152,7 @@ def import_quant(node: Node, importer: Importer) -> Value:
     have it. These add the zero point after they round: with an odd one, ties go to the other side. All else is
     computed in real numbers."""
     x, scale, zero = (importer.numbers(node.input(index)) for index in range(3))
+    scale_and_zero_point(replace(node, inputs=(x, scale, zero)), 1)
     bits, mode = node.number(3, "the number of bits"), node.word("rounding_mode", "round")
     is_signed, is_narrow = node.bool("signed"), node.bool("narrow")
     if bits not in range(1, 33):
@@ -161,17 +162,19 @@ def import_quant(node: Node, importer: Importer) -> Value:
         raise node.unsupported("unknown rounding mode", expected=known, found=mode.upper())
     count = 1 << int(bits)
     low, high = (is_narrow - count // 2, count // 2 - 1) if is_signed else (0, count - 1 - is_narrow)
-    found = _by_channel(x, scale, zero) if bits <= 16 and _ROUNDINGS.get(mode) is Round else None
-    if found is not None and np.isin(found[1][1], np.arange(low, high + 1)).all() and (bits > 1 or not is_signed):
+    is_bipolar, found = bits == 1 and is_signed, _by_channel(x, scale, zero)
+    if found is not None and is_bipolar and not found[1][1].any():
+        return import_bipolar_quant(node, importer)
+    is_nearest = bits <= 16 and _ROUNDINGS.get(mode) is Round
+    if found is not None and is_nearest and not is_bipolar and np.isin(found[1][1], np.arange(low, high + 1)).all():
         axis, (scales, zeros) = found
         dtype = quantization.STORED[2 * (bits > 8) + (not is_signed)]
         parameters = importer.constant(scales, "scale"), importer.constant(zeros.astype(dtype.numpy), "zero_point")
-        scale_and_zero_point(replace(node, inputs=(x, *parameters)), 1)
         whole = importer.emit_one(quantization.QuantizeLinear(dtype, axis), x, *parameters)
         whole = _between(importer, whole, low, high)
         return importer.emit_one(quantization.DequantizeLinear(axis), whole, *parameters)
     whole = importer.emit_one(Add(), importer.emit_one(Div(), x, scale), zero)
-    if bits == 1 and is_signed:
+    if is_bipolar:
         whole = cast(importer, _signs(importer, whole), x.type.dtype)
     else:
         whole = importer.emit_one(Clip(float(low), float(high)), _rounded(importer, whole, mode))
@@ -189,9 +192,9 @@ def import_bipolar_quant(node: Node, importer: Importer) -> Value:
 
 def _signs(importer: Importer, x: Value) -> Value:
     """1 where a number is not negative, else -1, i8."""
-    is_positive = importer.emit_one(GreaterOrEqual(), x, importer.constant(np.zeros((), x.type.dtype.numpy), "zero"))
-    signs = (importer.constant(np.array(sign, np.int8), "sign") for sign in (1, -1))
-    return importer.emit_one(Where(), is_positive, *signs)
+    zero, *signs = (importer.constant(np.array(each, x.type.dtype.numpy), "sign") for each in (0, 1, -1))
+    # Runtimes choose between real numbers: onnxruntime has no Where of bytes.
+    return cast(importer, importer.emit_one(Where(), importer.emit_one(GreaterOrEqual(), x, zero), *signs), DType.I8)
 
 
 def _rounded(importer: Importer, x: Value, mode: str) -> Value:
