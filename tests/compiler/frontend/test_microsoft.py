@@ -381,6 +381,12 @@ def test_heads_of_projected_inputs(has_bias: bool, rng: np.random.Generator) -> 
     assert_imports_like_onnxruntime(node_model("MultiHeadAttention", inputs, num_heads=2, scale=0.3), inputs)
 
 
+def test_biases_beside_keys_by_heads(rng: np.random.Generator) -> None:
+    """As decoders attend to what an encoder made: only queries get theirs."""
+    inputs: list[np.ndarray | None] = [real(rng, 2, 5, 8), real(rng, 2, 2, 7, 4), real(rng, 2, 2, 7, 4), real(rng, 24)]
+    assert_imports_like_onnxruntime(node_model("MultiHeadAttention", inputs, num_heads=2), inputs)
+
+
 @pytest.mark.parametrize("parts", [2, 3])
 def test_packed_heads(parts: int, rng: np.random.Generator) -> None:
     """As the same tensors apart; onnxruntime computes packed ones on other processors alone."""

@@ -74,9 +74,11 @@ def import_multi_head_attention(node: Node, importer: Importer) -> list[Value]:
         found = ", ".join(str(part.type) for part in parts)
         raise node.model_error("there are no queries, keys and values of such shapes", found=found)
     if node.optional(3) is not None:
-        sizes = tuple(part.type.shape[-1] for part in parts)
+        sizes = tuple(math.prod(part.type.shape[2 if part.type.rank == 3 else 1 :: 2]) for part in parts)
         biases = split(importer, node.input(3), 0, sizes)
-        parts = [added(importer, part, bias) for part, bias in zip(parts, biases, strict=True)]
+        # Keys and values by heads, of another sequence, have theirs already.
+        pairs = zip(parts, biases, strict=True)
+        parts = [added(importer, part, bias) if part.type.rank == 3 else part for part, bias in pairs]
     past = [node.input(index) for index in (6, 7)] if node.optional(6) is not None else ()
     return _attention(node, importer, parts, node.optional(4), node.optional(5), past)
 
