@@ -12,6 +12,7 @@ from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.one_thread import on_one_thread
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization import methods
+from tilewright.compiler.quantization.learn_rounding import learn_weights
 from tilewright.compiler.quantization.quantize import quantize_module
 
 threadpoolctl = pytest.importorskip("threadpoolctl")
@@ -47,11 +48,11 @@ def test_threads_are_given_back_after_an_error(two_threads: None) -> None:
 
 
 def test_weights_are_learnt_on_one_thread(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    learn, seen = methods.learn_weights, []
+    seen = []
 
     def watched(*given: object) -> object:
         seen.append(threads())
-        return learn(*given)  # pyright: ignore[reportArgumentType]
+        return learn_weights(*given)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(methods, "learn_weights", watched)
     net = OnnxNetwork(np.random.default_rng(0))
