@@ -28,7 +28,7 @@ long it takes beside other programs, and what is modelled of it on the sample ma
 TILEWRIGHT_DATA=FOLDER python benchmarks/zoo.py
 ```
 
-on {made}, {processor}, which did much else at the same time, with {versions}. The networks are files that others have
+on {made}, {processor}, with {versions}. The networks are files that others have
 trained (`TILEWRIGHT_DATA`); {random} of the onnx package have random weights, which say nothing of accuracy. With
 `--reports FOLDER` the same command writes the report of each network on each machine, one page of HTML each; with
 `--networks TEXT` it remakes what is said of some, and keeps the rest, which stands in [zoo.json](zoo.json).
