@@ -213,6 +213,11 @@ class TensorType:
         return ""
 
     @property
+    def has_one_scale(self) -> bool:
+        """Whether stored integers have one scale and zero point, and not those of channels."""
+        return self.quant is not None and self.quant.axis is None
+
+    @property
     def plain(self) -> TensorType:
         """The same type in row-major layout."""
         return replace(self, layout="") if self.layout else self

@@ -215,7 +215,7 @@ class Requantize(Operator[UnaryOperands]):
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         (x, type), y = only_operand(arrays, operand_types), result_types[0]
-        one_scale = all(each.quant is not None and each.quant.axis is None for each in (type, y))
+        one_scale = type.has_one_scale and y.has_one_scale
         if one_scale and is_wide(type, y) and DType.I32 not in (type.dtype, y.dtype):
             return mixed(x, type, y)
         return quantized(real(x, type), y)

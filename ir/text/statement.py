@@ -20,8 +20,8 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
-_ADDED = {"by_pixel": False, "shares": False, "x_bits": 24}
-"""Attributes that artifacts of this format may lack, since they are older, and what they meant without."""
+_ADDED = ("by_pixel", "shares", "x_bits")
+"""Attributes that artifacts of this format may lack, since they are older: what they meant without is the default."""
 
 
 class OperatorReader(TokenReader):
@@ -50,7 +50,7 @@ class OperatorReader(TokenReader):
                     raise
                 except IRError as error:
                     raise self._error(f"{token.text}: {error}", start) from None
-        found = {key: value for key, value in _ADDED.items() if key in declared} | found
+        found = {key: getattr(cls, key) for key in _ADDED if key in declared} | found
         missing = [key for key in declared if key not in found]
         if missing:
             raise self._error(f"{cls.name} lacks attribute {missing[0]!r}", name)

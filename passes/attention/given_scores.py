@@ -109,7 +109,7 @@ def _given(found: Match[MatMul], *, machine: str) -> Value | None:
         return None
     batch, views = viewed
     types = [view.value.type for view in views]
-    if any(type.quant is None or type.quant.axis is not None or type.dtype not in EIGHT_BIT for type in types):
+    if any(not type.has_one_scale or type.dtype not in EIGHT_BIT for type in types):
         return None
     size = min(rows, keys)
     known = _identity(found, size, types[0].dtype)

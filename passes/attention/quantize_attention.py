@@ -73,7 +73,7 @@ class QuantizeAttention(Pass):
 def _before_movement(found: Match[Quantize]) -> Value | None:
     """What moves the result of attention moves its integers."""
     moved, y = found.root.inputs[0].producer, found.root.result.type
-    if moved is None or y.quant is None or y.quant.axis is not None:
+    if moved is None or not y.has_one_scale:
         return None
     source = moved.inputs[0]
     return found.emit(moved.operator, found.emit(Quantize(), source, result_types=[y.with_shape(source.type.shape)]))
@@ -84,8 +84,8 @@ def _attention(found: Match[Quantize]) -> Value | None:
     integers = [integers_of(each) or (each if isinstance(each, Constant) else None) for each in op.inputs[:3]]
     operands = [value for value in integers if value is not None]
     stored = [value for value in operands if not value.type.dtype.is_float]
-    is_fit = len(operands) == 3 and len(stored) > 0 and all(map(_has_one_scale, stored))
-    if not is_fit or y.quant is None or y.quant.axis is not None or y.dtype not in EIGHT_BIT:
+    is_fit = len(operands) == 3 and len(stored) > 0 and all(value.type.has_one_scale for value in stored)
+    if not is_fit or not y.has_one_scale or y.dtype not in EIGHT_BIT:
         return None
     # Known rows are integers around 0.
     operands = [value if value in stored else _mask(found, value, y.dtype) for value in operands]
@@ -111,7 +111,7 @@ def _product_of_maps(found: Match[MatMul], *, machine: str) -> Value | None:
         return None
     if len({type.dtype for type in types}) > 1 or y.dtype not in EIGHT_BIT:
         return None
-    if y.quant is None or y.quant.axis is not None or not all(map(_has_one_scale, (x, w))):
+    if not all(type.has_one_scale for type in types):
         return None
     rows, keys, width = product.extents(x.type, w.type)
     if keys % CHANNEL_BLOCK or not holds(load(machine), keys, width):
@@ -126,10 +126,6 @@ def _product_of_maps(found: Match[MatMul], *, machine: str) -> Value | None:
     if operator.check_quantized([x.type, w.type, None, None], [y]) is not None:
         return None
     return found.emit(operator, q.value, k.value, None, None, result_types=[y])
-
-
-def _has_one_scale(value: Value) -> bool:
-    return value.type.quant is not None and value.type.quant.axis is None
 
 
 def _is_known_or_hides(mask: Value) -> bool:

@@ -88,7 +88,7 @@ def _scaled(value: Value, axis: int = -1) -> tuple[Value, np.ndarray]:
 
 def _is_stored(type: TensorType, dtypes: Collection[DType] = EIGHT_BIT) -> bool:
     """Whether a type is of integers, one of these types, with one scale."""
-    return type.dtype in dtypes and type.quant is not None and type.quant.axis is None
+    return type.dtype in dtypes and type.has_one_scale
 
 
 def _becoming(value: Value, axis: int) -> Iterator[_Scaled]:

@@ -79,7 +79,7 @@ def _absorb_activation(found: Match[Relu | Clip]) -> Value | None:
 def _drop_activation(found: Match[Relu | Clip]) -> Value | None:
     """A clamp that saturation has done already."""
     activation, x = found.root.operator, found["x"]
-    if x.type.quant is None or x.type.quant.axis is not None or x.type != found.root.result.type:
+    if not x.type.has_one_scale or x.type != found.root.result.type:
         return None
     return x if activation.act in CLAMPING and is_redundant(x.type, activation.act, activation.act_args) else None
 

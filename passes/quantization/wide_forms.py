@@ -54,7 +54,7 @@ def _elementwise(found: Match[Wide]) -> Value | None:
         return None
     if isinstance(residual, Constant) and residual.type.shape != x.type.shape:
         return None
-    if any(type.quant is None or type.quant.axis is not None for type in (x.type, y)):
+    if not (x.type.has_one_scale and y.has_one_scale):
         return None
     if x.type.rank < 3:
         # As the pixels of a map, whose rows are images.

@@ -173,7 +173,7 @@ def conversion(op: Op, target: TargetDescription) -> Kernel | None:
         accesses += [broadcast(shape, physical)] * (1 + len(scales))
     whole = Access(row_major(physical))
     nest = Nest(physical, (whole, *accesses, whole)).collapsed()
-    result = StoredRange.of(y) if y.dtype in EIGHT_BIT and y.quant is not None and y.quant.axis is None else None
+    result = StoredRange.of(y) if y.dtype in EIGHT_BIT and y.has_one_scale else None
     expression = Conversion(x.dtype, y.dtype, result, multiplies)
     return VectorNest(nest, (x.dtype, y.dtype), expression, tuple(tables)).kernel(target)
 

@@ -26,7 +26,7 @@ _REPEATED = 32
 
 def is_quantized(op: Op) -> bool:
     """Whether the first operand of an op is quantised with one scale."""
-    return op.inputs[0].type.quant is not None and op.inputs[0].type.quant.axis is None
+    return op.inputs[0].type.has_one_scale
 
 
 def _movements(found: Match) -> Value | None:
