@@ -88,12 +88,12 @@ def _attention(found: Match[Quantize]) -> Value | None:
     if not is_fit or not y.has_one_scale or y.dtype not in EIGHT_BIT:
         return None
     # Known rows are integers around 0.
-    operands = [value if value in stored else _mask(found, value, y.dtype) for value in operands]
+    operands = [value if value in stored else _rounded(found, value, y.dtype) for value in operands]
     mask = op.operands.mask
     if mask is not None:
         if not _is_known_or_hides(mask):
             return None
-        operands.append(_mask(found, _centred(found, mask, op.operator), y.dtype))
+        operands.append(_rounded(found, _centred(found, mask, op.operator), y.dtype))
     if operands[0] not in operands[1:]:
         operands[0] = _symmetric(found, operands[0], op)
     if len({value.type.dtype for value in operands} | {y.dtype}) > 1:
@@ -163,15 +163,15 @@ def _centred(found: Match, mask: Value, attention: Attention) -> Value:
     return found.add_constant(mask.name, centred.astype(np.float32))
 
 
-def _mask(found: Match, mask: Value, dtype: DType) -> Value:
+def _rounded(found: Match, value: Value, dtype: DType) -> Value:
     """What is added to scores as integers, or what is known of queries, keys or values."""
     step = _MASK_STEP
-    if isinstance(mask, Constant):
-        added = np.abs(mask.array[np.isfinite(mask.array)])
+    if isinstance(value, Constant):
+        added = np.abs(value.array[np.isfinite(value.array)])
         step = float(np.float32(added.max(initial=0.0) / 127)) or 1.0
     low, high = np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max
     quant = Quantization.per_tensor(step, (int(low) + int(high) + 1) // 2)
-    return found.emit(Quantize(), mask, result_types=[TensorType(mask.type.shape, dtype, quant)])
+    return found.emit(Quantize(), value, result_types=[TensorType(value.type.shape, dtype, quant)])
 
 
 def _symmetric(found: Match, q: Value, attention: Op) -> Value:
