@@ -11,7 +11,7 @@ import numpy as np
 from tilewright.errors import ModelError
 
 from ....runtime.files.output_file import output_file
-from .document import PRECISIONS, Channel, Document, Edge, Layer, Port, PreProcess
+from .document import IMAGES, PRECISIONS, Channel, Document, Edge, Layer, Port, PreProcess
 
 _OPSET_ATTRIBUTES = ("offset", "size")
 """Attributes of ``Const`` that say where its array lies, which is decided anew."""
@@ -93,6 +93,10 @@ def _net(document: Document, weights: _Weights) -> Iterator[str]:
         ends = {"from-layer": source, "from-port": source_port, "to-layer": target, "to-port": target_port}
         yield _tag("edge", ends, 2)
     yield "\t</edges>"
+    if document.images:
+        yield "\t<rt_info>"
+        yield _tag(IMAGES, {"value": document.images}, 2)
+        yield "\t</rt_info>"
     yield "</net>"
 
 
