@@ -23,11 +23,10 @@ from ..passes.pipeline import Pipeline
 from ..passes.quantization.symmetric_weights import SymmetricWeights
 from ..runtime.artifact.artifact import Artifact
 from ..runtime.files.output_file import check_output, write_file
-from ..runtime.pictures.inputs import ImageInputs
 from .calibration.open_inputs import with_open_inputs
 from .calibration.statistics import Findings
 from .declarations import check_type, with_keywords
-from .driver import check_options, images_of, without_effect
+from .driver import check_options, without_effect
 from .frontend.formats import Model, ModelProto, further_files, import_model, is_ir, read_module
 from .frontend.ir.document import Document
 from .frontend.ir.exporter import export_document
@@ -42,7 +41,7 @@ from .quantization.quantize import brings_quantization, quantize_module
 
 _NO_OPERATORS = ("Parameter", "Const", "Result")
 
-_TAKEN = (*CALIBRATION, "input_shapes", "freeze", "external_data", "report")
+_TAKEN = (*CALIBRATION, "input_shapes", "freeze", "bounds", "external_data", "report")
 """The options that have a use here."""
 
 
@@ -100,7 +99,7 @@ def export_by(
     options = with_open_inputs(model, check_options(options))
     options = replace(options, methods=exported(options.methods))
     check_model_output(output, model, options.external_data)
-    given = options.input_shapes or {}, options.external_data, options.freeze
+    given = options.input_shapes or {}, options.external_data, options.freeze, options.bounds
     if isinstance(model, (bytes, ModelProto, Document)):
         module = import_model(model, *given)
     else:
@@ -109,8 +108,6 @@ def export_by(
         brings = brings_quantization(module)
         if options.calibration is not None and brings:
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")
-        if images := images_of(module, options, calibrated=not brings):
-            module.metadata["images"] = ImageInputs(images).to_text()
         findings, unused = Findings(), without_effect(module, options)
         module = quantize_module(module, options, None, choices, findings)
         for each in (*unused, *findings.warnings):

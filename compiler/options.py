@@ -221,6 +221,16 @@ class CompileOptions:
         metavar="NAME=VALUE",
         repeatable=True,
     )
+    bounds: Mapping[str, int] | None = _network(
+        None,
+        "The most that an element of a tensor of the model can be, where the data decide an extent by it and nothing "
+        "says how large that can be: memory is planned for so many, and a run in which there are more, or fewer than "
+        "none, ends with an error. Errors of compilation name such tensors.",
+        in_python="A mapping by the names of tensors.",
+        metavar="NAME=N",
+        flag="--bound",
+        repeatable=True,
+    )
     external_data: str | os.PathLike[str] | None = option(
         None,
         "The folder of the files that the model keeps tensors in. By default that of the model; for a model given as "
@@ -351,12 +361,21 @@ RADIX_HELP = (
 )
 
 
-def parse_frozen(texts: Sequence[str] | None) -> dict[str, str]:
-    """Values by input name from texts such as ``sr=16000``. Raises UsageError: a text is of another form."""
+def parse_frozen(texts: Sequence[str] | None, flag: str = "--freeze", form: str = "NAME=VALUE") -> dict[str, str]:
+    """Values by name from texts such as ``sr=16000``. Raises UsageError: a text is of another form."""
     found: dict[str, str] = {}
     for text in texts or ():
         name, _, value = text.rpartition("=")
         if not name or not value:
-            raise UsageError("wrong --freeze", expected="NAME=VALUE", found=text)
+            raise UsageError(f"wrong {flag}", expected=form, found=text)
         found[name] = value
     return found
+
+
+def parse_bounds(texts: Sequence[str] | None) -> dict[str, int]:
+    """Numbers by name from texts such as ``steps=500``. Raises UsageError: a text is of another form."""
+    found = parse_frozen(texts, "--bound", "NAME=N")
+    for name, number in found.items():
+        if not number.isdecimal():
+            raise UsageError("wrong --bound", expected="NAME=N, a whole number", found=f"{name}={number}")
+    return {name: int(number) for name, number in found.items()}

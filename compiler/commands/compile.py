@@ -27,7 +27,7 @@ from ...runtime.commands.console import progress_bar, tell
 from ...runtime.commands.parser import add_output, number, whole_number
 from ...runtime.commands.shapes import parse_input_shapes
 from ..declarations import flag_of
-from ..options import IDS_HELP, RADIX_HELP, TARGET_HELP, CompileOptions, parse_frozen
+from ..options import IDS_HELP, RADIX_HELP, TARGET_HELP, CompileOptions, parse_bounds, parse_frozen
 
 if TYPE_CHECKING:
     from ...runtime.report.summary import ContainerSummary, Summary
@@ -86,6 +86,7 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
         **chosen,
         "input_shapes": parse_input_shapes(arguments.input_shapes),
         "freeze": parse_frozen(arguments.freeze),
+        "bounds": parse_bounds(vars(arguments).get("bounds")),
     }
 
 

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(for_c, ("target",))
     add_time_limit(for_c, "; none if it is trusted")
     add_options(parser, ("quantized", "activations"), Exporting)
-    add_options(parser, (*CALIBRATION, "input_shapes", "freeze"))
+    add_options(parser, (*CALIBRATION, "input_shapes", "freeze", "bounds"))
 
 
 def add_model(parser: argparse.ArgumentParser, nargs: str | None = None, others: str = "") -> None:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     written = "Write the module there, and its large constants to blobs/ beside it, instead of to stdout."
     add_output(parser, "OUT.tw", written)
-    add_options(parser, ("input_shapes", "freeze", "print_after", "time_passes"))
+    add_options(parser, ("input_shapes", "freeze", "bounds", "print_after", "time_passes"))
 
 
 class RanPass(TypedDict):
@@ -82,7 +82,8 @@ def run(arguments: argparse.Namespace) -> str | OptimizedModule | dict[str, Know
         if output.suffix == ".onnx":
             raise UsageError("opt writes a module as text", found=str(output), hint="`tilewright export` writes ONNX.")
         check_output(output, source=arguments.path)
-    module, timing = read_module(arguments.path, options["input_shapes"], frozen=options["freeze"]), Timing()
+    given = {"frozen": options["freeze"], "bounds": options["bounds"]}
+    module, timing = read_module(arguments.path, options["input_shapes"], **given), Timing()
     pipeline.run(module, instruments=[*instruments_from_environment(), Print(printed), timing])
     if output is not None:
         dump_module(output, module)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ...passes.instruments import Instrument
     from ...runtime.artifact.artifact import Artifact
 
-_OPTIONS = ("precision", *CALIBRATION, "machine", "clusters", "images_per_cluster", "effort", "freeze")
+_OPTIONS = ("precision", *CALIBRATION, "machine", "clusters", "images_per_cluster", "effort", "freeze", "bounds")
 _ARTIFACT = ".twa"
 """What the paths of artifacts end in."""
 

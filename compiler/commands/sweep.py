@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     *(*CALIBRATION, "machine", "images_per_cluster", "cards", "effort", "affinity", "devices"),
-    *("input_shapes", "freeze"),
+    *("input_shapes", "freeze", "bounds"),
 )
 
 

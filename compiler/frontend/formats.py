@@ -1,7 +1,7 @@
 """Models of every format to modules; nothing after this knows which format a model came from."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeGuard
@@ -40,6 +40,7 @@ def import_model(
     input_shapes: GivenShapes | None = None,
     external_data: str | os.PathLike[str] | None = None,
     frozen: Frozen | None = None,
+    bounds: Mapping[str, int] | None = None,
 ) -> Module:
     """The network of a model as a module.
 
@@ -50,6 +51,7 @@ def import_model(
             that an ONNX model has for such a dimension stands for.
         external_data: the folder of the files that an ONNX model keeps tensors in; by default its own.
         frozen: values of inputs that become constants.
+        bounds: of elements of integer tensors of an ONNX model, by which the data decide extents: the most.
 
     Raises:
         ModelError: the model cannot be read, is damaged, or inconsistent.
@@ -57,16 +59,17 @@ def import_model(
         UsageError: a folder of tensors is given for a model that names none.
     """
     if isinstance(source, (bytes, ModelProto)):
-        return import_onnx(source, input_shapes, external_data, frozen=frozen)
+        return import_onnx(source, input_shapes, external_data, frozen=frozen, bounds=bounds)
     if not isinstance(source, Document):
         if not is_ir(source):
-            return import_onnx(source, input_shapes, external_data, frozen=frozen)
+            return import_onnx(source, input_shapes, external_data, frozen=frozen, bounds=bounds)
         title = Path(source).stem
         source = read_document(source)
     else:
         title = source.name
-    if external_data is not None:
-        raise UsageError("external_data is for ONNX models", hint="Leave it out.")
+    for name, given in {"external_data": external_data, "--bound": bounds}.items():
+        if given:
+            raise UsageError(f"{name} is for ONNX models", hint="Leave it out.")
     module = import_document(source, one_shape(_declared(source), input_shapes).inputs, frozen)
     module.name = title.encode(errors="replace").decode() or module.name
     return module
@@ -133,11 +136,12 @@ def read_module(
     input_shapes: GivenShapes,
     external_data: str | os.PathLike[str] | None = None,
     frozen: Frozen | None = None,
+    bounds: Mapping[str, int] | None = None,
 ) -> Module:
     """The module of a model, ONNX or IR, or of a text with its arrays in ``blobs/`` beside it.
 
     Args:
-        input_shapes, external_data, frozen: see :func:`import_model`; for models only.
+        input_shapes, external_data, frozen, bounds: see :func:`import_model`; for models only.
 
     Raises:
         ModelError, InputError: the file cannot be read, or is not what its name says.
@@ -145,11 +149,13 @@ def read_module(
         ParseError, VerifyError: the text is malformed, or is no sound module.
     """
     if is_ir(path) or path.suffix == ".onnx":
-        return import_model(path, input_shapes, external_data, frozen)
+        return import_model(path, input_shapes, external_data, frozen, bounds)
     if input_shapes:
         raise UsageError("--input-shape is for ONNX models; the shapes of a module are fixed", found=str(path))
     if frozen:
         raise UsageError("--freeze is for models; a module keeps its inputs", found=str(path))
+    if bounds:
+        raise UsageError("--bound is for models; a module has no open extents", found=str(path))
     try:
         module = load_dump(path)
     except (ParseError, UnicodeDecodeError) as error:

@@ -224,7 +224,7 @@ class CpuExecutor:
 
 
 _HINTS = {
-    "bounded": "An extent that follows from the data has another value than the node allows.",
+    "bounded": "An extent that follows from the data has another value than the node, or --bound, allows.",
     "refuse": "The branch that they choose does not fit the shapes that the network was compiled for.",
     "loop": "It takes more steps than its results have room for.",
 }

@@ -475,6 +475,26 @@ def test_every_command_that_takes_shapes_freezes_inputs(tmp_path: Path, capsys: 
     assert [spec.name for spec in tilewright.load(tmp_path / "out.twa").inputs] == ["input", "state"]
 
 
+def test_every_command_that_freezes_inputs_takes_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(tmp_path / "range.onnx")
+    onnx.save(
+        parsed(
+            "g (int64 n) => (int64[m] y) { zero = Constant<value_int = 0>() one = Constant<value_int = 1>() "
+            "y = Range(zero, n, one) }"
+        ),
+        model,
+    )
+    assert main(["opt", model, "--bound", "n=7"]) == 0
+    assert "bounded" in capsys.readouterr().out
+    assert main(["export", model, "-o", str(tmp_path / "out.onnx"), "--bound", "n=7"]) == 0
+    assert main(["compile", model, "-o", str(tmp_path / "out.twa"), "--bound", "n=7"]) == 0
+    with tilewright.load(tmp_path / "out.twa") as session:
+        assert session.run({"n": np.array(4)})["y"].tolist() == [0, 1, 2, 3]
+    for wrong in ("n", "=3", "n=-1", "n=many"):
+        assert main(["compile", model, "-o", str(tmp_path / "out.twa"), "--bound", wrong]) == 2
+        assert "wrong --bound; expected NAME=N" in capsys.readouterr().err
+
+
 FROZEN = "g (float[1,2] x, int64 sr, bool[1] on) => (float[1,2] y) { k = Cast<to=1>(sr) y = Mul(x, k) }"
 
 

@@ -17,7 +17,7 @@ from tilewright.runtime.session import load
 X = np.arange(15, dtype=np.float32).reshape(5, 3)
 HEAD = '<ir_version: 8, opset_import: ["" : 18]> '
 INDICES = "Look for indices that are out of range in the inputs."
-EXTENT = "An extent that follows from the data has another value than the node allows."
+EXTENT = "An extent that follows from the data has another value than the node, or --bound, allows."
 
 CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "gather": (

@@ -14,9 +14,6 @@ import numpy as np
 OPEN = -1
 """What stands for an extent that is left open."""
 
-IMAGES = "tilewright_images"
-"""The element of ``rt_info`` that says how images became the samples that a network was quantised by."""
-
 LEGACY_VERSIONS = range(2, 8)
 OPSET_VERSIONS = range(10, 12)
 
@@ -132,8 +129,6 @@ class Document:
         added_outputs: what the network gives besides its own outputs, as (layer id, position of the output port).
         weights: the content of the .bin file, which blobs are views of.
         digest: SHA-256 of both files; empty for a document that was not read.
-        images: how images became the samples that it was quantised by, as `ImageInputs` reads it; empty where it does
-            not say so.
     """
 
     name: str
@@ -146,7 +141,6 @@ class Document:
     added_outputs: list[tuple[int, int]] = field(default_factory=list)
     weights: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
     digest: str = ""
-    images: str = ""
 
     @property
     def is_legacy(self) -> bool:
@@ -219,7 +213,6 @@ class Document:
             return arrays[key]
 
         result = Document(self.name, self.version, self.batch, self.precision, digest=self.digest, weights=weights)
-        result.images = self.images
         result.edges = list(self.edges)
         result.added_outputs = list(self.added_outputs)
         for layer in self.layers.values():

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx.helper
 
-from tilewright.errors import ModelError, TilewrightError, UnsupportedError, first_of
+from tilewright.errors import ModelError, TilewrightError, UnsupportedError, UsageError, first_of, similar
 
 from ....ir.core import Constant, Module, Value
 from ....ir.op import Operator
@@ -123,6 +123,7 @@ class Importer(ModuleBuilder):
 
     Args:
         functions: what nodes without an importer call.
+        bounds: of elements of tensors, by name, the most.
 
     Attributes:
         unknown_ends: names of loops whose conditions depend on data.
@@ -138,6 +139,7 @@ class Importer(ModuleBuilder):
         tensors: TensorReader,
         replacement: Replacement | None = None,
         functions: Functions | None = None,
+        bounds: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(module)
         self.opsets = opsets
@@ -145,10 +147,12 @@ class Importer(ModuleBuilder):
         self._tensors = tensors
         self._replacement = replacement
         self._functions = functions or Functions()
+        self._bounds = dict(bounds or {})
         self._path = ""
         self._titles: dict[str, str] = {}
         self.values: dict[str, Value] = {}
         self._read: set[str] = set()
+        self._defined: set[str] = set()
         self.unknown_ends: set[str] = set()
         self.narrow: dict[Value, int] = {}
         self.open = OpenShapes(self)
@@ -190,10 +194,29 @@ class Importer(ModuleBuilder):
 
     def define(self, name: str, value: Value) -> None:
         """Say which value it is that the model calls ``name``."""
+        title = self._title(name)
         # What a function returns is defined a second time, where it is called.
         replacement = self._replacement if name not in self._titles else None
-        defined = self.values[name] = replacement(self, self._title(name), value) if replacement else value
-        defined.origin = defined.origin or self._title(name)
+        if title in self._bounds and name not in self._titles:
+            value = self._within(title, value, self._bounds[title])
+        defined = self.values[name] = replacement(self, title, value) if replacement else value
+        defined.origin = defined.origin or title
+        self._defined.add(title)
+
+    def _within(self, title: str, value: Value, most: int) -> Value:
+        """A tensor whose elements the user says are from 0 to ``most``."""
+        if self.open.is_open(value) or not value.type.dtype.is_integer or not value.type.elements:
+            found = f"{title!r} of type {value.type}"
+            raise UsageError(
+                "--bound is for numbers that decide extents", stage="import", expected="integers", found=found
+            )
+        return self.open.limited(value, most)
+
+    def check_bounds(self) -> None:
+        """Raise UsageError where a bound is of a tensor that the model does not have."""
+        for name in self._bounds.keys() - self._defined:
+            message = f"a bound was given for {name!r}, a tensor that the model does not have"
+            raise UsageError(message, stage="import", hint=similar(name, self._defined))
 
     def finish(self) -> None:
         """Tell the module what passes may put into folding, and forget what nothing reads."""

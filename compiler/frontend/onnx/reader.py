@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count, takewhile
 from pathlib import Path
 
@@ -35,9 +35,6 @@ from .open_extents.intervals import Count
 from .open_extents.open_shapes import OpenShapes
 from .tensors import WAS_SPARSE, TensorReader, graphs_in, inputs_of, stored_type, tensors_in
 
-IMAGES = "tilewright.images"
-"""The key under which models say how images became the samples that they were quantised by."""
-
 NEWEST_OPSET = 28
 """The newest version of the standard operator set whose operators the importers know."""
 
@@ -49,6 +46,7 @@ def import_onnx(
     external_data: str | os.PathLike[str] | None = None,
     replacement: Replacement | None = None,
     frozen: Frozen | None = None,
+    bounds: Mapping[str, int] | None = None,
 ) -> Module:
     """The network of an ONNX model as a module.
 
@@ -62,8 +60,10 @@ def import_onnx(
         external_data: the folder of the files that the model keeps tensors in; by default its own.
         replacement: what the network is to read in place of its inputs, of its constants and of the outputs of nodes.
         frozen: values of inputs that become constants.
+        bounds: of elements of integer tensors, by which the data decide extents: the most.
 
     Raises:
+        UsageError: a bound is of no tensor of the model, or of none of integers.
         ModelError: not an ONNX file, damaged, or inconsistent.
         UnsupportedError: uses an operator or feature that is not implemented.
     """
@@ -88,11 +88,10 @@ def import_onnx(
     module.metadata = {"opset": str(standard), "sha256": digest}
     if model.producer_name:
         module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
-    if images := stated_images(model):
-        module.metadata["images"] = images
-    importer = Importer(module, opsets, IMPORTS, reader, replacement, Functions(model.functions))
+    importer = Importer(module, opsets, IMPORTS, reader, replacement, Functions(model.functions), bounds or {})
     _add_parameters(importer, model.graph, input_shapes, dict(frozen or {}))
     results = importer.import_graph(model.graph)
+    importer.check_bounds()
     if not results:
         raise ModelError("the graph has no outputs", stage="import")
     # What is named twice among the outputs is one of them.
@@ -109,12 +108,6 @@ def import_onnx(
         module.metadata["elements"] = json.dumps(narrow)
     importer.finish()
     return module
-
-
-def stated_images(model: ModelProto) -> str:
-    """How images became the samples that a model was quantised by, as `ImageInputs` reads it; empty where it does not
-    say so."""
-    return next((each.value for each in model.metadata_props if each.key == IMAGES), "")
 
 
 def _outputs(importer: Importer, output: onnx.ValueInfoProto, value: Value) -> list[tuple[str, Value]]:

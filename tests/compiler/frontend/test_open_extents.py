@@ -14,7 +14,7 @@ from onnx.helper import make_node as node
 import tilewright
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
-from tilewright.errors import InputError, ResourceError, UnsupportedError
+from tilewright.errors import InputError, ResourceError, UnsupportedError, UsageError
 from tilewright.ir.ops.selection import Unique
 from tilewright.runtime.artifact.manifest import ENGINES
 from tilewright.runtime.session import Session
@@ -509,6 +509,126 @@ def test_what_bounds_no_range(nodes: list[onnx.NodeProto]) -> None:
     ranged = [*nodes, node("Range", ["zero", "stop", "one"], ["y"])]
     with pytest.raises(UnsupportedError, match="nothing says how large it can be"):
         tilewright.compile(model_of(ranged, {"n": np.array(3)}, ["y"], numbers))
+
+
+REPEATED = [
+    node("ReduceSum", ["often"], ["n"], keepdims=0),
+    node("Range", ["zero", "n", "one"], ["places"]),
+    node("CumSum", ["often", "zero"], ["ends"]),
+    node("Unsqueeze", ["places", "last"], ["columns"]),
+    node("GreaterOrEqual", ["columns", "ends"], ["behind"]),
+    node("Cast", ["behind"], ["numbers"], to=onnx.TensorProto.INT64),
+    node("ReduceSum", ["numbers", "last"], ["rows"], keepdims=0),
+    node("Gather", ["x", "rows"], ["repeated"]),
+    node("Transpose", ["repeated"], ["y"], perm=[1, 0]),
+]
+"""As many copies of each row as a model finds, such as of the sounds that speech is made of."""
+
+
+def repeated() -> onnx.ModelProto:
+    inputs = {"often": np.zeros(4, np.int64), "x": np.zeros((4, 3), np.float32)}
+    return model_of(REPEATED, inputs, ["y"], {"zero": 0, "one": 1, "last": [1]})
+
+
+@pytest.mark.parametrize("bounds", [{"n": 20}, {"often": 9}, {"n": 20, "often": 9}])
+def test_what_users_say_bounds_extents(bounds: Mapping[str, int]) -> None:
+    model = repeated()
+    oracle = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(0).random((4, 3), np.float32)
+    with tilewright.load(tilewright.compile(model, bounds=bounds)) as session:
+        for often in ([1, 2, 3, 4], [0, 0, 1, 0], [0, 0, 0, 0], [9, 1, 1, 9]):
+            given = {"often": np.array(often), "x": x}
+            np.testing.assert_array_equal(session.run(given)["y"], oracle.run(None, given)[0])
+        for often in ([10, 9, 9, 9], [3, -1, 0, 0] if "often" in bounds else [-1, 0, 0, 0]):
+            with pytest.raises(InputError, match=r"expected 0 to \d+, found .* or --bound, allows"):
+                session.run({"often": np.array(often), "x": x})
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        (
+            {},
+            r"how large it can be; found \[\?\]\. Say how large it can be, such as --bound n=1000 \(bounds={'n': 1000}",
+        ),
+        ({"n": 20, "oftener": 5}, "bound was given for 'oftener', a tensor that the model does not have. Did you mean"),
+        ({"x": 20}, r"--bound is for numbers that decide extents; expected integers, found 'x' of type f32\[4,3\]"),
+    ],
+)
+def test_bounds_that_are_missing_or_of_something_else(bounds: Mapping[str, int], message: str) -> None:
+    with pytest.raises((UnsupportedError, UsageError), match=message):
+        tilewright.compile(repeated(), bounds=bounds)
+
+
+def test_the_number_that_decides_is_named_behind_what_moves_it() -> None:
+    """As exporters expand: sizes are picked, joined and compared before they are a shape."""
+    nodes = [
+        node("Split", ["sizes"], ["a", "b"], axis=0, num_outputs=2),
+        node("Concat", ["a", "three"], ["wanted"], axis=0),
+        node("Equal", ["wanted", "minus"], ["same"]),
+        node("Where", ["same", "ones", "wanted"], ["shape"]),
+        node("Expand", ["x", "shape"], ["y"]),
+    ]
+    inputs = {"sizes": np.array([4, 5]), "x": np.ones((1, 3), np.float32)}
+    constants = {"three": [3], "minus": [-1, -1], "ones": [1, 1]}
+    model = model_of(nodes, inputs, ["y"], constants)
+    with pytest.raises(UnsupportedError, match="--bound a=1000 "):
+        tilewright.compile(model)
+    with tilewright.load(tilewright.compile(model, bounds={"a": 6})) as session:
+        assert session.run(inputs)["y"].shape == (4, 3)
+
+
+def test_convolutions_along_what_the_data_decide() -> None:
+    """Strides, dilation and pads on either side, and the way back; more than there is to see, too."""
+    rng = np.random.default_rng(1)
+    nodes = [
+        *REPEATED,
+        node("Unsqueeze", ["y", "zeros"], ["line"]),
+        node("Conv", ["line", "w", "b"], ["same"], pads=[2, 2], dilations=[2]),
+        node("Conv", ["same", "w", "b"], ["half"], pads=[3, 1], strides=[2]),
+        node("ConvTranspose", ["half", "w", "b"], ["back"], pads=[1, 0], strides=[3], output_padding=[1]),
+        node("Conv", ["back", "w"], ["z"], auto_pad="SAME_UPPER"),
+    ]
+    x = rng.standard_normal((4, 3)).astype(np.float32)
+    w, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 3, 3), (3,)))
+    constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "w": w, "b": b}
+    outputs = ["same", "half", "back", "z"]
+    model = model_of(nodes, {"often": np.zeros(4, np.int64), "x": x}, outputs, constants)
+    oracle = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    with tilewright.load(tilewright.compile(model, bounds={"n": 20})) as session:
+        for often in ([1, 2, 3, 4], [0, 0, 1, 0], [5, 5, 5, 5], [0, 2, 0, 5]):
+            given = {"often": np.array(often), "x": x}
+            for found, expected in zip(session.run(given).values(), oracle.run(outputs, given), strict=True):
+                np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        node("Conv", ["line", "w"], ["z"], auto_pad="SAME_LOWER", strides=[2]),
+        node("ConvTranspose", ["line", "w"], ["z"], output_shape=[30]),
+    ],
+)
+def test_pads_that_follow_from_open_extents_are_refused(last: onnx.NodeProto) -> None:
+    nodes = [*REPEATED, node("Unsqueeze", ["y", "zeros"], ["line"]), last]
+    constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "w": np.ones((3, 3, 3), np.float32)}
+    inputs = {"often": np.zeros(4, np.int64), "x": np.zeros((4, 3), np.float32)}
+    with pytest.raises(UnsupportedError, match=r"the data decide an extent of what conv.* reads"):
+        tilewright.compile(model_of(nodes, inputs, ["z"], constants), bounds={"n": 20})
+
+
+def test_a_bound_on_steps_gives_what_a_loop_stacks_room() -> None:
+    info = onnx.helper.make_tensor_value_info
+    boolean, integer = onnx.TensorProto.BOOL, onnx.TensorProto.INT64
+    body = onnx.helper.make_graph(
+        [node("Identity", ["going"], ["goes"]), node("Mul", ["step", "step"], ["square"])],
+        "body",
+        [info("step", integer, []), info("going", boolean, [])],
+        [info("goes", boolean, []), info("square", integer, [])],
+    )
+    model = model_of([node("Loop", ["n", ""], ["y"], body=body)], {"n": np.array(3)}, ["y"], {})
+    with tilewright.load(tilewright.compile(model, bounds={"n": 70000})) as session:
+        assert session.run({"n": np.array(5)})["y"].tolist() == [0, 1, 4, 9, 16]
 
 
 def test_extents_beyond_every_memory_are_refused() -> None:

@@ -174,6 +174,27 @@ class Extents:
 
         return self._remembered((Bounded, a, limit), make)
 
+    def limited(self, value: Value, most: int) -> Value:
+        """A tensor of integers, none below 0 or above ``most``: the run ends where one is."""
+        builder, axes = self.builder, tuple(range(value.type.rank))
+        x = cast(builder, value, DType.I64)
+        for reduction, combine in ((ReduceMax, Min), (ReduceMin, Max)):
+            extreme = builder.emit_one(reduction(axes, keepdims=False), x) if axes else x
+            x = builder.emit_one(combine(), x, self._emitted(Bounded(), extreme, self.value(most)), name=value.name)
+        return cast(builder, x, value.type.dtype)
+
+    def source(self, extent: Extent) -> str | None:
+        """The name of the integer, or else of the tensor of integers, that makes a number one without a bound."""
+        value, name = self.value(extent), None
+        while True:
+            name = value.origin or name
+            operands = value.producer.inputs if value.producer is not None else ()
+            causes = (each for each in operands if each.type.dtype.is_integer and not isinstance(each, Constant))
+            cause = next((each for each in causes if interval(each, self._intervals)[1] >= UNKNOWN), None)
+            if cause is None or (value.origin and value.type.elements == 1):
+                return name
+            value = cause
+
     def clipped_index(self, index: Extent, extent: Extent) -> Extent:
         """The start or the end of a slice, which may count from the back, as a number from 0 to ``extent``."""
         least, most = span(index)

@@ -29,14 +29,16 @@ def extents_of(node: SourceNode, open: OpenShapes, index: int, what: str) -> lis
     return found
 
 
-def bounded(node: SourceNode, extents: Sequence[Extent], what: str) -> list[Extent]:
+def bounded(node: SourceNode, open: OpenShapes, extents: Sequence[Extent], what: str) -> list[Extent]:
     """The extents, none below 0 and each with a bound. Raises UnsupportedError: there is no bound for one."""
     for extent in extents:
         if span(extent)[1] >= UNKNOWN:
+            name = open.source(extent)
+            bound = f"Say how large it can be, such as --bound {name}=1000 (bounds={{{name!r}: 1000}} in Python). "
             raise node.unsupported(
                 f"{what} follows from the data, and nothing says how large it can be",
                 found=text_of(extents),
-                hint=OPEN_HINT,
+                hint=f"{bound if name else ''}{OPEN_HINT}",
             )
     return list(extents)
 
@@ -101,7 +103,7 @@ def _repacked(open: OpenShapes, x: Value, shape: Sequence[Extent]) -> Value:
 
 def expanded(node: SourceNode, open: OpenShapes, x: Value, wanted: Sequence[Extent]) -> Value:
     """``x`` repeated until it has the shape that it and ``wanted`` broadcast to."""
-    shape = open.broadcast([open.shape(x), tuple(bounded(node, wanted, "the shape"))])
+    shape = open.broadcast([open.shape(x), tuple(bounded(node, open, wanted, "the shape"))])
     return open.opened(open.apply_one(Expand(tuple(map(room, shape))), open.fitted(x, shape)), shape)
 
 
@@ -174,7 +176,7 @@ def padded(
         if isinstance(pad, int) and pad < 0:
             x = part_of(node, open, x, axis, -pad, open.shape(x)[axis])
     sums = [open.add(open.add(e, pad), b) for e, pad, b in zip(open.shape(x), front, after, strict=True)]
-    shape = bounded(node, [open.larger(extent, 0) for extent in sums], "a padded extent")
+    shape = bounded(node, open, [open.larger(extent, 0) for extent in sums], "a padded extent")
     filler = filler_of(node, value)
     x = open.filled(x, filler)
     behind = (max(0, room(s) - pad - e) for s, pad, e in zip(shape, front, x.type.shape, strict=True))
@@ -211,7 +213,7 @@ def progression(node: SourceNode, open: OpenShapes, numbers: Sequence[Extent], d
         raise node.unsupported("the data decide the step of a range", hint=OPEN_HINT)
     length = open.subtract(stop, start) if step > 0 else open.subtract(start, stop)
     count = open.larger(open.divide(open.add(open.larger(length, 0), abs(step) - 1), abs(step)) or 0, 0)
-    (count,) = bounded(node, [count], "the length of a range")
+    (count,) = bounded(node, open, [count], "the length of a range")
     most = room(count)
     steps = open.builder.described(node, (most,), DType.I64, lambda: np.arange(most) * step)
     return cast(open.builder, open.opened(open.apply_one(Add(), steps, open.value(start)), [count]), dtype)

@@ -320,7 +320,7 @@ def trailing_norm(open: OpenShapes, operator: LayerNorm | RmsNorm, x: Value, *pa
     return [open.opened(open.apply_one(operator, x, *parameters), open.shape(x))]
 
 
-@of_open_shapes(Conv, ConvTranspose, Pool, GlobalPool, BatchNorm, GroupNorm, Lrn, DepthToSpace, SpaceToDepth, Resize)
+@of_open_shapes(Pool, GlobalPool, BatchNorm, GroupNorm, Lrn, DepthToSpace, SpaceToDepth, Resize)
 def image_by_image(open: OpenShapes, operator: Operator, x: Value, *parameters: Value | None) -> list[Value]:
     """What computes each image of a batch by itself."""
     open.check_closed(operator.name, parameters)
@@ -328,6 +328,32 @@ def image_by_image(open: OpenShapes, operator: Operator, x: Value, *parameters: 
     if open.axes(x) != [0] or any(y.type.shape[0] != x.type.shape[0] for y in results):
         raise open.refusal(operator.name, [x, *parameters])
     return [open.opened(y, (open.shape(x)[0], *y.type.shape[1:])) for y in results]
+
+
+@of_open_shapes(Conv, ConvTranspose)
+def convolved(
+    open: OpenShapes, operator: Conv | ConvTranspose, x: Value, w: Value, *others: Value | None
+) -> list[Value]:
+    """Filler counts as zeros, as padding does: where there is something to see, windows see the same."""
+    open.check_closed(operator.name, [w, *others])
+    own, axes = open.shape(x), open.axes(x)
+    if 1 in axes:
+        raise open.refusal(operator.name, [x, w])
+    y = open.apply_one(operator, open.filled(x, 0, [axis for axis in axes if axis > 1]), w, *others)
+    shape = [own[0], *y.type.shape[1:]]
+    for d, stride in enumerate(operator.strides):
+        if d + 2 not in axes:
+            continue
+        beyond = operator.dilations[d] * (w.type.shape[d + 2] - 1) - sum(operator.pads[d :: len(operator.strides)])
+        if isinstance(operator, ConvTranspose):
+            last = open.product([open.add(own[d + 2], -1), stride])
+            extent = open.add(last, 1 + beyond + operator.output_padding[d])
+        else:
+            whole = open.divide(open.larger(open.add(own[d + 2], stride - 1 - beyond), 0), stride)
+            assert whole is not None
+            extent = whole
+        shape[d + 2] = open.larger(extent, 0)
+    return [open.opened(open.cut(y, [*map(room, shape)]), shape)]
 
 
 @of_open_shapes(RoiAlign)

@@ -137,7 +137,7 @@ def import_constant_of_shape(node: Node, importer: Importer) -> Value:
     extents: Sequence[Extent] = node.integers(0, "the shape") if isinstance(node.input(0), Constant) else ()
     if not isinstance(node.input(0), Constant):
         wanted = open_operators.extents_of(node, importer.open, 0, "the shape")
-        extents = open_operators.bounded(node, wanted, "the shape")
+        extents = open_operators.bounded(node, importer.open, wanted, "the shape")
     value = node.attributes.get("value", np.zeros(1, np.float32))
     filler, code = stored(value).reshape(-1)[0], code_of(value.dtype)
     shape = tuple(map(room, extents))

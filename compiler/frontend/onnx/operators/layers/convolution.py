@@ -78,7 +78,11 @@ def convolution(node: Node, cls: type[ConvolutionClass], x: Value, w: Value) -> 
 @imports("Conv")
 def import_conv(node: Node, importer: Importer) -> Value:
     x, w = node.input(0), node.input(1)
-    return importer.emit_one(convolution(node, Conv, x, w), x, w, node.optional(2))
+    operator = convolution(node, Conv, x, w)
+    if node.word("auto_pad", "").startswith("same") and max(operator.strides, default=1) > 1:
+        # How much is padded follows from the extents.
+        importer.open.check_closed("conv, which pads by itself,", [x])
+    return importer.emit_one(operator, x, w, node.optional(2))
 
 
 def convolution_attributes(conv: Conv) -> dict[str, Any]:
@@ -118,6 +122,8 @@ def import_conv_transpose(node: Node, importer: Importer) -> Value:
         for d in range(spatial)
     ]
     mode = node.string("auto_pad", "NOTSET")
+    if node.has("output_shape"):
+        importer.open.check_closed("conv_transpose of a given output_shape", [x])
     if node.has("output_shape") or mode in ("SAME_UPPER", "SAME_LOWER"):
         wanted = node.ints("output_shape", [x.type.shape[2 + d] * strides[d] for d in range(spatial)])
         total = [max(0, full[d] - wanted[-spatial:][d]) for d in range(spatial)]
