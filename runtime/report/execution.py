@@ -208,7 +208,8 @@ def results_text(results: Mapping[str, np.ndarray]) -> str:
         lines.append(f"{name}: {array.dtype}[{','.join(map(str, array.shape))}]")
         if array.size == 0:
             continue
-        low, high, mean = (float(each) for each in (array.min(), array.max(), array.mean()))
+        # Sums of the largest numbers of their type are none of it.
+        low, high, mean = (float(each) for each in (array.min(), array.max(), array.mean(dtype=np.longdouble)))
         lines.append(f"  min {low:.6g}, max {high:.6g}, mean {mean:.6g}")
         if array.size == max(array.shape, default=1):
             flat = array.reshape(-1)

@@ -96,8 +96,8 @@ class Exporter:
         plain, integer = self.exporters.get((cls, False)), self.exporters.get((cls, True))
         if self._is_qdq and is_op(op, Requantize) and all(map(_unifies, op.result.users)) and not op.result.is_returned:
             return
-        # Operators on integers are of 8 bits.
-        has_none = integer is not None and is_wide(*types_of((*op.inputs, *op.results)))
+        # Operators on integers are of 8 bits, as onnxruntime has them.
+        has_none = is_wide(*types_of((*op.inputs, *op.results)))
         is_between = quantized and (self._is_qdq or has_none) and rule is not QuantizationRule.CONVERT
         if quantized and integer is not None and not is_between:
             integer(op, self)

@@ -34,6 +34,9 @@ ImportFunction = TypeVar("ImportFunction", bound=Import)
 Replacement = Callable[["Importer", str, Value], Value]
 """What the network reads in place of a tensor, from its name in the model and its value."""
 
+_PASSED_ON = 8
+"""Source nodes of an op to which those that pass its result on are added."""
+
 _LONGEST_NAME = 256
 """Characters of a name that is made of those of a node in a function and of the node that calls it."""
 
@@ -301,6 +304,11 @@ class Importer(ModuleBuilder):
         )
         titles = [self._title(o) for o in proto.output if o]
         results = self.results_of(node, lambda node, _: self._results(proto, node, titles), titles)
+        producer = results[0].producer if results and results[0] is not None else None
+        is_passed_on = producer is not None and results[0] in node.inputs and node.name not in producer.loc
+        if producer is not None and is_passed_on and len(producer.loc) < _PASSED_ON:
+            # What passes a value on is named where that is made, for users who mean it.
+            producer.loc = (*producer.loc, node.name)
         for output, value in zip(proto.output, results, strict=False):
             if output and value is not None:
                 self.define(output, value)

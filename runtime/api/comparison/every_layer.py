@@ -19,6 +19,10 @@ TOLERANCE = 1e-3
 _ROUNDING = 1e-6
 """Of the largest number of a value, what operators that are computed as one may round otherwise than is seen."""
 
+_SPREAD = 8
+"""How many times as far apart, in proportion, results of an operator may lie as what it reads: sums of what rounding
+moved may come out near 0."""
+
 _CHOOSING = frozenset({"ArgMax", "ArgMin", "TopK", "arg_max", "arg_min", "top_k"})
 """Operators that give indices along a dimension of what they read, as ONNX and as we call them."""
 
@@ -103,7 +107,8 @@ def first_difference(
     """Compare every value that both have.
 
     Integers must be equal, and floats as near as ``tolerance`` times the largest of the value; those that stand for
-    integers may lie two of their steps apart as well. Indices of extremes may be others where the elements lie no
+    integers may lie two of their steps apart as well, and what is computed of these `_SPREAD` times as far, in
+    proportion to the largest. Indices of extremes may be others where the elements lie no
     further apart than rounding moved them.
 
     Args:
@@ -135,6 +140,9 @@ def first_difference(
                 continue
             difference = _difference(*pairs[row.name], sample, tolerance)
             if difference is None:
+                continue
+            moved = max((_moved(pairs[name]) for name in read), default=0)
+            if difference.largest is not None and difference.largest <= _SPREAD * moved * difference.scale:
                 continue
             if any(_are_ties(pairs[row.name], pairs[name]) for name in read):
                 chance.add(row.name)
@@ -177,6 +185,16 @@ def _are_ties(indices: _Pair, elements: _Pair) -> bool:
         if (near & differs)[:, ends.reshape(shape)[0] != ends.reshape(shape)[1]].all():
             return True
     return False
+
+
+def _moved(pair: _Pair) -> float:
+    """How far the numbers of a value lie apart in the two networks, of the largest."""
+    _, first, second = pair
+    if first is None or second is None or first.size != second.size:
+        return 0.0
+    with np.errstate(all="ignore"):
+        apart = _largest(first.astype(np.float64) - second.reshape(first.shape))
+    return apart / _largest(first) if apart else 0.0
 
 
 def _allowed(row: Row, scale: float, tolerance: float) -> float:

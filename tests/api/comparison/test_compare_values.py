@@ -24,6 +24,7 @@ from tilewright.compiler.frontend.onnx.tensor_roles import tensor_roles
 from tilewright.errors import UsageError
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.types import DType
+from tilewright.runtime.api.comparison import every_layer
 from tilewright.runtime.api.comparison.comparison import read_samples
 from tilewright.runtime.api.comparison.every_layer import Agreement, first_difference
 from tilewright.runtime.api.comparison.measures import Result, Row, compare_values
@@ -445,6 +446,38 @@ def test_the_first_op_that_differs_is_named(folder: Path, monkeypatch: pytest.Mo
     assert found["expected"] + 0.25 == pytest.approx(found["found"], abs=1e-5)
     assert found["largest"] == pytest.approx(0.25, abs=1e-5)
     assert main(["compare", model, "--every-layer", "--tolerance", "10"]) == 0
+
+
+def test_what_is_computed_of_rounded_values_may_differ_as_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The product behind a step of rounding was blamed for it."""
+    pytest.importorskip("onnxruntime")
+    rng = np.random.default_rng(0)
+    ends = [("x", TensorProto.FLOAT, [1, 8, 9, 9])]
+    weights = {each: rng.integers(-7, 8, (8, 8, 3, 3)).astype(np.int8) for each in ("v", "w")}
+    constants = {"s": np.float32(0.07), "t": np.float32(0.03), "z": np.int8(0), "l": np.int8(-8), "h": np.int8(7)}
+    nodes: list[onnx.NodeProto] = []
+    for name, reads, weight in (("a", "x", None), ("b", "a", "v"), ("y", "b", "w")):
+        value = reads
+        if weight is not None:
+            nodes.append(helper.make_node("DequantizeLinear", [weight, "t", "z"], [f"{weight}_d"]))
+            value = "y" if name == "y" else f"{name}_conv"
+            nodes.append(helper.make_node("Conv", [reads, f"{weight}_d"], [value], name=name))
+        if name != "y":
+            nodes.append(helper.make_node("QuantizeLinear", [value, "s", "z"], [f"{name}_q"]))
+            nodes.append(helper.make_node("Clip", [f"{name}_q", "l", "h"], [f"{name}_c"]))
+            nodes.append(helper.make_node("DequantizeLinear", [f"{name}_c", "s", "z"], [name]))
+    initializers = {**weights, **{name: np.asarray(value) for name, value in constants.items()}}
+    path = str(write_model(tmp_path / "qcdq.onnx", graph_model(nodes, ends, ["y"], initializers, 19)))
+    reference, model = open_party(f"onnxruntime:{path}"), open_party(path)
+    feeds = [(str(at), {"x": rng.normal(0, 0.4, (1, 8, 9, 9)).astype(np.float32)}) for at in range(8)]
+    found = first_difference(reference, model, feeds)
+    assert found.difference is None, found.text
+    result = compare_values(reference, model, feeds)
+    assert {row.name for row in result.rows if row.metric("max_abs") > 0} >= {"b", "y"}
+    monkeypatch.setattr(every_layer, "_SPREAD", 0)
+    assert first_difference(reference, model, feeds).difference is not None
+    for party in (reference, model):
+        party.close()
 
 
 def test_integers_may_differ_in_no_element(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from network_files import graph_model
 from onnx import helper, numpy_helper
 from onnx_nodes import import_checked
 from onnx_nodes import node_model as any_node_model
@@ -125,6 +126,28 @@ def test_bipolar_activations_run_in_onnxruntime(tmp_path: Path, rng: np.random.G
     tilewright.export(model, tmp_path / "bipolar.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "bipolar.onnx")
     np.testing.assert_array_equal(session.run(None, {"x0": x})[0], np.where(x >= 0, scale, -scale))
+
+
+@pytest.mark.parametrize("quantized", [None, "qdq", "qlinear"])
+@pytest.mark.parametrize("bits", [12, 16])
+def test_integers_of_more_than_8_bits_run_in_onnxruntime(
+    tmp_path: Path, rng: np.random.Generator, bits: int, quantized: str | None
+) -> None:
+    """It clips and pools no integers of 16 bits."""
+    weights = {"scale": np.float32(4 / 2**bits), "zero": np.float32(0), "bits": np.float32(bits)}
+    rounded = {"domain": DOMAIN, "signed": 1, "narrow": 0}
+    nodes = [
+        helper.make_node("Quant", ["x", "scale", "zero", "bits"], ["q"], **rounded),
+        helper.make_node("MaxPool", ["q"], ["m"], kernel_shape=[2, 2]),
+        helper.make_node("Quant", ["m", "scale", "zero", "bits"], ["y"], **rounded),
+    ]
+    constants = {name: np.asarray(value) for name, value in weights.items()}
+    model = graph_model(nodes, [("x", onnx.TensorProto.FLOAT, [1, 2, 4, 4])], ["y"], constants)
+    model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    tilewright.export(model, tmp_path / "words.onnx", quantized=quantized)
+    x = rng.normal(0, 2, (1, 2, 4, 4)).astype(np.float32)
+    found = onnxruntime.InferenceSession(tmp_path / "words.onnx").run(None, {"x": x})[0]
+    np.testing.assert_array_equal(found, interp.run(import_checked(model), {"x": x})["y"])
 
 
 def test_what_it_is_not(rng: np.random.Generator) -> None:

@@ -28,6 +28,11 @@ BEST = "the best class of each pixel, a colour for each, of output 'y'"
         (np.array([False, True, True]), "bool[3]\n  min 0, max 1, mean 0.666667\n  largest: [1] 1, [2] 1, [0] 0\n"),
         (np.array([3, 0, 255], np.uint8), "uint8[3]\n  min 0, max 255, mean 86\n  largest: [2] 255, [0] 3, [1] 0\n"),
         (np.array([-128, 3], np.int8), "int8[2]\n  min -128, max 3, mean -62.5\n  largest: [1] 3, [0] -128\n"),
+        (
+            np.array([3e38, 3e38], np.float32),
+            "float32[2]\n  min 3e+38, max 3e+38, mean 3e+38\n  largest: [0] 3e+38, [1] 3e+38\n",
+        ),
+        (np.full((1, 2, 2), 1.7e308), "float64[1,2,2]\n  min 1.7e+308, max 1.7e+308, mean 1.7e+308\n"),
         (np.array(2.5, np.float16), "float16[]\n  min 2.5, max 2.5, mean 2.5\n  largest: [0] 2.5\n"),
         (np.zeros((3, 0)), "float64[3,0]\n"),
         (

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
+import onnx
 
 from .....ir.activation import clip_bounds
 from .....ir.core import Constant, Op, Value
@@ -104,7 +105,12 @@ def export_activation(exporter: Exporter, x: str, name: str, args: tuple[float, 
             exporter.constant(bound, "bound") if math.isfinite(given) else None
             for given, bound in zip(args, clip_bounds(args, dtype.numpy), strict=True)
         ]
-        return exporter.node("Clip", [x, *bounds])
+        if dtype not in (DType.I16, DType.U16):
+            return exporter.node("Clip", [x, *bounds])
+        # onnxruntime clips no integers of 16 bits.
+        wide = [each and exporter.node("Cast", [each], to=onnx.TensorProto.INT32) for each in (x, *bounds)]
+        to = onnx.helper.np_dtype_to_tensor_dtype(dtype.numpy)
+        return exporter.node("Cast", [exporter.node("Clip", wide)], to=to)
     if name == "swish":
         return exporter.node("Mul", [x, exporter.node("Sigmoid", [x])])
     if name in ("gelu", "gelu_tanh"):
