@@ -42,7 +42,7 @@ def test_what_is_kept_stands_behind_the_outputs() -> None:
     np.testing.assert_array_equal(np.maximum(found["block/conv"], 0), found["block/act"])
     entries = {each.name: each for each in details_of(artifact).kept}
     assert entries["block/act"].inputs == ("block/conv",)
-    assert entries["block/act"].nodes == ("Relu_1",)
+    assert entries["block/act"].nodes == ("Relu_1", "same")
     assert (entries["y"].is_output, entries["y"].inputs) == (True, ("block/act",))
 
 

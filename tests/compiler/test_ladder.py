@@ -434,6 +434,15 @@ def test_what_is_cut_off_where_a_function_is_flat_is_no_loss() -> None:
     assert found.why == "numbers beyond its range"
 
 
+@pytest.mark.parametrize(("count", "is_few"), [(8, False), (400, True)])
+def test_few_numbers_do_not_use_few_levels(count: int, is_few: bool) -> None:
+    """An age of each of thirty samples was said to use eight of 256 levels."""
+    values = np.linspace(100, 101, count, dtype=np.float32)
+    types = {"y": TensorType((count,), DType.U8, Grid.per_tensor(101 / 255))}
+    (found,) = losses({"y": [values]}, {"y": [values]}, types, {})
+    assert found.levels < 8 and ("few levels used" in found.why) == is_few
+
+
 def test_what_is_harmed_most_is_told_and_then_what_rounding_itself_harms(undisturbed: Quantization) -> None:
     loss = undisturbed.layers[0]
     here = [replace(loss, name=f"{index}", here=float(index), own=30.0 - index) for index in range(12)]

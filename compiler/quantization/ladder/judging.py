@@ -328,7 +328,9 @@ def losses(
             here += float(np.square(made(b) - exact).sum())
         alone, arrived = decibels(signal, own), decibels(signal, here)
         levels = int(used.sum())
-        why = _why(alone, arrived, levels, used.size, cut / max(own, 1e-300))
+        # A few numbers have no more levels than there are of them.
+        is_few = levels < min(FEW_LEVELS, total // 4)
+        why = _why(alone, arrived, levels if is_few else None, used.size, cut / max(own, 1e-300))
         found.append(LayerLoss(name, alone, arrived, levels, outside / max(total, 1), why))
     return sorted(found, key=lambda each: each.here)
 
@@ -336,10 +338,10 @@ def losses(
 FEW_LEVELS = 64
 
 
-def _why(own: float, here: float, levels: int, steps: int, cut: float) -> str:
-    """The cause, given the share of what cutting off does in what rounding does."""
+def _why(own: float, here: float, levels: int | None, steps: int, cut: float) -> str:
+    """The cause, given the share of what cutting off does in what rounding does; levels where few are used."""
     if here < own - 3:
         return "errors of layers before, and of its weights"
-    if levels < FEW_LEVELS:
+    if levels is not None:
         return f"few levels used: {levels} of {steps}"
     return "numbers beyond its range" if cut > 0.5 else f"rounding to {steps} equal steps"
