@@ -409,3 +409,29 @@ def test_attention_that_is_not_supported(rng: np.random.Generator) -> None:
         import_checked(node_model("Attention", inputs, num_heads=2))
     with pytest.raises(ModelError, match="the heads do not divide what they share"):
         import_checked(node_model("Attention", inputs[:3], num_heads=3))
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("size", [(4, 5), (1, 3), (7, 1)])
+def test_regions_are_cropped_and_resized(mode: str, size: tuple[int, int], rng: np.random.Generator) -> None:
+    """Whole images, turned about, of no area, between pixels, at halves of these, and beyond the edges."""
+    corners = [[0, 0, 1, 1], [1, 1, 0, 0], [0.3, 0.6, 0.3, 0.6], [0.12, 0.2, 0.77, 0.9], [-0.2, 0.5, 0.4, 1.3]]
+    regions = np.array([*corners, [0.1, 0.125, 0.5, 0.375]], np.float32)
+    inputs = [real(rng, 2, 3, 6, 5), regions, np.array([0, 1, 1, 0, 1, 0], np.int32), np.array(size, np.int32)]
+    model = node_model("CropAndResize", inputs, constants=[3], mode=mode, extrapolation_value=-2.5)
+    assert_imports_like_onnxruntime(model, inputs)
+
+
+@pytest.mark.parametrize(
+    ("regions", "size", "attributes", "message"),
+    [
+        ((2, 3), (4, 4), {}, r"images, regions and size do not fit; found f32\[1,3,6,5\], f32\[2,3\], \[4, 4\]"),
+        ((2, 4), (4, 0), {}, r"images, regions and size do not fit; .* \[4, 0\]"),
+        ((2, 4), (4, 4), {"mode": "bicubic"}, "unknown mode; expected bilinear or nearest, found bicubic"),
+    ],
+)
+def test_wrong_crops(regions: tuple[int, ...], size: tuple[int, ...], attributes: dict[str, Any], message: str) -> None:
+    inputs = [np.zeros((1, 3, 6, 5), np.float32), np.zeros(regions, np.float32), np.zeros(2, np.int32)]
+    inputs.append(np.array(size, np.int32))
+    with pytest.raises(ModelError, match=message):
+        import_checked(node_model("CropAndResize", inputs, constants=[3], **attributes))
