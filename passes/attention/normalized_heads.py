@@ -54,7 +54,7 @@ def _before_movement(found: Match[LayerNorm | RmsNorm]) -> Value | None:
         return None
     cut = x.producer.inputs[0].producer if is_op(x.producer, Reshape) else x.producer
     is_cut = width == channels or (is_op(cut, Slice) and cut.inputs[0] is base)
-    if is_cut and order == sorted(order, reverse=True):
+    if is_cut and last == 1:
         return None
     source = base
     if width < channels:

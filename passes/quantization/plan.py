@@ -152,7 +152,7 @@ def plan_quantization(
             if real_outputs and is_real and is_op(op, Conv, MatMul):
                 real.add(op)
         elif shortcuts and is_op(op, MatMul) and _makes_scores(op):
-            scored.update(factored(value)[0] for value in op.inputs[:2])
+            scored.update(factored(value)[0] for value in op.inputs[:2] if not is_known(value))
             wanted |= scored
             continue
         elif shortcuts and (shares := shares_of(op)) is not None and not wanted.isdisjoint(op.results):
@@ -163,6 +163,8 @@ def plan_quantization(
             read = [op.result, *(user.result for user in op.result.users if is_op(user, Mul))]
             is_taken = op in started or (shortcuts and multiplied.issuperset(op.inputs[:1]) and _is_between(op))
             if (wanted if is_taken else scored).isdisjoint(read):
+                if shortcuts and not (wanted.isdisjoint(read) or multiplied.isdisjoint(op.inputs)):
+                    wanted.update(_terms(op))
                 continue
             normalizing.add(op)
             wanted.update(op.inputs[:1])
@@ -217,7 +219,7 @@ def plan_quantization(
 def _makes_scores(op: Op[MatMul]) -> bool:
     """Whether an op is the product of queries and keys, of which a softmax makes weights."""
     value, users = op.result, op.result.users
-    for _ in range(0 if any(map(is_known, op.inputs[:2])) else LEVELS):
+    for _ in range(0 if all(map(is_known, op.inputs[:2])) else LEVELS):
         user = next(iter(users), None)
         if len(users) != 1 or not is_op(user, Softmax, Mul, Div, Add, Where, Reshape):
             break
@@ -240,9 +242,15 @@ def _is_of_maps(op: Op) -> bool:
     return True
 
 
+def _terms(op: Op) -> list[Value]:
+    """What a normalisation adds up itself: the operands of a sum that nothing else reads."""
+    x = op.inputs[0]
+    return [v for v in x.producer.inputs if not is_known(v)] if is_op(x.producer, Add) and len(x.uses) == 1 else []
+
+
 def _is_between(op: Op) -> bool:
-    """Whether a normalisation reads what is computed for it alone, and no sum, whose operands are integers already, nor
-    a mean, as heads do, whose few numbers cost nothing on the host."""
+    """Whether a normalisation reads what is computed for it alone, and no sum, whose operands become integers, nor a
+    mean, as heads do, whose few numbers cost nothing on the host."""
     is_mean = is_op(_moved(op.inputs[0]).producer, GlobalAveragePool, ReduceMean)
     return not is_mean and not is_op(op.inputs[0].producer, Add)
 

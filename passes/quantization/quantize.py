@@ -79,7 +79,7 @@ class Quantize(Pass):
         types = quantized_types(plan, self.ranges, ACTIVATIONS[self.activations], self.wide)
         for op in function.ops:
             if op in plan.ops and has_numbers(op):
-                _store_numbers(op, types.get(op.result), ACTIVATIONS[self.activations])
+                _store_numbers(module, op, types.get(op.result), ACTIVATIONS[self.activations])
         for value, type in types.items():
             _insert_pair(function, value, type, plan)
         for op in plan.anchors:
@@ -117,7 +117,7 @@ def _with_maker(op: Op) -> list[Op | None]:
     return found
 
 
-def _store_numbers(op: Op[Mul | Add | Concat], type: TensorType | None, dtype: DType) -> None:
+def _store_numbers(module: Module, op: Op[Mul | Add | Concat], type: TensorType | None, dtype: DType) -> None:
     """Make the known operands of an op integers, with the parameters of its result where it joins them, else around 0
     and of as many bits.
 
@@ -135,6 +135,9 @@ def _store_numbers(op: Op[Mul | Add | Concat], type: TensorType | None, dtype: D
             kind = type.dtype if type is not None else dtype
             steps = np.iinfo(np.int16).max if kind is DType.I16 else LARGEST
             scale, zero = np.float32(np.abs(constant.array).max() / steps), 128 * (kind is DType.U8)
+            if is_op(op, Add) and kind is DType.I16:
+                # Sums of 16 bits are of maps of one shape.
+                constant = module.add_constant(constant.name, np.broadcast_to(constant.array, op.result.type.shape))
             stored = TensorType(constant.type.shape, kind, Quantization.per_tensor(float(scale), zero))
         integers = Op(QuantizeOperator(), [constant], [stored])
         real = Op(Dequantize(), [function.insert(integers, op).result])

@@ -8,32 +8,13 @@ import numpy as np
 import pytest
 from device_runs import assert_engines_agree
 from onnx_networks import OnnxNetwork
+from token_networks import heads, joined, rows, shape
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
 from tilewright.runtime.report.details import details_of
 
 OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2, engines="device,software")
-
-
-def shape(net: OnnxNetwork, *extents: int) -> str:
-    return net.number(np.array(extents, np.int64))
-
-
-def rows(net: OnnxNetwork, x: str, inputs: int, outputs: int) -> str:
-    """A product of [1, rows, inputs] with weights."""
-    return net.op("MatMul", x, net.some(inputs, outputs))
-
-
-def heads(net: OnnxNetwork, x: str, count: int, depth: int) -> str:
-    """[1, heads, rows, depth]."""
-    apart = net.op("Reshape", x, shape(net, 1, -1, count, depth))
-    return net.op("Transpose", apart, perm=[0, 2, 1, 3])
-
-
-def joined(net: OnnxNetwork, x: str, whole: int) -> str:
-    beside = net.op("Transpose", x, perm=[0, 2, 1, 3])
-    return net.op("Reshape", beside, shape(net, 1, -1, whole))
 
 
 def by_context(net: OnnxNetwork) -> str:
