@@ -567,15 +567,58 @@ def test_the_number_that_decides_is_named_behind_what_moves_it() -> None:
         node("Concat", ["a", "three"], ["wanted"], axis=0),
         node("Equal", ["wanted", "minus"], ["same"]),
         node("Where", ["same", "ones", "wanted"], ["shape"]),
-        node("Expand", ["x", "shape"], ["y"]),
+        node("Expand", ["x", "shape"], ["wide"]),
+        # Which has to know how many there are along the last dimension.
+        node("LayerNormalization", ["wide", "three_ones"], ["y"]),
     ]
     inputs = {"sizes": np.array([4, 5]), "x": np.ones((1, 3), np.float32)}
-    constants = {"three": [3], "minus": [-1, -1], "ones": [1, 1]}
+    constants = {"three": [3], "minus": [-1, -1], "ones": [1, 1], "three_ones": np.ones(3, np.float32)}
     model = model_of(nodes, inputs, ["y"], constants)
-    with pytest.raises(UnsupportedError, match="--bound a=1000 "):
+    # Not a part of it, of which there are others.
+    with pytest.raises(UnsupportedError, match="--bound sizes=1000 "):
         tilewright.compile(model)
-    with tilewright.load(tilewright.compile(model, bounds={"a": 6})) as session:
-        assert session.run(inputs)["y"].shape == (4, 3)
+    for bounds in ({"sizes": 6}, {"a": 6}):
+        with tilewright.load(tilewright.compile(model, bounds=bounds)) as session:
+            assert session.run(inputs)["y"].shape == (4, 3)
+
+
+def test_two_lengths_of_which_one_is_made_as_the_other_are_the_same() -> None:
+    """A model that adds up durations one by one, and all at once for the shape: a run in which they differ ends."""
+    nodes = [
+        *REPEATED,
+        node("Concat", ["one_row", "other", "three"], ["shape"], axis=0),
+        node("Reshape", ["repeated", "shape"], ["z"]),
+    ]
+    constants = {"zero": 0, "one": 1, "last": [1], "one_row": [1], "three": [3]}
+    x = np.random.default_rng(0).random((4, 3), np.float32)
+    inputs = {"often": np.array([1, 2, 3, 4]), "x": x, "other": np.array([10])}
+    model = model_of(nodes, inputs, ["z"], constants)
+    with tilewright.load(tilewright.compile(model, bounds={"n": 20, "other": 30})) as session:
+        np.testing.assert_array_equal(session.run(inputs)["z"], np.repeat(x, [1, 2, 3, 4], axis=0)[np.newaxis])
+        for other in (9, 11):
+            with pytest.raises(InputError, match="An extent that follows from the data"):
+                session.run({**inputs, "other": np.array([other])})
+
+
+@pytest.mark.parametrize("op_type", ["RandomNormalLike", "RandomUniformLike"])
+def test_random_numbers_of_open_shapes(op_type: str) -> None:
+    model = model_of(
+        [
+            *REPEATED,
+            node(op_type, ["y"], ["noise"]),
+            node("Mul", ["noise", "nothing"], ["no"]),
+            node("Add", ["y", "no"], ["z"]),
+        ],
+        {"often": np.zeros(4, np.int64), "x": np.zeros((4, 3), np.float32)},
+        ["noise", "z", "y"],
+        {"zero": 0, "one": 1, "last": [1], "nothing": np.float32(0)},
+    )
+    x = np.random.default_rng(0).random((4, 3), np.float32)
+    with tilewright.load(tilewright.compile(model, bounds={"n": 20})) as session:
+        found = session.run({"often": np.array([1, 2, 3, 1]), "x": x})
+    assert found["noise"].shape == (3, 7)
+    assert len(np.unique(found["noise"])) == 21
+    np.testing.assert_array_equal(found["z"], found["y"])
 
 
 def test_convolutions_along_what_the_data_decide() -> None:

@@ -181,7 +181,10 @@ class Extents:
         for reduction, combine in ((ReduceMax, Min), (ReduceMin, Max)):
             extreme = builder.emit_one(reduction(axes, keepdims=False), x) if axes else x
             x = builder.emit_one(combine(), x, self._emitted(Bounded(), extreme, self.value(most)), name=value.name)
-        return cast(builder, x, value.type.dtype)
+        x = cast(builder, x, value.type.dtype)
+        # Shapes that they become a part of have elements of their own, too.
+        self.elements(x)
+        return x
 
     def source(self, extent: Extent) -> str | None:
         """The name of the integer, or else of the tensor of integers, that makes a number one without a bound."""
@@ -191,7 +194,9 @@ class Extents:
             operands = value.producer.inputs if value.producer is not None else ()
             causes = (each for each in operands if each.type.dtype.is_integer and not isinstance(each, Constant))
             cause = next((each for each in causes if interval(each, self._intervals)[1] >= UNKNOWN), None)
-            if cause is None or (value.origin and value.type.elements == 1):
+            # Of what is split, the other parts have no bound either.
+            is_part = value.producer is not None and isinstance(value.producer.operator, Split)
+            if cause is None or (value.origin and value.type.elements == 1 and not is_part):
                 return name
             value = cause
 

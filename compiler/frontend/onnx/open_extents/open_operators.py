@@ -15,7 +15,7 @@ from .....ir.types import DType
 from ...builder import SourceNode
 from ...movement import filler_of
 from ...shape import cast
-from .intervals import UNKNOWN, Extent, factors, room, span, text_of
+from .intervals import UNKNOWN, Count, Extent, factors, room, span, text_of
 from .open_rules import end_of, regrouped
 from .open_shapes import OPEN_HINT, OpenShapes
 
@@ -69,6 +69,9 @@ def reshaped(node: SourceNode, open: OpenShapes, x: Value, wanted: Sequence[Exte
             rest = open.divide(open.same(whole, open.product([*others, rest])), known)
         if rest is not None:
             shape[left[0]] = rest
+    if not left and factors(own) != factors(shape):
+        x, shape = _with_one_count(open, x, shape)
+        own = open.shape(x)
     if any(span(extent)[0] < 0 for extent in shape) or (not left and factors(own) != factors(shape)):
         raise node.unsupported(
             "nothing says at compile time that the shape has as many elements as x",
@@ -81,6 +84,20 @@ def reshaped(node: SourceNode, open: OpenShapes, x: Value, wanted: Sequence[Exte
     if same_room and regrouped(open, own, rooms) == tuple(shape):
         return open.opened(open.apply_one(Reshape(rooms), x), shape)
     return _repacked(open, x, shape)
+
+
+def _with_one_count(open: OpenShapes, x: Value, shape: list[Extent]) -> tuple[Value, list[Extent]]:
+    """``x`` and a shape which have the same elements if one count of each is the same: the run ends where it is not."""
+    own = list(open.shape(x))
+    apart = [next((e for e in a if isinstance(e, Count) and e not in b), None) for a, b in ((own, shape), (shape, own))]
+    given, wanted = apart
+    others = [[e for e in s if e is not each] for s, each in ((own, given), (shape, wanted))]
+    if given is None or wanted is None or factors(others[0]) != factors(others[1]):
+        return x, shape
+    both = open.same(given, wanted)
+    own, shape = ([both if e is each else e for e in s] for s, each in ((own, given), (shape, wanted)))
+    rooms = [*map(room, own)]
+    return open.opened(open.apply_one(Reshape(tuple(rooms)), open.cut(x, rooms)), own), shape
 
 
 def _repacked(open: OpenShapes, x: Value, shape: Sequence[Extent]) -> Value:

@@ -36,9 +36,12 @@ def import_random(node: Node, importer: Importer) -> Value:
     source = _source(node)
     if "Uniform" in node.op_type:
         low, high = node.float("low", 0.0), node.float("high", 1.0)
-        return importer.described(node, shape, dtype, lambda: _as(source.uniform(low, high, shape), dtype))
-    mean, scale = node.float("mean", 0.0), node.float("scale", 1.0)
-    return importer.described(node, shape, dtype, lambda: _as(source.standard_normal(shape) * scale + mean, dtype))
+        drawn = importer.described(node, shape, dtype, lambda: _as(source.uniform(low, high, shape), dtype))
+    else:
+        mean, scale = node.float("mean", 0.0), node.float("scale", 1.0)
+        normal = lambda: _as(source.standard_normal(shape) * scale + mean, dtype)  # noqa: E731
+        drawn = importer.described(node, shape, dtype, normal)
+    return importer.open.opened(drawn, importer.open.shape(node.input(0))) if node.inputs else drawn
 
 
 def _as(numbers: np.ndarray | float, dtype: DType) -> np.ndarray:
