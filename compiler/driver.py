@@ -38,7 +38,7 @@ from ..runtime.files.output_file import check_artifact_name, check_output, is_st
 from ..runtime.machines.machine import DEFAULT as DEFAULT_MACHINE
 from ..runtime.machines.machine import Machine, load_energy, samples
 from ..runtime.machines.machine import load as load_machine
-from ..runtime.pictures.inputs import declared, stored_inputs
+from ..runtime.pictures.inputs import ImageInput, ImageInputs, declared, for_input, stored_inputs
 from .affinity import Affinity, affinity_of
 from .calibration.dataset import image_inputs
 from .calibration.open_inputs import with_open_inputs
@@ -181,7 +181,8 @@ def _build_shape(
         interface_of(quantized).run(module)
     if interface is None:
         calibrated = quantized is not None and not brings_quantization(module)
-        details |= _images(module, options, calibrated=calibrated)
+        if images := images_of(module, options, calibrated=calibrated):
+            details["images"] = {name: asdict(each) for name, each in images.items()}
     if keep and interface is not None:
         raise UsageError("--keep is for artifacts", hint="Leave it out for a container.")
     if keep and quantized is not None and "float" in engines:
@@ -246,16 +247,22 @@ def without_effect(module: Module, options: CompileOptions) -> list[str]:
     words = [f"the {' and the '.join(unused)} not used"] if (unused := _ranges_from(options)) else []
     named = {KEEP_FLOAT: options.keep_float, WIDE: options.wide}
     words += [f"{flag} has no effect, what it names is as the model has it" for flag, names in named.items() if names]
+    for name, each in ImageInputs.of(module.metadata.get("images", "")).inputs.items():
+        known, asked = each.read(name), for_input(options.preprocessing, name).preprocessing
+        if options.preprocessing is not None and (differences := known.differences(asked)):
+            texts = known.text(differences), asked.text(differences)
+            words.append(f"input {name!r} is prepared by {texts[1]}, and was calibrated with {texts[0]}")
     return [f"the model is already quantised: {each}" for each in words]
 
 
-def _images(module: Module, options: CompileOptions, *, calibrated: bool) -> dict[str, object]:
+def images_of(module: Module, options: CompileOptions, *, calibrated: bool) -> dict[str, ImageInput]:
     """How images become inputs, for whoever runs the network; empty if that is not known."""
     inputs = {each.name: (each.type.shape, each.type.dtype.numpy) for each in module.main.parameters}
     used = image_inputs(options.calibration, inputs) if calibrated else ()
     if not used and options.preprocessing is None:
-        return {}
-    return {"images": stored_inputs(options.preprocessing, inputs, used)}
+        known = ImageInputs.of(module.metadata.get("images", "")).inputs
+        return {name: each for name, each in known.items() if name in inputs}
+    return stored_inputs(options.preprocessing, inputs, used)
 
 
 def _add_integer_engines(

@@ -23,10 +23,11 @@ from ..passes.pipeline import Pipeline
 from ..passes.quantization.symmetric_weights import SymmetricWeights
 from ..runtime.artifact.artifact import Artifact
 from ..runtime.files.output_file import check_output, write_file
+from ..runtime.pictures.inputs import ImageInputs
 from .calibration.open_inputs import with_open_inputs
 from .calibration.statistics import Findings
 from .declarations import check_type, with_keywords
-from .driver import check_options, without_effect
+from .driver import check_options, images_of, without_effect
 from .frontend.formats import Model, ModelProto, further_files, import_model, is_ir, read_module
 from .frontend.ir.document import Document
 from .frontend.ir.exporter import export_document
@@ -108,6 +109,8 @@ def export_by(
         brings = brings_quantization(module)
         if options.calibration is not None and brings:
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")
+        if images := images_of(module, options, calibrated=not brings):
+            module.metadata["images"] = ImageInputs(images).to_text()
         findings, unused = Findings(), without_effect(module, options)
         module = quantize_module(module, options, None, choices, findings)
         for each in (*unused, *findings.warnings):

@@ -10,16 +10,16 @@ from typing import Union, cast
 import numpy as np
 
 from tilewright import limits
-from tilewright.errors import UsageError
+from tilewright.errors import CalibrationWarning, UsageError, warn
 
 from ...ir.types import TensorType
 from ...runtime.files.array_file import StoredArray, open_arrays
 from ...runtime.files.input_file import is_url, listed
 from ...runtime.files.sound_file import SOUND, StoredSound, open_sound
 from ...runtime.files.table_file import read_table
-from ...runtime.pictures.declaration import SUFFIXES
+from ...runtime.pictures.declaration import DEFAULT, SUFFIXES
 from ...runtime.pictures.inputs import Declaration, for_input
-from ...runtime.pictures.preprocessing import CHANNELS
+from ...runtime.pictures.preprocessing import CHANNELS, WITH_ALPHA, Preprocessing
 from .sample_sets import (
     ArrayFiles,
     CalibrationSet,
@@ -223,7 +223,8 @@ def _images(
     path: str, inputs: Mapping[str, TensorType], declaration: Declaration | None, limit: int | None
 ) -> ImageFiles:
     name = only_input(inputs, repr(path))
-    preprocessing = for_input(declaration, name).preprocessing
+    declared = for_input(declaration, name)
+    preprocessing = declared.preprocessing
     files = image_files(path)
     if not files:
         raise refusal(
@@ -231,12 +232,27 @@ def _images(
             expected=f"files that end in {', '.join((*sorted(SUFFIXES), *ARRAYS))} or {SOUND}",
         )
     shape = inputs[name].shape
-    is_last = preprocessing.layout == "nchw" and len(shape) == 4 and shape[3] in CHANNELS and shape[3] < shape[2]
-    with reading(
-        f"Give {'--preprocess layout=nhwc' if is_last else 'the calibration inputs as .npy or .npz instead'}."
-    ):
+    has_last = has_channels_last(preprocessing, shape)
+    with reading(HAVE_LAST if has_last else "Give the calibration inputs as .npy or .npz instead."):
         preprocessing.check(shape, inputs[name].dtype.numpy)
+    channels = shape[1 if preprocessing.layout == "nchw" else 3]
+    if channels in WITH_ALPHA and declared.origin == DEFAULT:
+        colours = "grey" if channels == 2 else "red, green and blue"
+        warn(
+            f"input {name!r} has {channels} channels, which get the {colours} and the opacity of images. Give arrays "
+            "(.npy, .npz) where it takes others, such as latents, and --preprocess where it does not",
+            CalibrationWarning,
+        )
     return ImageFiles(tuple(spread(files, limit)), name, inputs[name], preprocessing)
+
+
+HAVE_LAST = "Give --preprocess layout=nhwc."
+
+
+def has_channels_last(preprocessing: Preprocessing, shape: Sequence[object]) -> bool:
+    """Whether images would fit an input of this shape, in which extents may be open, in the other layout alone."""
+    is_image = preprocessing.layout == "nchw" and len(shape) == 4 and shape[3] in CHANNELS
+    return is_image and shape[1] not in CHANNELS
 
 
 def spread(files: Sequence[str], limit: int | None) -> Sequence[str]:

@@ -15,8 +15,19 @@ from ...runtime.pictures.preprocessing import Preprocessing
 from ..frontend.formats import Model, open_inputs_of
 from ..frontend.input_shapes import Declared
 from ..options import CompileOptions
-from .dataset import ARRAYS, TABLE, Source, are_images, array_files, image_files, sources_by_input, spread
-from .sample_sets import reading
+from .dataset import (
+    ARRAYS,
+    HAVE_LAST,
+    TABLE,
+    Source,
+    are_images,
+    array_files,
+    has_channels_last,
+    image_files,
+    sources_by_input,
+    spread,
+)
+from .sample_sets import reading, refusal
 
 _Extents = Sequence[int | str | None]
 
@@ -107,6 +118,10 @@ def _image_shape(source: Source | None, extents: _Extents, by: Preprocessing) ->
     sizes = [[width, height] for width, height in found if width]
     if not sizes:
         return None
+    if has_channels_last(by, extents):
+        found = [each or "?" for each in extents]
+        expected = "[N, C, H, W], or with layout=nhwc [N, H, W, C]"
+        raise refusal("images do not fit this input", expected=expected, found=found, hint=HAVE_LAST)
     width, height = (int(side) // STEP * STEP or int(side) for side in np.median(sizes, 0))
     at = {2: height, 3: width} if by.layout == "nchw" else {1: height, 2: width}
     shape = [at.get(axis, 0) if not isinstance(extent, int) else extent for axis, extent in enumerate(extents)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -17,6 +17,7 @@ from ...ir.types import TensorType
 from ...runtime.execution.buffers import is_narrower, refuse_masked
 from ...runtime.files.array_file import StoredArray
 from ...runtime.files.sound_file import StoredSound
+from ...runtime.pictures.declaration import PRESETS
 from ...runtime.pictures.preprocessing import Preprocessing
 from ...runtime.report.execution import least
 from .computations import Seen
@@ -225,6 +226,18 @@ def images_of(samples: CalibrationSet) -> tuple[ImageFiles, ...]:
         return samples.images
     parts = samples.parts if isinstance(samples, SideBySide) else (samples,)
     return tuple(part for part in parts if isinstance(part, ImageFiles))
+
+
+def unsaid(samples: CalibrationSet, told: Collection[str] = ()) -> list[str]:
+    """What to tell of images whose preprocessing nobody gave. ``told``: the inputs for which it is known all the
+    same."""
+    return [
+        f"nothing says how images become input {each.input!r}, so it is {each.preprocessing.text()}. Try "
+        f"--preprocess with what the network was trained with: {', '.join(PRESETS)}, or pairs such as "
+        "resize=stretch,units=0-1"
+        for each in images_of(samples)
+        if each.input not in told
+    ]
 
 
 def rate_of(samples: CalibrationSet, name: str) -> int:

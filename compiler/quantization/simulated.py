@@ -26,7 +26,7 @@ from ...ir.types import DType
 from ...runtime.artifact.artifact import Artifact
 from ..debug_outputs import kept_names
 from ..frontend.onnx.importer import Importer
-from ..frontend.onnx.reader import import_onnx, load_model
+from ..frontend.onnx.reader import import_onnx, load_model, stated_images
 from ..frontend.onnx.tensor_roles import Channels, Declaration, TensorRoles, add_outputs, tensor_roles
 from ..options import CompileOptions
 from ..pipeline import observers, run_passes, simulation_pipeline
@@ -139,6 +139,7 @@ class SimulatedModel:
         plain_names: of the outputs, as the model names them, in the same order.
         graph_outputs: how many of them come first that are outputs of the model itself.
         is_open: whether shapes of inputs must be given.
+        images: how images became the samples that it was quantised by, as `ImageInputs` reads it.
 
     Raises:
         ModelError: the model cannot be read.
@@ -171,6 +172,7 @@ class SimulatedModel:
         self.plain_names = tuple(every)
         self.graph_outputs = len(plain)
         self.inputs = tuple(roles.inputs)
+        self.images = stated_images(model)
         suffixes = ((each, SUFFIX if roles.has_quantizer(each) else "") for each in roles.outputs)
         outputs = [replace(each, name=f"{each.name}{suffix}") for each, suffix in suffixes]
         self.outputs = (*outputs, *(Declaration(name, DType.F32, ()) for name in further))

@@ -6,8 +6,9 @@ from typing import Any, Union, cast
 
 import numpy as np
 
-from tilewright.errors import ArtifactError, InputError, UsageError
+from tilewright.errors import ArtifactError, InputError, ModelError, UsageError
 
+from ..artifact.json_dataclasses import Source, parse, read, write
 from .declaration import DEFAULT, fields_of, origin_of
 from .preprocessing import NAMES, Preprocessing, PreprocessingSource
 
@@ -91,13 +92,34 @@ class ImageInput:
             ) from None
 
 
+@dataclass(frozen=True)
+class ImageInputs:
+    """What a model that was quantised by images has of these, by the names of its inputs."""
+
+    inputs: Mapping[str, ImageInput]
+
+    def to_text(self) -> str:
+        """The text that `of` reads."""
+        return write(self).decode()
+
+    @staticmethod
+    def of(text: str) -> "ImageInputs":
+        """What a text says, or nothing where it is empty. Raises ModelError: it is damaged."""
+        source = Source("what the model says of images", ModelError, "import")
+        found = read(ImageInputs, parse(text, source), source) if text else ImageInputs({})
+        for name, each in found.inputs.items():
+            try:
+                each.read(name)
+            except ArtifactError as error:
+                source.refuse(f"inputs.{name}", "is damaged", error.expected, error.found)
+        return found
+
+
 Inputs = Mapping[str, tuple[Sequence[int], np.dtype]]
 """Shapes and element types by name."""
 
 
-def stored_inputs(
-    source: Declaration | None, inputs: Inputs, calibrated: Collection[str]
-) -> dict[str, dict[str, object]]:
+def stored_inputs(source: Declaration | None, inputs: Inputs, calibrated: Collection[str]) -> dict[str, ImageInput]:
     """What an artifact is to have of its inputs: of those that ranges came from images for, and of those that
     preprocessing is declared for.
     ``calibrated``: names of the former.
@@ -116,8 +138,7 @@ def stored_inputs(
     for name, each in chosen.items():
         each.preprocessing.check(*inputs[name])
     return {
-        name: asdict(ImageInput(each.origin, name in calibrated, asdict(each.preprocessing)))
-        for name, each in chosen.items()
+        name: ImageInput(each.origin, name in calibrated, asdict(each.preprocessing)) for name, each in chosen.items()
     }
 
 

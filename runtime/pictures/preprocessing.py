@@ -176,7 +176,7 @@ class Preprocessing:
         values, bands = _values(self.mean, self.scale, dtype.str), np.atleast_3d(pixels)
         for channel, plane in enumerate(planes):
             source = 2 - channel if self.colour == "bgr" else channel
-            if len(planes) in _WITH_ALPHA and channel == len(planes) - 1:
+            if len(planes) in WITH_ALPHA and channel == len(planes) - 1:
                 source = -1
             elif bands.shape[2] < 3:
                 source = 0
@@ -254,8 +254,8 @@ class Preprocessing:
 
     def _mode(self, channels: int) -> Literal["L", "LA", "RGB", "RGBA"]:
         if channels < 3 or self.colour == "grey":
-            return "LA" if channels in _WITH_ALPHA else "L"
-        return "RGBA" if channels in _WITH_ALPHA else "RGB"
+            return "LA" if channels in WITH_ALPHA else "L"
+        return "RGBA" if channels in WITH_ALPHA else "RGB"
 
     def classes(self, file: str | os.PathLike[str], size: Sequence[int]) -> np.ndarray:
         """The mask in a file, whose pixels are classes, made to fit as images are: uint8[height, width].
@@ -318,7 +318,7 @@ NAMES = (*_FIELDS, "std", "units", "preset", "color")
 """Keys that users may give."""
 
 
-CHANNELS, _WITH_ALPHA = (1, 2, 3, 4), (2, 4)
+CHANNELS, WITH_ALPHA = (1, 2, 3, 4), (2, 4)
 """How many channels inputs of images may have, and of these what has alpha behind grey or the colours."""
 
 _OPAQUE = 255

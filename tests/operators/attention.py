@@ -54,6 +54,14 @@ def _quantized(plain: Callable[..., Attention], rng: np.random.Generator) -> Ite
     yield made(plain(20, 16, 16, 16, **{**side, **scores}), DType.I8, [(20, 32, 1, 1), (16, 32, 1, 1)], 0.02)
     turned = {"k_view": (0, 8 * 33, 1, 33), "v_view": (), "shape": (18, 2, 33), "y_view": (0, 33, 66, 1)}
     yield made(plain(18, 33, 8, 33, **turned), DType.U8, [(2, 18, 8), (2, 8, 33)], 0.1)
+    # Queries that lie in columns, as those of a context, and numbers that make no whole quads; both in parts of a row.
+    context = {"q_view": (0, 37 * 10, 1, 37), "k_view": (0, 10 * 21, 1, 21), "v_view": ()}
+    for dtype in (DType.I8, DType.U8):
+        context_of = plain(37, 21, 10, 21, shape=(2, 37, 21), y_view=(0, 37 * 21, 21, 1), **context)
+        yield made(context_of, dtype, [(2, 10, 37), (2, 10, 21)], 0.1)
+    parts = {"q_view": (1, 9, 3, 48), "k_view": (2, 9, 50, 1), "v_view": ()}
+    columns = plain(3, 19, 7, 19, shape=(3, 2, 19), y_view=(0, 19, 38, 1), **parts)
+    yield made(columns, DType.I8, [(7, 48), (20, 50)], 0.1)
     wide = plain(18, 33, 8, 5, k_view=(0, 8 * 33, 1, 33), mask_view=(0, 0, 33, 1), scale=0.1)
     yield made(wide, DType.I8, [(2, 18, 8), (2, 8, 33), (2, 33, 5), (18, 33)], 0.1)
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ....ir.core import Constant, Op, Value
+from ....ir.ops.attention import Attention
 from ....ir.ops.convolution import Conv
 from ....ir.ops.integer_products import ConvInteger, MatMulInteger
 from ....ir.ops.matmul import MatMul
@@ -19,6 +20,7 @@ from ..tensors import is_plain, is_quantized_product
 from .output_channels import filled
 from .products.byte_product import IntegerProduct
 from .products.computed_product import ComputedProduct
+from .products.matrix_product import MatrixProduct
 from .products.word_packing import Factor
 from .products.word_product import Requantization, WordProduct
 from .window import Axis, rows_and_columns, walked
@@ -42,8 +44,11 @@ def _kernel(spec: WordProduct, target: TargetDescription) -> Kernel | None:
     if spec.taps > _MOST_TAPS:
         return None
     is_of_matrices = spec.window[0].output == 1 and spec.window[1].is_pointwise and spec.names[0] == "left"
-    chosen = (ComputedProduct.of(spec, target) if is_of_matrices else None) or spec
-    return chosen.kernel(target) if chosen.shape(target).scratch <= _MOST_SCRATCH else None
+    return _unless_large((ComputedProduct.of(spec, target) if is_of_matrices else None) or spec, target)
+
+
+def _unless_large(spec: MatrixProduct | None, target: TargetDescription) -> Kernel | None:
+    return spec.kernel(target) if spec is not None and spec.shape(target).scratch <= _MOST_SCRATCH else None
 
 
 def _windows(
@@ -145,6 +150,24 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
     stored = StoredRange.of_product(y, operator.act, operator.act_args)
     form = Requantization((float(accumulator_factors(x, w, y)[0]),), stored)
     return _kernel(_matrices(op, operator, (), left, right, form), target)
+
+
+@lowers(Attention, needs=(is_plain,))
+def scores(op: Op[Attention], target: TargetDescription) -> Kernel | None:
+    """Products of queries and keys alone, which lie in any order, where a processor has a dot product of bytes."""
+    operator, operands, y = op.operator, op.operands, op.result.type
+    if operands.v is not None or y.quant is None:
+        return None
+    q, k = operands.q.type, operands.k.type
+    left, right = (Factor(type.dtype, known=parameters(type)[1]) for type in (q, k))
+    form = Requantization((float(operator.factor([q, k, None], y)),), StoredRange.of_product(y, "none", ()))
+    window, names = (Axis.line(1), Axis.line(operator.keys)), ("left", "right", "y")
+    extents = operator.rows, operator.keys, operator.width
+    strides = operator.q_view[1:-2], operator.k_view[1:-2]
+    spec = WordProduct(*extents, names, operator.batch, *strides, left, right, window, form)
+    turned = *operator.k_view[:-2], *operator.k_view[:-3:-1]
+    views = operator.q_view, turned, operator.y_view
+    return _unless_large(ComputedProduct.of(spec, target, views), target)
 
 
 @lowers(MatMulInteger)

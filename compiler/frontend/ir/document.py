@@ -14,6 +14,9 @@ import numpy as np
 OPEN = -1
 """What stands for an extent that is left open."""
 
+IMAGES = "tilewright_images"
+"""The element of ``rt_info`` that says how images became the samples that a network was quantised by."""
+
 LEGACY_VERSIONS = range(2, 8)
 OPSET_VERSIONS = range(10, 12)
 
@@ -129,6 +132,8 @@ class Document:
         added_outputs: what the network gives besides its own outputs, as (layer id, position of the output port).
         weights: the content of the .bin file, which blobs are views of.
         digest: SHA-256 of both files; empty for a document that was not read.
+        images: how images became the samples that it was quantised by, as `ImageInputs` reads it; empty where it does
+            not say so.
     """
 
     name: str
@@ -141,6 +146,7 @@ class Document:
     added_outputs: list[tuple[int, int]] = field(default_factory=list)
     weights: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
     digest: str = ""
+    images: str = ""
 
     @property
     def is_legacy(self) -> bool:
@@ -213,6 +219,7 @@ class Document:
             return arrays[key]
 
         result = Document(self.name, self.version, self.batch, self.precision, digest=self.digest, weights=weights)
+        result.images = self.images
         result.edges = list(self.edges)
         result.added_outputs = list(self.added_outputs)
         for layer in self.layers.values():

@@ -277,6 +277,7 @@ def export_document(module: Module) -> Document:
     """
     exporter = IrExporter(unrolled(module))
     exporter.run()
+    exporter.document.images = module.metadata.get("images", "")
     return exporter.document
 
 

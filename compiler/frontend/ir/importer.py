@@ -243,6 +243,8 @@ def import_document(
     """
     module = Module(document.name or "network")
     module.metadata = {"ir_version": str(document.version), "sha256": document.digest}
+    if document.images:
+        module.metadata["images"] = document.images
     IrImporter(document, module, input_shapes, frozen).run()
     return module
 

@@ -17,6 +17,7 @@ from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents, too_large
 from .document import (
     ELEMENT_TYPES,
+    IMAGES,
     LEGACY_VERSIONS,
     OPEN,
     OPSET_VERSIONS,
@@ -161,6 +162,8 @@ class _Reader:
         if loose is not None:
             name = self.document.layers[loose[0]].name
             raise _damaged(f"input port {loose[1]} of layer {name!r} is not connected to any edge")
+        images = root.find(f"rt_info/{IMAGES}")
+        self.document.images = "" if images is None else images.get("value", "")
         means = root.find("pre-process")
         if means is not None and self.document.is_legacy:
             self.document.pre_process.append(self._pre_process(means))

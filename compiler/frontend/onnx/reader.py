@@ -35,6 +35,9 @@ from .open_extents.intervals import Count
 from .open_extents.open_shapes import OpenShapes
 from .tensors import WAS_SPARSE, TensorReader, graphs_in, inputs_of, stored_type, tensors_in
 
+IMAGES = "tilewright.images"
+"""The key under which models say how images became the samples that they were quantised by."""
+
 NEWEST_OPSET = 28
 """The newest version of the standard operator set whose operators the importers know."""
 
@@ -88,6 +91,8 @@ def import_onnx(
     module.metadata = {"opset": str(standard), "sha256": digest}
     if model.producer_name:
         module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
+    if images := stated_images(model):
+        module.metadata["images"] = images
     importer = Importer(module, opsets, IMPORTS, reader, replacement, Functions(model.functions), bounds or {})
     _add_parameters(importer, model.graph, input_shapes, dict(frozen or {}))
     results = importer.import_graph(model.graph)
@@ -108,6 +113,12 @@ def import_onnx(
         module.metadata["elements"] = json.dumps(narrow)
     importer.finish()
     return module
+
+
+def stated_images(model: ModelProto) -> str:
+    """How images became the samples that a model was quantised by, as `ImageInputs` reads it; empty where it does not
+    say so."""
+    return next((each.value for each in model.metadata_props if each.key == IMAGES), "")
 
 
 def _outputs(importer: Importer, output: onnx.ValueInfoProto, value: Value) -> list[tuple[str, Value]]:

@@ -12,6 +12,7 @@ from ....ir.types import TensorType
 from ..control_flow import unrolled
 from .exporter import MICROSOFT, OTHERS, Exporter
 from .families import EXPORTS
+from .reader import IMAGES
 
 OPSET = 20
 """Version of the standard operator set that is written, unless an operator is newer. With 21 onnxruntime does not load
@@ -46,6 +47,8 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     model = onnx.helper.make_model(graph, opset_imports=opsets, producer_name="tilewright")
     # onnxruntime releases lag behind onnx in the file version they read.
     model.ir_version = min(model.ir_version, 10)
+    if images := module.metadata.get("images"):
+        model.metadata_props.add(key=IMAGES, value=images)
     return model
 
 

@@ -27,13 +27,12 @@ from ....ir.quantized import is_wide
 from ....ir.types import TensorType
 from ....runtime.files.input_file import SAMPLE_FILES
 from ....runtime.files.output_file import check_artifact_name, check_output, write_file
-from ....runtime.pictures.declaration import PRESETS
 from ....runtime.report.details import InputStatistics
 from ....runtime.report.input_doubts import FEW, doubts
 from ...calibration.dataset import open_calibration_set
 from ...calibration.open_inputs import with_open_inputs
 from ...calibration.ranges import BITS
-from ...calibration.sample_sets import CalibrationSet, Held, RandomSet, hold, images_of
+from ...calibration.sample_sets import CalibrationSet, Held, RandomSet, hold, unsaid
 from ...declarations import option, with_keywords
 from ...driver import Shared, check_options, compile_to_file
 from ...export import check_model_output, export_by
@@ -171,12 +170,7 @@ def quantize_model(given: Quantizing) -> Quantization:
     if isinstance(every, RandomSet):
         doubtful.append("random inputs tell nothing of what the network will meet")
     if options.preprocessing is None:
-        doubtful += [
-            f"nothing says how images become input {each.input!r}, so it is {each.preprocessing.text()}. Try "
-            f"--preprocess with what the network was trained with: {', '.join(PRESETS)}, or pairs such as "
-            "resize=stretch,units=0-1"
-            for each in images_of(every)
-        ]
+        doubtful += unsaid(every)
     doubtful += goal.doubts(len(at) * shape[0] * shape[2])
     try:
         search.climb(goal)

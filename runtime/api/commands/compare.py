@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preprocess", metavar="KEY=VALUE,…", help="How images become inputs, as `tilewright compile` takes it."
     )
     parser.add_argument(
-        "--force-preprocess", action="store_true", help="Prepare images so even if an artifact says otherwise."
+        "--force-preprocess", action="store_true", help="Prepare images so even if a network says otherwise."
     )
     parser.add_argument("--limit", type=whole_number(1), metavar="N", help="Use at most N samples.")
     models = "The shape of an input that REFERENCE leaves open. "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.errors import UsageError
+from tilewright.errors import CalibrationWarning, UsageError, warn
 
 from ...artifact.artifact import Artifact
 from ...compiler import compiler_for
@@ -68,10 +68,13 @@ def read_samples(
     declared = {name: found for name, found in pairs if found is not None}
     with compiler_for("images and random numbers as samples"):
         from ....compiler.calibration.dataset import open_calibration_set
+        from ....compiler.calibration.sample_sets import unsaid
         from ....ir.types import DType, TensorType
 
     types = {each.name: TensorType(tuple(_closed(each.shape, (), 1)), DType(_DTYPES[each.type])) for each in inputs}
     found = open_calibration_set(data, types, preprocessing=declared or None, limit=limit)
+    for each in unsaid(found, declared):
+        warn(each, CalibrationWarning)
     return len(found), ((str(index), sample) for index, sample in enumerate(found))
 
 
@@ -155,7 +158,7 @@ def compare(
         input_shapes: of what the reference leaves open, by the name of an input or of an open extent; without, it is 1
             for images and random numbers. Of an artifact of several shapes, the one that is meant.
         encodings, reference_encodings: how either is quantised: files for ONNX models.
-        force: prepare images so even if an artifact says otherwise.
+        force: prepare images so even if a network says otherwise.
         report: called before each sample with a word, how many are done, and how many there are.
 
     Raises:

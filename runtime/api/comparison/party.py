@@ -18,7 +18,7 @@ from tilewright.errors import TilewrightError, UsageError
 from ...artifact.artifact import Artifact
 from ...compiler import NotInstalledError, compiler_for
 from ...execution.shapes import shape_named
-from ...pictures.inputs import ImageInput
+from ...pictures.inputs import ImageInput, ImageInputs
 from ...report.details import KeptValue, details_of
 from ...session import Session
 from ..network import open_session
@@ -27,6 +27,7 @@ from ..simulator.session import ENDING, IR_ENDING
 
 if TYPE_CHECKING:
     from ....compiler.frontend.input_shapes import InputShapes
+    from ....compiler.frontend.ir.document import Document
     from ....compiler.frontend.onnx.edit import ComputedTensor
 
 
@@ -185,15 +186,18 @@ class ModelParty(Party):
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._party: ArtifactParty | None = None
         with compiler_for("a model that is to be compiled"):
+            from ....compiler.frontend.ir.reader import read_document
             from ....compiler.quantization.encodings import read_encodings
             from ....compiler.quantization.simulated import SimulatedModel
 
         self._simulated: SimulatedModel | None = None
         if self.label.lower().endswith(IR_ENDING):
-            self._inputs = _inputs_of_ir(self.label)
+            document = read_document(self.label)
+            self._inputs, self.images = _inputs_of_ir(document), ImageInputs.of(document.images).inputs
             return
         read = read_encodings(self._encodings) if self._encodings is not None else None
         self._simulated = SimulatedModel(path, read)
+        self.images = ImageInputs.of(self._simulated.images).inputs
         self._inputs = [NodeArg(each.name, TYPES[each.dtype.value], [*each.shape]) for each in self._simulated.inputs]
 
     def get_inputs(self) -> list[NodeArg]:
@@ -228,13 +232,12 @@ class ModelParty(Party):
             self._party = None
 
 
-def _inputs_of_ir(path: str) -> list[NodeArg]:
+def _inputs_of_ir(document: Document) -> list[NodeArg]:
     """The inputs of IR as its file declares them, which may leave extents open."""
     from ....compiler.frontend.ir.document import OPEN
     from ....compiler.frontend.ir.importer import input_type
-    from ....compiler.frontend.ir.reader import read_document
 
-    shapes = [(layer, layer.declared or ()) for layer in read_document(path).inputs()]
+    shapes = [(layer, layer.declared or ()) for layer in document.inputs()]
     return [
         NodeArg(layer.name, TYPES[input_type(layer).value], [None if extent == OPEN else extent for extent in shape])
         for layer, shape in shapes
@@ -252,9 +255,11 @@ class OnnxruntimeParty(Party):
         with compiler_for("comparing with onnxruntime"):
             from ....compiler.frontend.onnx.edit import with_every_tensor
             from ....compiler.frontend.onnx.large_models import write_model
+            from ....compiler.frontend.onnx.reader import stated_images
 
         self.label = f"{ONNXRUNTIME}{path}"
         model, outputs, tensors = with_every_tensor(path)
+        self.images = ImageInputs.of(stated_images(model)).inputs
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4

@@ -21,7 +21,7 @@ import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.frontend.onnx.importer import IMPORTS, Importer, Node
 from tilewright.compiler.frontend.onnx.tensor_roles import tensor_roles
-from tilewright.errors import UsageError
+from tilewright.errors import CalibrationWarning, ModelError, UsageError
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.types import DType
 from tilewright.runtime.api.comparison import every_layer
@@ -31,6 +31,7 @@ from tilewright.runtime.api.comparison.measures import Result, Row, compare_valu
 from tilewright.runtime.api.comparison.party import Party, Value, open_party
 from tilewright.runtime.api.comparison.tables import page
 from tilewright.runtime.api.simulator.input_data import NodeArg
+from tilewright.runtime.report.details import details_of
 
 Capture = pytest.CaptureFixture[str]
 MODEL = {"x": [1, 4, 6, 6]}
@@ -280,8 +281,45 @@ def test_random_samples_and_images(folder: Path, tmp_path: Path) -> None:
     assert [sample["x"].tolist() for _, sample in samples] == [[[1, 2]], [[3, 4]]]
     inputs.append(replace(inputs[0], name="facts", shape=["batch", 2]))
     (tmp_path / "lines.csv").write_text("1,2\n")
-    count, samples = read_samples(f"x={tmp_path / 'black.png'},facts={tmp_path / 'lines.csv'}", inputs)
+    count, samples = read_samples(f"x={tmp_path / 'black.png'},facts={tmp_path / 'lines.csv'}", inputs, "tf")
     assert [[*sample] for _, sample in samples] == [["x", "facts"]]
+
+
+@pytest.mark.parametrize("name", ["qdq.onnx", "qdq.xml"])
+def test_images_are_prepared_as_a_quantised_model_says(tmp_path: Path, name: str, capsys: Capture) -> None:
+    """They were prepared by default, without a word, for which the ranges were never measured."""
+    image, photos = pytest.importorskip("PIL.Image"), tmp_path / "photos"
+    photos.mkdir()
+    for at, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (4, 6, 6, 3), np.uint8)):
+        image.fromarray(pixels).save(photos / f"{at}.png")
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Flatten", ["c"], ["y"])]
+    weights = {"w": np.random.default_rng(1).standard_normal((4, 3, 3, 3)).astype(np.float32)}
+    inputs = [("x", TensorProto.FLOAT, [1, 3, 6, 6])]
+    model = str(write_model(tmp_path / "float.onnx", graph_model(nodes, inputs, ["y"], weights)))
+    with pytest.warns(CalibrationWarning, match="nothing says how images become input 'x', so it is resize=shorter"):
+        tilewright.compare(model, model, photos)
+    said = "resize=stretch,mean=255,scale=9"
+    tilewright.export(model, tmp_path / name, quantized="qdq", calibration=photos, preprocessing=said)
+    found = tilewright.compare(model, tmp_path / name, photos)
+    assert min(row.sqnr for row in found.rows) > 25
+    words = ["compare", model, str(tmp_path / name), "--data", str(photos)]
+    assert main([*words, "--preprocess", "imagenet"]) == 2
+    assert "the network was calibrated with another preprocessing of input 'x'" in capsys.readouterr().err
+    assert main([*words, "--preprocess", said]) == main([*words, "--preprocess", "tf", "--force-preprocess"]) == 0
+    artifact = tilewright.compile(tmp_path / name, output=tmp_path / "q.twa")
+    assert main(["run", str(tmp_path / "q.twa"), str(photos / "0.png")]) == 0
+    assert details_of(artifact).images == open_party(str(tmp_path / name)).images != {}
+    otherwise = details_of(tilewright.compile(tmp_path / name, preprocessing="imagenet")).warnings
+    assert any("input 'x' is prepared by resize=shorter" in each and "calibrated with" in each for each in otherwise)
+    if name.endswith(".onnx"):
+        pytest.importorskip("onnxruntime")
+        assert open_party(f"onnxruntime:{tmp_path / name}").images == details_of(artifact).images
+        damaged = onnx.load(tmp_path / name)
+        damaged.metadata_props[0].value = damaged.metadata_props[0].value.replace("stretch", "tear")
+        with pytest.raises(
+            ModelError, match=r"says of images: field 'inputs\.x' is damaged; expected 'shorter', .*tear"
+        ):
+            open_party(damaged.SerializeToString())
 
 
 def numbers(path: Path, value: float) -> str:

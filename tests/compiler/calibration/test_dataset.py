@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tracemalloc
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -238,8 +239,14 @@ def test_images_of_several_sizes_tell_what_a_model_leaves_open(tmp_path: Path) -
     assert told_shapes(tmp_path / "1.png", every) == {"x": (1, 3, 128, 64)}
     assert told_shapes(tmp_path, {"x": ["batch", 3, 50, "width"]}) == {"x": (1, 3, 50, 64)}
     assert told_shapes(tmp_path, last, "layout=nhwc") == {"x": (1, 96, 64, 3)}
-    # Neither of another layout, nor of channels that are open, nor for one of several inputs.
-    assert told_shapes(tmp_path, last) == told_shapes(tmp_path, {"x": ["batch", "channels", None, None]}) == {}
+    with pytest.raises(CalibrationError) as error:
+        told_shapes(tmp_path, last)
+    assert str(error.value) == (
+        "calibration: images do not fit this input; expected [N, C, H, W], or with layout=nhwc [N, H, W, C], found "
+        "[1, 'height', 'width', 3]. Give --preprocess layout=nhwc."
+    )
+    # Neither of channels that are open, nor for one of several inputs.
+    assert told_shapes(tmp_path, {"x": ["batch", "channels", None, None]}) == {}
     assert told_shapes(tmp_path, {**every, "z": ["batch", 3, None, None]}) == {}
     # What one name stands for is one number.
     assert told_shapes(tmp_path, {"x": ["batch", 3, "side", "side"]}) == {}
@@ -462,3 +469,16 @@ def test_images_for_channels_that_come_last_are_told_what_to_give(tmp_path: Path
         open_calibration_set(tmp_path, last)
     assert error.value.hint == "Give --preprocess layout=nhwc."
     assert len(open_calibration_set(tmp_path, last, preprocessing="layout=nhwc")) == 1
+
+
+@pytest.mark.parametrize(("channels", "colours"), [(2, "grey"), (4, "red, green and blue")])
+def test_images_for_channels_that_may_be_no_colours_are_doubted(tmp_path: Path, channels: int, colours: str) -> None:
+    """Latents of four channels were given photographs as red, green, blue and 255."""
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    inputs = {"x": TensorType((1, channels, 8, 8), DType.F32)}
+    told = rf"'x' has {channels} channels, which get the {colours} and the opacity of images\. Give arrays \(\.npy, "
+    with pytest.warns(CalibrationWarning, match=told):
+        open_calibration_set(tmp_path, inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_calibration_set(tmp_path, inputs, preprocessing="resize=stretch")

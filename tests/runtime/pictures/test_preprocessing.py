@@ -219,7 +219,7 @@ def test_preprocessing_of_several_inputs() -> None:
 
 def test_what_an_artifact_has_counts_unless_forced() -> None:
     inputs = {"x": input_type(1, 3, 4, 4), "y": input_type(1, 5)}
-    stored = {name: ImageInput(**each) for name, each in stored_inputs("tf", inputs, ["x"]).items()}  # pyright: ignore
+    stored = stored_inputs("tf", inputs, ["x"])
     assert [*stored] == ["x"]
     assert stored["x"].calibrated
     own = Preprocessing.of("tf")

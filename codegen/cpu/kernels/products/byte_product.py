@@ -124,7 +124,8 @@ class QuadProduct(MatrixProduct):
             return totals
         weights, found = self.weights(tile, b.at(w, steps * tile.shape.w_step)), []
         for row in range(tile.rows):
-            x_bytes = [b.load(I8, x, row * tile.shape.x_row + QUAD * steps + i) for i in range(rest)]
+            first = steps * tile.shape.x_step
+            x_bytes = [b.load(I8, x, row * tile.shape.x_row + first + i) for i in range(rest)]
             # What is missing is a factor of 0, whatever the weights are filled up with.
             word = constant(I8.of(QUAD), FLIP * self.flips[0])
             for index, byte in enumerate(x_bytes):
