@@ -73,6 +73,8 @@ def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Va
     locations: dict[Value, Location] = {p: Location("input", i) for i, p in enumerate(function.parameters)}
     locations.update({c: Location("constants", offset) for c, offset in constant_offsets.items()})
     outputs = {value: index for index, value in reversed(list(enumerate(function.results)))}
+    # What is an output under another shape is written where that one lies.
+    views = {op.inputs[0]: op.result for op in function.ops if ALIAS.is_at(op) and op.result in outputs}
     room = _Room(function, constant_offsets)
     for op in function.ops:
         offsets = AT.get(op)
@@ -90,8 +92,8 @@ def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Va
                 _check_alias(op, value, locations)
             elif offset is not None:
                 locations[value] = Location("arena", offset)
-            elif value in outputs:
-                locations[value] = Location("output", outputs[value])
+            elif value in outputs or value in views:
+                locations[value] = Location("output", outputs[views.get(value, value)])
             else:
                 raise CodegenError("a result lies nowhere", op=op.name, node=op.node, found=f"%{value.name}")
             room.check(op, value, locations[value])

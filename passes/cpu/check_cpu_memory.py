@@ -4,9 +4,10 @@ from tilewright.errors import PassError
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
 from ...ir.calls import host_functions
-from ...ir.core import Function, Op, Value
+from ...ir.core import Function, Op, Value, is_op
 from ...ir.layout import bytes_of
 from ...ir.ops.movement import Concat
+from ...ir.ops.shape import Reshape
 from ..base import proved
 from ..memory.ownership import Extent, Ownership, Piece
 
@@ -57,7 +58,8 @@ class _Arena:
                 self._alias(op, addresses[0])
         for value in self._function.results:
             op = value.producer
-            if op is not None and (self._offset[value] is not None or ALIAS.is_at(op)):
+            is_elsewhere = op is not None and ALIAS.is_at(op) and _output_of(op.inputs[0]) is not op
+            if op is not None and (self._offset[value] is not None or is_elsewhere):
                 raise _error(op, "an output does not lie in the caller's buffer")
 
     def _alias(self, op: Op, address: int | None) -> None:
@@ -91,7 +93,7 @@ class _Arena:
     def _write(self, op: Op, addresses: tuple[int | None, ...]) -> None:
         writes: dict[int, Value] = {}
         for value, offset in zip(op.results, addresses, strict=True):
-            if offset is None and not value.is_returned:
+            if offset is None and not value.is_returned and _output_of(value) is None:
                 raise _error(op, f"result %{value.name} has no address and is no output")
             size = bytes_of(value.type)
             if offset is None:
@@ -110,6 +112,15 @@ class _Arena:
         for other in op.results:
             if (write := self._memory.intruder(self._pieces.get(other, ()))) is not None:
                 raise _error(op, f"results %{other.name} and %{writes[write].name} overlap")
+
+
+def _output_of(value: Value) -> Op | None:
+    """The reshape that makes an output of a value which an op has written into the caller's buffer, if one does."""
+    maker = value.producer
+    if maker is None or ALIAS.is_at(maker) or value.is_returned:
+        return None
+    returned = (op for op in value.users if is_op(op, Reshape) and ALIAS.is_at(op) and op.result.is_returned)
+    return next(returned, None)
 
 
 def _error(op: Op, message: str, expected: object = None, found: object = None) -> PassError:

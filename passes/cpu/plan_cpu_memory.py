@@ -4,7 +4,7 @@ import math
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
 from ...ir.calls import host_functions
-from ...ir.core import Constant, Function, Module, Op, Value
+from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.layout import CHANNEL_BLOCK, bytes_of, is_same_order
 from ...ir.ops.movement import Concat, Reorder
 from ...ir.ops.shape import BitCast, Reshape
@@ -22,9 +22,9 @@ class PlanCpuMemory(Pass):
     """Annotates each op of ``main``, and of each body of a loop or branch, with ``at``, one arena offset in bytes for
     each result, and the function with ``arena_bytes``.
 
-    ``at`` is ``none`` for what lies outside the arena: an output, which the op writes into the caller's buffer, or
-    an alias of an input. ``alias=i`` marks an op that has nothing to do because its result begins where operand i
-    lies: a reshape, or a concatenation whose parts have been written side by side.
+    ``at`` is ``none`` for what lies outside the arena: an output, or what is one under another shape, which the op
+    writes into the caller's buffer, or an alias of an input. ``alias=i`` marks an op that has nothing to do because its
+    result begins where operand i lies: a reshape, or a concatenation whose parts have been written side by side.
     """
 
     requires = (UNPLANNED, OUTPUTS_APART)
@@ -37,10 +37,14 @@ class PlanCpuMemory(Pass):
 
 
 def _plan(function: Function, record: Record) -> None:
-    parts: Parts = {}
+    views = _views_of_outputs(function)
+    parts: Parts = {view: (reshape.result, 0) for view, reshape in views.items()}
     pieces: dict[Value, int] = {}
     for op in function.ops:
-        if any(value.is_returned for value in op.results):
+        if op in views.values():
+            ALIAS.set(op, 0)
+            record.counts["alias"] += 1
+        if any(value.is_returned or value in views for value in op.results):
             continue
         if _is_alias(op):
             pieces[op.result] = pieces.get(op.inputs[0], 1)
@@ -62,6 +66,18 @@ def _plan(function: Function, record: Record) -> None:
         AT.set(op, tuple(offsets[root] + start if root in offsets else None for root, start in places))
     ARENA_BYTES.set(function, arena_bytes)
     record.counts["buffer"] += len(offsets)
+
+
+def _views_of_outputs(function: Function) -> dict[Value, Op]:
+    """What ops write into the caller's buffer as an output is a reshape of it, with the reshapes."""
+    found: dict[Value, Op] = {}
+    for op in function.ops:
+        if not is_op(op, Reshape) or not op.result.is_returned or not _is_alias(op):
+            continue
+        source = op.operands[0]
+        if source.producer is not None and not _is_alias(source.producer) and not source.is_returned:
+            found.setdefault(source, op)
+    return found
 
 
 def _is_alias(op: Op) -> bool:

@@ -48,6 +48,30 @@ def test_aliases_of_inputs_have_no_address() -> None:
     assert [op.annotations for op in module.ops] == [{"alias": 0, "at": (None,)}, {"at": (None,)}]
 
 
+def test_what_is_an_output_under_another_shape_is_written_there() -> None:
+    module = parse("""
+      func @main(%x: f32[4]) -> (%y: f32[2,2], %z: f32[1,4], %v: f32[4,1]) {
+        %a = neg(%x) : f32[4]
+        %y = reshape(%a) {shape=[2,2]} : f32[2,2]
+        %z = reshape(%a) {shape=[1,4]} : f32[1,4]
+        %b = concat(%a, %x) {axis=0} : f32[8]
+        %c = reduce_max(%b) {axes=[0], keepdims=true} : f32[1]
+        %d = add(%a, %c) : f32[4]
+        %w = reshape(%x) {shape=[4,1]} : f32[4,1]
+        %v = reorder(%w) : f32[4,1]
+        return %y, %z, %v
+      }
+    """)
+    run_pass("plan_cpu_memory", module)
+    found = {op.results[0].name: op for op in module.ops}
+    assert [name for name, op in found.items() if "alias" in op.annotations] == ["y", "w"]
+    # The first of two outputs that are the same bytes, which other ops may read, and no input.
+    assert [name for name, op in found.items() if op.annotations["at"] == (None,)] == ["a", "y", "z", "w", "v"]
+    found["z"].annotations["alias"] = 0
+    with pytest.raises(PassError, match="reshape: an output does not lie in the caller's buffer"):
+        check_cpu_memory(module.main)
+
+
 def test_blocked_order_of_one_position_is_row_major_order() -> None:
     module = parse("""
       func @main(%x: f32[2,32,1,1], %z: f32[2,20,1,1]) -> (%y: f32[2,32], %w: f32[2,20]) {
@@ -62,7 +86,7 @@ def test_blocked_order_of_one_position_is_row_major_order() -> None:
       }
     """)
     run_pass("plan_cpu_memory", module)
-    assert ["alias" in op.annotations for op in module.ops] == [True, False, True, False, False, False, False]
+    assert ["alias" in op.annotations for op in module.ops] == [True, False, True, False, False, False, True]
 
 
 def test_outputs_are_copied_apart(rng: np.random.Generator) -> None:
