@@ -49,6 +49,13 @@ def _quantized(plain: Callable[..., Attention], rng: np.random.Generator) -> Ite
     yield made(images, DType.I8, [(38, 16, 1, 1), (80, 64, 1, 1), (80, 64, 1, 1), (19, 40, 1, 1)], 0.05)
     yield made(plain(20, 20, 16, 16, shape=shape, shares=True, **side), DType.I8, rows, 0.02)
     yield made(plain(20, 20, 16, 16, shape=shape, causal=True, shares=True, **side), DType.U8, rows, 0.02)
+    # Several blocks of rows, the last one smaller, and of keys that make no whole vectors; queries that lie in columns.
+    long = {"k_view": (0, 150 * 8, 8, 1), "shape": (2, 150, 21), "y_view": (0, 150 * 21, 21, 1)}
+    numbers = [(2, 150, 8), (2, 150, 8), (2, 150, 21)]
+    yield made(plain(150, 150, 8, 21, causal=True, **long), DType.I8, numbers, 0.05)
+    turned = {"q_view": (0, 150 * 7, 1, 150), "k_view": (0, 150 * 7, 1, 150), "mask_view": (0, 0, 150, 1)}
+    numbers = [(2, 7, 150), (2, 7, 150), (2, 150, 21), (150, 150)]
+    yield made(plain(150, 150, 7, 21, **{**long, **turned}), DType.U8, numbers, 0.05)
     # Scores alone: of heads side by side, and of keys that lie in columns, whose results have another order.
     scores = {"v_view": (), "shape": (20, 32, 1, 1), "y_view": (0, 16, 32, 1)}
     yield made(plain(20, 16, 16, 16, **{**side, **scores}), DType.I8, [(20, 32, 1, 1), (16, 32, 1, 1)], 0.02)
