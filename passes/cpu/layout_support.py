@@ -256,7 +256,8 @@ def matrix_layout(op: Op) -> str | None:
     """The layout of the known weights of a product of matrices, whose activations stay row-major; ``None`` if they stay
     as they are.
 
-    Of 8-bit matrices all that depends on the column is known, and there are rows for a dot product.
+    Of 8-bit matrices all that depends on the column is known, and there are rows for a dot product; results may have 16
+    bits.
     """
     matmul = op.operator
     if ON.get(op) == "cpu" and isinstance(matmul, MatMulInteger):
@@ -284,7 +285,8 @@ def matrix_layout(op: Op) -> str | None:
     if matmul.transpose_a:
         return None
     is_known = all(isinstance(value, Constant) for value in (w, *bias))
-    is_quantized = all(v.type.quant is not None and v.type.dtype in EIGHT_BIT for v in (x, w, op.result))
+    is_stored = op.result.type.dtype in (*EIGHT_BIT, DType.I16) and all(v.type.dtype in EIGHT_BIT for v in (x, w))
+    is_quantized = is_stored and all(v.type.quant is not None for v in (x, w, op.result))
     if not is_known or not is_quantized or w.type.rank != 2 or x.type.shape[-1] < QUAD:
         return None
     return "o16i4" if matmul.transpose_b else "i4o16"

@@ -79,9 +79,16 @@ def weight_type(rng: np.random.Generator, shape: Sequence[int], axis: int) -> Te
 
 
 def product_sample(
-    rng: np.random.Generator, operator: Conv | MatMul, x: TensorType, w: TensorType, axis: int
+    rng: np.random.Generator,
+    operator: Conv | MatMul,
+    x: TensorType,
+    w: TensorType,
+    axis: int,
+    result: DType | None = None,
 ) -> Sample:
-    """Inputs over the whole range, and a result whose scale makes most elements fall inside its own."""
+    """Inputs over the whole range, and a result, like x unless said otherwise, whose scale makes most elements fall
+    inside its own.
+    """
     x_array, w_array = integers(rng, x), weights(rng, w.shape, w.dtype)
     outputs = w.shape[axis]
     b = rng.integers(-20000, 20000, outputs).astype(np.int32) if rng.random() < 0.7 else None
@@ -90,7 +97,9 @@ def product_sample(
     assert x.quant is not None
     assert w.quant is not None
     scale = x.quant.scale[0] * float(np.mean(w.quant.scale)) * 80 * np.sqrt(inner)
-    y = random_type(rng, x.dtype, shape, 2.0 ** round(np.log2(scale)) if rng.random() < 0.5 else scale)
+    result = result or x.dtype
+    scale /= 2.0 ** (8 * (result.bytes - x.dtype.bytes))
+    y = random_type(rng, result, shape, 2.0 ** round(np.log2(scale)) if rng.random() < 0.5 else scale)
     types = (x, w, TensorType.of(b) if b is not None else None)
     return Sample(operator, (x_array, w_array, b), frozenset({1, 2}), types, (y,))
 
@@ -171,8 +180,8 @@ def _inner(rng: np.random.Generator) -> int:
 
 
 def product(rng: np.random.Generator, dtype: DType | None = None) -> Case:
-    """A random product of activations and a matrix in layout for dot products, or as it is where ``dtype`` says of
-    what elements.
+    """A random product of activations and a matrix in layout for dot products, with a result of 8 or 16 bits, or as it
+    is where ``dtype`` says of what elements.
     """
     rows, columns, inner = int(rng.integers(1, 40)), int(rng.integers(1, 100)), _inner(rng)
     transposed = bool(rng.random() < 0.5)
@@ -182,5 +191,6 @@ def product(rng: np.random.Generator, dtype: DType | None = None) -> Case:
     axis = 0 if transposed else 1
     w = weight_type(rng, (columns, inner) if transposed else (inner, columns), axis)
     matmul = MatMul(False, transposed, *random_activation(rng))
-    case = make_case(f"{matmul} {x} {w}", product_sample(rng, matmul, x, w, axis))
+    result = DType.I16 if rng.random() < 0.3 else dtype
+    case = make_case(f"{matmul} {x} {w} {result.value}", product_sample(rng, matmul, x, w, axis, result))
     return case if is_wide else with_layouts(case, "", "o16i4" if transposed else "i4o16", "")

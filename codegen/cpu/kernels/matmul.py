@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ....ir.accumulators import is_word_product, word_parts
 from ....ir.core import Constant, Op
 from ....ir.ops.matmul import MatMul, NarrowMatMul
+from ....ir.quantized import EIGHT_BIT
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm import tiles
@@ -157,7 +158,7 @@ def narrow_matmul(op: Op[NarrowMatMul], target: TargetDescription) -> Kernel | N
 
 @lowers(MatMul)
 def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
-    """Products with a known matrix that lies in order for dot products."""
+    """Products with a known matrix that lies in order for dot products, with results of 8 or 16 bits."""
     operator, x, w, y = op.operator, op.operands.x.type, op.operands.w.type, op.result.type
     if is_word_product(op):
         return _word_product(op, target)
@@ -170,7 +171,8 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
     spec = ByteProduct(x.elements // inner, columns, inner, constants=channels, has_bias=has_bias)
     assert isinstance(op.operands.w, Constant)
     weights = op.operands.w.array
-    return tiled_product(op, spec, target) or spec.reading(weights.T if operator.transpose_b else weights, target)
+    tiled = tiled_product(op, spec, target) if y.dtype in EIGHT_BIT else None
+    return tiled or spec.reading(weights.T if operator.transpose_b else weights, target)
 
 
 def _word_product(op: Op[MatMul], target: TargetDescription) -> Kernel | None:

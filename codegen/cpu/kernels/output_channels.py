@@ -20,7 +20,7 @@ from ....ir.core import Constant, Op, is_op
 from ....ir.layout import CHANNEL_BLOCK
 from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
-from ....ir.quantized import accumulator_factors, parameters, residual_factor
+from ....ir.quantized import EIGHT_BIT, accumulator_factors, parameters, residual_factor
 from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import multiplies_signed
@@ -150,8 +150,12 @@ class Channels:
 
 
 def has_constant_channels(op: Op) -> bool:
-    """Whether a convolution or matrix product is quantised to 8 bits, and its weights and bias are known."""
-    return is_quantized_product(op) and all(isinstance(value, Constant | None) for value in op.operands[1:3])
+    """Whether a convolution or matrix product is quantised to 8 bits, and its weights and bias are known. The result of
+    a matrix product may be i16."""
+    x, w, y = op.inputs[0].type, op.inputs[1].type, op.result.type
+    is_wide = is_op(op, MatMul) and y.dtype is DType.I16 and all(each.dtype in EIGHT_BIT for each in (x, w))
+    is_quantized = all(each.quant is not None for each in (x, w, y)) if is_wide else is_quantized_product(op)
+    return is_quantized and all(isinstance(value, Constant | None) for value in op.operands[1:3])
 
 
 def without_zero_points(op: Op) -> np.ndarray:
