@@ -33,14 +33,19 @@ def bounded(node: SourceNode, open: OpenShapes, extents: Sequence[Extent], what:
     """The extents, none below 0 and each with a bound. Raises UnsupportedError: there is no bound for one."""
     for extent in extents:
         if span(extent)[1] >= UNKNOWN:
-            name = open.source(extent)
-            bound = f"Say how large it can be, such as --bound {name}=1000 (bounds={{{name!r}: 1000}} in Python). "
             raise node.unsupported(
                 f"{what} follows from the data, and nothing says how large it can be",
                 found=text_of(extents),
-                hint=f"{bound if name else ''}{OPEN_HINT}",
+                hint=f"{bound_hint(open, extent)}{OPEN_HINT}",
             )
     return list(extents)
+
+
+def bound_hint(open: OpenShapes, extent: Extent) -> str:
+    """How a user says how large an extent can be, with a space behind; nothing where no tensor of the model decides."""
+    name = open.source(extent)
+    said = f"Say how large it can be, such as --bound {name}=1000 (bounds={{{name!r}: 1000}} in Python). "
+    return said if name else ""
 
 
 def selected(open: OpenShapes, value: Value, axis: int, count: Value) -> Value:

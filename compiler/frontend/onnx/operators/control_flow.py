@@ -19,8 +19,8 @@ from ...control_flow import close_over, counted, discard, emit_loop, erase, free
 from ...movement import join, part_of, reversed_along, transpose
 from ...shape import cast, reshape
 from ..importer import Importer, Node, imports
-from ..open_extents.intervals import UNKNOWN, span
-from ..open_extents.open_operators import selected
+from ..open_extents.intervals import UNKNOWN, Extent, span
+from ..open_extents.open_operators import bound_hint, selected
 from ..tensors import graphs_in, inputs_of
 
 _LONGEST = 400
@@ -304,7 +304,7 @@ class _Steps:
         with importer.inside(f"{node.name}.body") as body:
             inner = [body.add_parameter("step", COUNT)]
             inner += [body.add_parameter(f"state{i}", state.type.plain) for i, state in enumerate(states)]
-            importer.open.follow_number(inner[0], 0, self._most_steps() - 1)
+            importer.open.follow_number(inner[0], 0, span(self._most_steps())[1] - 1)
             condition, after, pieces = self._step(inner[0], inner[1:])
             importer.open.check_closed("a loop", [*after, *pieces])
             # A state that no step changes is a value from outside.
@@ -345,21 +345,22 @@ class _Steps:
             return self.rows, False
         if known is not None and (never_ends or known <= 0):
             return max(0, known), False
-        bound = self._most_steps()
+        steps = self._most_steps()
+        bound = span(steps)[1]
         if bound >= UNKNOWN:
             raise node.unsupported(
                 "how many steps the loop takes depends on the data, and so do the extents of its scan outputs",
                 expected=f"a number of steps that has a bound at compile time, or at most {limits.COUNTED_STEPS} "
                 f"{limits.COUNTED_STEPS.what}",
                 hint=freeze_hint(self.importer, self.most)
-                or "Give static input shapes, or leave out the scan outputs.",
+                or f"{bound_hint(self.importer.open, steps)}Give static input shapes, or leave out the scan outputs.",
             )
         return max(0, bound), True
 
-    def _most_steps(self) -> int:
+    def _most_steps(self) -> Extent:
         """How many steps are taken at most, as far as it is known."""
         extents = self.importer.open.elements(self.most)
-        return span(extents[0])[1] if extents else FOREVER
+        return extents[0] if extents else FOREVER
 
     def _step(self, step: Value, states: Sequence[Value]) -> tuple[Value, list[Value], list[Value]]:
         """Emit a step: whether to go on, the states after it, and its pieces."""
