@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import instruction_set as isa
 import numpy as np
@@ -27,7 +28,7 @@ from tilewright.runtime.machines.machine import load as load_machine
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load
 
-OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
+OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2, effort="quick")
 
 SHAPES = [((2, 80, 5, 4), 8), ((1, 96, 3, 7), 96), ((1, 60, 6), 5), ((1, 48, 9, 1), 1), ((3, 6, 2, 2), 2)]
 
@@ -333,7 +334,7 @@ def test_networks_with_them_are_one_program(
     y = g.conv(g.op("Relu", form(g, g.conv(g.op("Relu", form(g, x)), 24, 24))), 24, 24)
     last = g.conv(g.op("Relu", form(g, g.op("Add", x, y))), 24, 5)
     model = g.model([1, 3, 10, 9], last)
-    options = CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"})
+    options = replace(OPTIONS, machine=machine)
     artifact = compile_to_memory(model, options)
     placed = [(each.op, each.on) for each in details_of(artifact).placement]
     assert placed.count(("skip_layer_norm", "device")) == 4

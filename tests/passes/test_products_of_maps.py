@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
 from tilewright.runtime.report.details import details_of
 
-OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2, engines="device,software")
+OPTIONS = CompileOptions(
+    precision="int8", calibration="random", calibration_limit=2, engines="device,software", effort="quick"
+)
 
 
 def by_context(net: OnnxNetwork) -> str:
@@ -74,7 +77,7 @@ NETWORKS = (by_context, by_lambda, by_values, by_gram, by_known_queries, by_grou
 def test_one_program(block: Callable[[OnnxNetwork], str], machine: str, rng: np.random.Generator) -> None:
     net = OnnxNetwork(rng)
     model = net.model([1, 20, 24], rows(net, block(net), 32, 16))
-    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
+    artifact = compile_to_memory(model, replace(OPTIONS, machine=machine))
     assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
     assert len(artifact.manifest.device_programs) == 1
     found = assert_engines_agree(artifact, {"x": rng.normal(size=(1, 20, 24)).astype(np.float32)})
@@ -127,7 +130,7 @@ def test_what_the_accelerator_cannot_have_stays_a_product(
     """Attention of the host would multiply by the identity, and matrix by matrix, a thousand times as long."""
     net = OnnxNetwork(rng)
     model = net.model([1, tokens, 24], rows(net, block(net), 32, 16))
-    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": "s256", "effort": "quick"}))
+    artifact = compile_to_memory(model, replace(OPTIONS, machine="s256"))
     assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == placed
 
 

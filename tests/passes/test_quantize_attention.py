@@ -37,7 +37,9 @@ from tilewright.passes.simplify.eliminate_dead_code import EliminateDeadCode
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load
 
-OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2, engines="device,software")
+OPTIONS = CompileOptions(
+    precision="int8", calibration="random", calibration_limit=2, engines="device,software", effort="quick"
+)
 
 
 @pytest.mark.parametrize("kind", ["softmax", "matmul"])
@@ -195,7 +197,7 @@ def test_channels_attend_to_each_other_where_they_lie(
 ) -> None:
     """Queries that lie in columns are no copy of such: in one program with the products around them."""
     model = export_onnx(random_channel_block(rng, size)).SerializeToString()
-    artifact = compile_to_memory(model, replace(OPTIONS, machine=machine, effort="quick"))
+    artifact = compile_to_memory(model, replace(OPTIONS, machine=machine))
     assert len(artifact.manifest.device_programs) == 1
     assert_engines_agree(artifact, {"x": rng.normal(size=(1, 24, *size)).astype(np.float32)})
 
@@ -285,7 +287,7 @@ def test_the_accelerator_computes_it(
 ) -> None:
     """In one program with the products around it, the same in every byte as the CPU."""
     model = export_onnx(random_block(rng, tokens=tokens, mask=mask, images=images, depth=depth)).SerializeToString()
-    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
+    artifact = compile_to_memory(model, replace(OPTIONS, machine=machine))
     places = {each.op: each.on for each in details_of(artifact).placement}
     assert places["attention"] == "device"
     assert len(artifact.manifest.device_programs) == 1
@@ -330,7 +332,7 @@ def test_heads_may_stand_one_below_the_other(
     means = net.op("MatMul", net.op("Softmax", scores, axis=-1), v)
     stacked = net.op("Reshape", means, integers(max(images, 1) * heads * rows, depth))
     model = net.model([*batch, 24], net.op("MatMul", stacked, net.some(depth, 24)))
-    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
+    artifact = compile_to_memory(model, replace(OPTIONS, machine=machine))
     assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
     feeds = {"x": rng.normal(size=(*batch, 24)).astype(np.float32)}
     assert_engines_agree(artifact, feeds)
@@ -349,7 +351,7 @@ def test_images_may_stand_in_another_order(machine: str, batch: list[int], rng: 
     means = net.op("Transpose", net.op("MatMul", weights, v), perm=[1, 0, 2, 3])
     rows = net.op("Reshape", means, net.number(np.array([-1, 16])))
     model = net.model([*batch, 24], net.op("MatMul", rows, net.some(16, 24)))
-    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
+    artifact = compile_to_memory(model, replace(OPTIONS, machine=machine))
     assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
     feeds = {"x": rng.normal(size=(*batch, 24)).astype(np.float32)}
     assert_engines_agree(artifact, feeds)
@@ -438,7 +440,7 @@ def test_sums_by_weights_of_pixels_are_attention_of_one_query(
     y = net.op("Add", map, net.op("Conv", net.op("Reshape", whole, shape(images, 16, 1, 1)), net.some(16, 16, 1, 1)))
     artifact = compile_to_memory(
         net.model([images, 8, 4, 6], net.op("Conv", y, net.some(8, 16, 1, 1))),
-        CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}),
+        replace(OPTIONS, machine=machine),
     )
     assert [each.on for each in details_of(artifact).placement if each.op == "attention"] == ["device"] * 2
     assert len(artifact.manifest.device_programs) == 1
@@ -476,7 +478,7 @@ def test_matrices_may_be_the_channels_of_maps(
     means = net.op("MatMul", v, net.op("Transpose", weights, perm=[0, 2, 1]))
     map = net.op("Reshape", means, net.number(np.array([images, whole, *pixels], np.int64)))
     model = net.model([images, 8, *pixels], net.op("Conv", map, net.some(24, whole, 1, 1)))
-    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
+    artifact = compile_to_memory(model, replace(OPTIONS, machine=machine))
     assert {each.on for each in details_of(artifact).placement if each.op == "attention"} == {"device"}
     assert len(artifact.manifest.device_programs) <= heads
     feeds = {"x": rng.normal(size=(images, 8, *pixels)).astype(np.float32)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import instruction_set as isa
@@ -42,7 +43,9 @@ from tilewright.passes.simplify.share_rules import made_of_squares
 from tilewright.runtime.machines.machine import load as load_machine
 from tilewright.runtime.report.details import details_of
 
-OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2, engines="device,software")
+OPTIONS = CompileOptions(
+    precision="int8", calibration="random", calibration_limit=2, engines="device,software", effort="quick"
+)
 
 
 NOT_HERE = "the device has no layer_norm but of integers, and"
@@ -221,7 +224,7 @@ def test_what_becomes_integers_in_two_ways_is_rounded_from_numbers(
 @pytest.mark.parametrize("machine", ["m4096", pytest.param("s256", marks=pytest.mark.sweep)])
 def test_layers_are_one_program(machine: str, rng: np.random.Generator) -> None:
     model = export_onnx(random_layers(rng, (1, 33, 40), layers=3)).SerializeToString()
-    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"}))
+    artifact = compile_to_memory(model, replace(OPTIONS, machine=machine))
     placed = [each.on for each in details_of(artifact).placement if each.op == "skip_layer_norm"]
     assert placed == ["device"] * 3
     assert len(artifact.manifest.device_programs) == 1
@@ -238,7 +241,7 @@ def test_shortcuts_that_start_before_a_normalisation_have_16_bits(
 ) -> None:
     """But for one that a normalisation makes."""
     module = layers_with_shortcuts(rng, (1, 33, 40), layers=3, is_normalized=is_normalized)
-    options = CompileOptions(**{**vars(OPTIONS), "machine": machine, "effort": "quick"})
+    options = replace(OPTIONS, machine=machine)
     artifact = compile_to_memory(export_onnx(module).SerializeToString(), options)
     placed = [(each.op, each.on) for each in details_of(artifact).placement if each.op not in ("reshape", "reorder")]
     assert placed.count(("skip_layer_norm", "device")) == 4 + is_normalized
@@ -249,7 +252,7 @@ def test_shortcuts_that_start_before_a_normalisation_have_16_bits(
     (expected,) = interp.run(module, feeds).values()
     assert np.square(found - expected).mean() < 0.01 * np.square(expected).mean()
     # Without the accelerator, they stay numbers.
-    alone = quantize_module(module, CompileOptions(**{**vars(OPTIONS), "engines": ("software",)}))
+    alone = quantize_module(module, replace(OPTIONS, engines=("software",)))
     assert not any(value.type.dtype is DType.I16 for op in alone.main.ops for value in op.results)
 
 
@@ -276,7 +279,7 @@ def test_pixels_between_transpositions_are_normalised_on_the_map(
     first_is_normalized: bool, rng: np.random.Generator
 ) -> None:
     model = export_onnx(convnext_blocks(rng, first_is_normalized=first_is_normalized)).SerializeToString()
-    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "effort": "quick"}))
+    artifact = compile_to_memory(model, OPTIONS)
     placement = details_of(artifact).placement
     assert [each.on for each in placement if each.op == "skip_layer_norm"] == ["device"] * (
         5 if first_is_normalized else 3
