@@ -1,12 +1,13 @@
 """The module that a CPU program was generated from, as the artifact stores it, and modules of ops without kernel."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 import numpy as np
 
 from tilewright.errors import ArtifactError, IRError
+from tilewright.immutable import Immutable
 
 from ..ir.calls import host_functions
 from ..ir.clone import clone_module
@@ -22,8 +23,7 @@ from ..runtime.artifact.json_dataclasses import Source, parse, read
 from .cpu.constants import ConstantPool
 
 
-@dataclass(frozen=True)
-class StoredArray:
+class StoredArray(Immutable):
     """An array in the section of constants."""
 
     kind: Literal["stored"] = field(default="stored", init=False)
@@ -33,8 +33,7 @@ class StoredArray:
     layout: str
 
 
-@dataclass(frozen=True)
-class InlineArray:
+class InlineArray(Immutable):
     """An array that only the module text needs, such as scales; ``data`` in hexadecimal."""
 
     kind: Literal["inline"] = field(default="inline", init=False)
@@ -43,8 +42,7 @@ class InlineArray:
     data: str
 
 
-@dataclass(frozen=True)
-class BlobIndex:
+class BlobIndex(Immutable):
     """Where the arrays lie that a module text names by hash; `again` lists those that lie there in another layout, too.
 
     Artifacts of older versions do not have the second list.

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 import tilewright
 from tilewright.errors import InputError
+from tilewright.immutable import Immutable
 
 from ..codegen.cpu.constants import ConstantPool
 from ..codegen.cpu.llvm.target import TargetDescription
@@ -35,8 +36,7 @@ _WEIGHTS, _BIAS = 1, 2
 """Positions of the operands."""
 
 
-@dataclass(frozen=True)
-class WeightedLayer:
+class WeightedLayer(Immutable):
     """A convolution or a matrix product with constant weights, as an engine computes it.
 
     Attributes:
@@ -81,16 +81,14 @@ class WeightedLayer:
         return np.clip(np.rint(real / scale), -(2**31), 2**31 - 1).astype(np.int32)
 
 
-@dataclass(frozen=True)
-class Parameters:
+class Parameters(Immutable):
     """What a layer gets in place of its own, as it stores them; None for what it keeps."""
 
     weights: np.ndarray | None = None
     bias: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
-class _Modules:
+class _Modules(Immutable):
     """What an engine was generated from: the program of the host, and a function for each program of the device."""
 
     host: Module

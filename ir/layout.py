@@ -31,7 +31,6 @@ weights are made signed by flipping their highest bit.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
@@ -39,6 +38,7 @@ import numpy as np
 
 from tilewright.blocks import CHANNEL_BLOCK, cached_property
 from tilewright.errors import IRError
+from tilewright.immutable import Immutable
 
 from .arithmetic import bfloat16_bits
 from .types import DType, TensorType
@@ -47,8 +47,7 @@ WINDOW = 3
 """Extent of the windows of Winograd's algorithm."""
 
 
-@dataclass(frozen=True)
-class Winograd:
+class Winograd(Immutable):
     """The transforms of Winograd's minimal filtering, F(m x m, 3 x 3): tiles of a convolution by few multiplications.
 
     It computes m x m outputs of a 3 x 3 window of stride 1 from n x n inputs, n = m + 2, as

@@ -6,11 +6,11 @@ dimension, positions of the padded tensor are below ``EXTENT``, and whatever ker
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from tilewright.errors import IRError
+from tilewright.immutable import Immutable
 from tilewright.limits import ELEMENTS, EXTENT
 
 SHORT = 128
@@ -22,8 +22,7 @@ times as long.
 """
 
 
-@dataclass(frozen=True)
-class WindowAxis:
+class WindowAxis(Immutable):
     """The windows along one spatial dimension.
 
     Attributes:

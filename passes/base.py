@@ -33,8 +33,7 @@ from ..ir.text.printer import print_module, print_op
 from ..ir.verify import verify
 
 
-@dataclass(frozen=True)
-class Invariant:
+class Invariant(Immutable):
     """A named, checkable fact.
 
     Attributes:

@@ -12,13 +12,14 @@ the values must be the same.
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 from typing import Generic, Union, overload
 
 import numpy as np
 
 from tilewright.errors import IRError, PassError
+from tilewright.immutable import Immutable
 
 from ..ir.core import Constant, Module, Op, OperatorT, OperatorT_co, Value, is_op, types_of
 from ..ir.op import Operator, QuantizationRule
@@ -28,8 +29,7 @@ from .base import Record, erase_dead, merged_loc
 Predicate = Callable[[Op[OperatorT]], bool]
 
 
-@dataclass(frozen=True)
-class Const:
+class Const(Immutable):
     """Matches a constant.
 
     Attributes:
@@ -41,8 +41,7 @@ class Const:
     where: Callable[[np.ndarray], bool] | None = None
 
 
-@dataclass(frozen=True)
-class OpPattern(Generic[OperatorT_co]):
+class OpPattern(Immutable, Generic[OperatorT_co]):
     """Matches the result of an op.
 
     Attributes:
@@ -91,8 +90,7 @@ def scalar(value: float, tolerance: float = 1e-6) -> Const:
     return Const(None, equal)
 
 
-@dataclass(frozen=True)
-class _Bindings:
+class _Bindings(Immutable):
     values: dict[str, Value] = field(default_factory=dict)
     named: dict[str, Op] = field(default_factory=dict)
     ops: tuple[Op, ...] = ()
@@ -215,8 +213,7 @@ def operand_of_the_same_type(found: Match) -> Value | None:
     return found["x"] if found["x"].type == found.root.results[0].type else None
 
 
-@dataclass(frozen=True)
-class Rule(Generic[OperatorT_co]):
+class Rule(Immutable, Generic[OperatorT_co]):
     """A pattern and what to do where it matches.
 
     Attributes:
@@ -288,8 +285,7 @@ def _bind(name: str | None, value: Value, bindings: _Bindings) -> Iterator[_Bind
         yield _Bindings({**bindings.values, name: value}, bindings.named, bindings.ops)
 
 
-@dataclass(frozen=True)
-class Driver:
+class Driver(Immutable):
     """Applies rules to a module until none matches.
 
     Ops are visited in order; what a rewrite made and whoever reads it are visited again, first in, first out. At

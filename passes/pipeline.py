@@ -5,11 +5,11 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from tilewright.errors import IRError, UsageError, similar
+from tilewright.immutable import Immutable
 
 from ..ir.core import Module
 from ..ir.op import coerce
@@ -38,8 +38,7 @@ _TOKEN = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Pipeline:
+class Pipeline(Immutable):
     """Passes in order of execution. ``name``: what the whole is for, as instruments show it."""
 
     passes: tuple[Pass, ...]

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ..ir.core import Constant, Op, Value, is_op
 from ..ir.layout import loops_of_dimensions, row_major
@@ -18,8 +20,7 @@ LEVELS = 16
 """So many ops are looked back over at most."""
 
 
-@dataclass(frozen=True)
-class View:
+class View(Immutable):
     """How elements are visited in the memory of a value: the first, and a stride for each dimension."""
 
     value: Value

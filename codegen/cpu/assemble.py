@@ -9,10 +9,11 @@ operands or was stopped: 1 plus its index, or a larger one where it stands in th
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from tilewright.errors import CodegenError
+from tilewright.immutable import Immutable
 
 from .kernel import Kernel, kernel_name
 from .llvm.builder import FunctionBuilder
@@ -33,8 +34,7 @@ ARENA, CONSTANTS, TABLE, STOP, TEAM = (index * PTR.bytes for index in range(5))
 """Byte of each address in the context."""
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(Immutable):
     """Where a tensor lies at run time.
     ``memory``: ``arena`` or ``constants`` (then ``position`` is a byte offset), ``input`` or ``output`` (an index), or
     ``context`` for the context itself."""
@@ -43,8 +43,7 @@ class Location:
     position: int
 
 
-@dataclass(frozen=True)
-class KernelCall:
+class KernelCall(Immutable):
     """A kernel and where its operands and results lie.
 
     Attributes:

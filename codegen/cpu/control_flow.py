@@ -6,7 +6,8 @@ changes between the place of the loop's result and a second one in the work memo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from tilewright.immutable import Immutable
 
 from ...ir.core import Op
 from ...ir.layout import bytes_of
@@ -21,8 +22,7 @@ from .llvm.target import TargetDescription
 from .llvm.types import I1, I8, I32, I64, PTR, Register, Registers, constant
 
 
-@dataclass(frozen=True)
-class Body:
+class Body(Immutable):
     """What runs a function once.
 
     Attributes:

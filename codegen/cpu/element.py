@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from tilewright.immutable import Immutable
 
 from ...ir.types import DType
 
@@ -55,8 +56,7 @@ class Arithmetic(ABC, Generic[Value]):
         """The value as the operator ``bit_cast`` reads it."""
 
 
-@dataclass(frozen=True)
-class Element(Generic[Value]):
+class Element(Immutable, Generic[Value]):
     """An element of a tensor, or as many neighbours as a register holds. Numbers stand for constants of its type."""
 
     arithmetic: Arithmetic[Value]

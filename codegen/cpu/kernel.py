@@ -16,17 +16,18 @@ memory functions.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import wraps
 from typing import Any
+
+from tilewright.immutable import Immutable
 
 from ...ir.core import Op, OperatorT
 from ...ir.op import Operator
 from .llvm.target import TargetDescription
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(Immutable):
     """A kernel, ready to be linked into a program.
 
     Attributes:

@@ -6,22 +6,21 @@ and a transposition another order of strides.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from tilewright.immutable import Immutable
 
 from ...ir.layout import joined_loops, row_major
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(Immutable):
     """How a tensor is visited: the element of the grid's origin, and the distance in elements along each dimension."""
 
     strides: tuple[int, ...]
     offset: int = 0
 
 
-@dataclass(frozen=True)
-class Nest:
+class Nest(Immutable):
     """A grid and how tensors are visited along it."""
 
     extents: tuple[int, ...]

@@ -1,11 +1,11 @@
 """A planned module as a CPU program: kernels, the steps that call them, constants in place, object code."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from tilewright.errors import CodegenError, UnsupportedError
+from tilewright.immutable import Immutable
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
 from ...ir.calls import host_functions
@@ -22,16 +22,14 @@ from .llvm.target import TargetDescription
 from .parallel import nanoseconds
 
 
-@dataclass(frozen=True)
-class LoweredOp:
+class LoweredOp(Immutable):
     """One op that has something to do, and the kernel that does it; without one, another executor must."""
 
     op: Op
     kernel: Kernel | None
 
 
-@dataclass(frozen=True)
-class LoweredProgram:
+class LoweredProgram(Immutable):
     """A function as calls of kernels.
 
     Attributes:
@@ -56,7 +54,6 @@ class LoweredProgram:
     locations: dict[Value, Location]
 
 
-@dataclass(frozen=True)
 class CpuCode(LoweredProgram):
     """Everything that the host needs to run a function.
     ``object_code``: ELF relocatable object; steps without kernel are left out of it."""

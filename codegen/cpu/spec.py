@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+from tilewright.immutable import Immutable
 
 from ...ir.types import DType
 from .kernel import Kernel, kernel_name
@@ -13,8 +14,7 @@ from .llvm.target import TargetDescription
 from .llvm.types import I32, I64, PTR, Register, Type, constant, type_of
 
 
-@dataclass(frozen=True)
-class ConstantTable:
+class ConstantTable(Immutable):
     """Numbers that are part of a kernel, such as the scales of channels."""
 
     dtype: DType
@@ -25,8 +25,7 @@ class ConstantTable:
         return b.table(symbol, type_of(self.dtype), self.numbers)
 
 
-@dataclass(frozen=True)
-class KernelSpec(ABC):
+class KernelSpec(Immutable, ABC):
     """Base of all specifications: a computation on given shapes.
 
     The fields say everything that the code depends on but the target, so that equal kernels get one name.

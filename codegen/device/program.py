@@ -1,9 +1,10 @@
 """A tile program with addresses as one for the accelerator: an instruction for each tile op, and its constants."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tilewright.errors import CodegenError, IRError, TilewrightError
+from tilewright.immutable import Immutable
 
 from ...ir.annotations import ADDRESS, LAYER, PLAN, RECEIVES, REGION_BYTES, SENDS
 from ...ir.core import Constant, Function, Op, Value, is_op
@@ -50,8 +51,7 @@ class Constants:
         return self._weights[key]
 
 
-@dataclass(frozen=True)
-class DeviceProgram:
+class DeviceProgram(Immutable):
     """A device function in binary form.
 
     Attributes:
@@ -66,8 +66,7 @@ class DeviceProgram:
     outputs: tuple[FeatureMapRef, ...]
 
 
-@dataclass(frozen=True)
-class Assembled:
+class Assembled(Immutable):
     """A tile program as instructions that are not encoded yet."""
 
     function: Function

@@ -1,11 +1,11 @@
 """A network in floating point on calibration samples: compiled once, run as often as methods look at it."""
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from tilewright.blocks import cached_property
+from tilewright.immutable import Immutable
 
 from ...codegen.cpu.llvm.target import PORTABLE
 from ...ir.clone import clone_module
@@ -150,8 +150,7 @@ class Observation:
         self._options.report(STAGE, total, total)
 
 
-@dataclass(frozen=True)
-class Seeing:
+class Seeing(Immutable):
     """What values of a network are on some of the samples, as numbers, lists and arrays; of no process alone.
 
     What is seen of samples one after the other, in pieces of any size, is exactly what is seen of all of them.

@@ -3,13 +3,13 @@
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from tilewright.blocks import cached_property
 from tilewright.errors import CalibrationError, InputError, UsageError
+from tilewright.immutable import Immutable
 
 from ...codegen.cpu.llvm.target import TargetDescription
 from ...codegen.package import Package, add_engine
@@ -293,8 +293,7 @@ def _is_finite(array: np.ndarray) -> bool:
         return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
 
 
-@dataclass(frozen=True)
-class Kernels:
+class Kernels(Immutable):
     """A run function on the CPU kernels of an artifact; other processes can be sent it, and run these very kernels.
 
     Attributes:

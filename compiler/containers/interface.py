@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from tilewright.errors import NoCalibrationError, UnsupportedError, UsageError
+from tilewright.immutable import Immutable
 
 from ...ir.core import Function, Module, Op, Value, is_op
 from ...ir.ops.activation import HardSigmoid, Sigmoid, Tanh
@@ -37,8 +37,7 @@ _BOUNDED: Mapping[type, Range] = {Softmax: (0.0, 1.0), Sigmoid: (0.0, 1.0), Hard
 """Ranges of results that follow from the operator."""
 
 
-@dataclass(frozen=True)
-class Interface:
+class Interface(Immutable):
     """An interface of integers is asked for. ``radix``: the input is q / 2 ** radix; None: as its range asks for."""
 
     radix: int | None = None

@@ -5,10 +5,11 @@
 
 import atexit
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.resources import as_file, files
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 _FILES = ExitStack()
 atexit.register(_FILES.close)
@@ -16,8 +17,7 @@ MODEL = _FILES.enter_context(as_file(files(__name__) / "digits.onnx"))
 """The trained network: input ``image: float[1, 1, 8, 8]``, output ``probabilities: float[1, 10]``."""
 
 
-@dataclass(frozen=True)
-class Digits:
+class Digits(Immutable):
     """Handwritten digits that the network was not trained on.
 
     Attributes:

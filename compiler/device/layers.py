@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tilewright.errors import resources
+from tilewright.immutable import Immutable
 
 from ...ir.clone import clone_module
 from ...ir.core import Module
@@ -35,8 +35,7 @@ _ANY_RANGE = (-1.0, 1.0)
 """The range of every value here: what the device can run does not depend on it."""
 
 
-@dataclass(frozen=True)
-class PlacedLayers:
+class PlacedLayers(Immutable):
     """One op of the network as it would be divided between the device and the CPU.
 
     Attributes:
@@ -49,8 +48,7 @@ class PlacedLayers:
     on_device: bool
 
 
-@dataclass(frozen=True)
-class DeviceLayers:
+class DeviceLayers(Immutable):
     """What the accelerator can run of a network. ``ops``: those that may be given to a place by name."""
 
     ops: tuple[PlacedLayers, ...]

@@ -19,11 +19,12 @@ plans out.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 from tilewright.blocks import cached_property
 from tilewright.errors import MachineError, PassError
+from tilewright.immutable import Immutable
 
 from ...codegen.device.program import Assembled, assemble
 from ...ir.annotations import IMAGES, MAP, PLAN, SPLIT, Plan, PlannedTile, Split
@@ -151,8 +152,7 @@ def rank(cycles: float, dram_bytes: int, *, exact: bool) -> tuple[float, int]:
     return cycles if exact else cycles * dram_bytes**_BYTES, dram_bytes
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(Immutable):
     """The schedule of a function by one plan.
 
     Attributes:
@@ -181,8 +181,7 @@ class Draft:
         return timeline.cycles, timeline.dram_bytes
 
 
-@dataclass(frozen=True)
-class _Lowered:
+class _Lowered(Immutable):
     """A tile program that orders are made of.
 
     Attributes:

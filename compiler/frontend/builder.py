@@ -8,7 +8,6 @@ import heapq
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from shlex import quote
 from typing import Any, ClassVar, TypeVar
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from tilewright import limits
 from tilewright.errors import IRError, ModelError, ResourceError, TilewrightError, UnsupportedError, first_of, similar
+from tilewright.immutable import Immutable
 
 from ...ir.core import Constant, Function, Module, Op, Value
 from ...ir.op import Operator
@@ -31,8 +31,7 @@ Results = Value | Sequence[Value | None]
 """The values of a node's outputs; ``None`` for those that are not supported."""
 
 
-@dataclass(frozen=True)
-class SourceNode:
+class SourceNode(Immutable):
     """One node of a model, its inputs already values.
 
     Attributes:

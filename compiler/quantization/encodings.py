@@ -17,13 +17,14 @@ A quantised tensor has q = clamp(round(x / scale) - offset, 0, 2^bits - 1) and s
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NoReturn, Union
 
 import numpy as np
 
 from tilewright import limits
 from tilewright.errors import InputError, resources
+from tilewright.immutable import Immutable
 
 from ...runtime.artifact.json_dataclasses import Source, parse, shortened
 from ...runtime.files.input_file import contents
@@ -38,8 +39,7 @@ _LARGEST_OFFSET = 2**33
 _LARGEST_FLOAT = 2.0**128 - 2.0**104
 
 
-@dataclass(frozen=True)
-class ModuleTensor:
+class ModuleTensor(Immutable):
     """A tensor as PyTorch's modules name it.
 
     Attributes:
@@ -59,8 +59,7 @@ class ModuleTensor:
 TensorName = Union[str, ModuleTensor]
 
 
-@dataclass(frozen=True)
-class Encoding:
+class Encoding(Immutable):
     """How one tensor is quantised.
 
     Attributes:
@@ -83,8 +82,7 @@ class Encoding:
     is_flat: bool = True
 
 
-@dataclass(frozen=True)
-class Encodings:
+class Encodings(Immutable):
     """What a file says.
 
     Attributes:

@@ -6,9 +6,10 @@ back with its weights and its bias, and nothing is rounded.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.convolution import Conv
@@ -28,8 +29,7 @@ NEAR = 0.02
 """Of a step: a grid that passes zero as closely has a zero."""
 
 
-@dataclass(frozen=True)
-class InputGrid:
+class InputGrid(Immutable):
     """x * factors + shifts, by channel, is a product of one step and integers.
 
     Attributes:

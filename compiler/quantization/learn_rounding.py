@@ -9,9 +9,10 @@ Optimization", 2014, say.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ...ir.accumulators import channel_axis
 from ...ir.core import Constant, Module, Op, Value, is_op
@@ -185,8 +186,7 @@ def best_steps(rows: np.ndarray, low: int, high: int) -> np.ndarray:
     return best
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(Immutable):
     """A layer whose weights are to be rounded.
 
     Attributes:

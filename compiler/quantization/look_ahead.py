@@ -7,9 +7,10 @@ Yu, Wang, Gu, "BRECQ: Pushing the Limit of Post-Training Quantization by Block R
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ...ir.core import Constant, Op, Value, is_op
 from ...ir.ops.activation import Clip, Relu
@@ -28,8 +29,7 @@ Bounds = tuple[float, float]
 UNBOUNDED: Bounds = (-np.inf, np.inf)
 
 
-@dataclass(frozen=True)
-class Patches:
+class Patches(Immutable):
     """A depthwise convolution and the product behind it, on parts of maps.
 
     Attributes:
@@ -52,8 +52,7 @@ class Patches:
     made: list[Place]
 
 
-@dataclass(frozen=True)
-class Ahead:
+class Ahead(Immutable):
     """What is made of the results of a layer.
 
     Attributes:

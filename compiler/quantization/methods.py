@@ -4,6 +4,7 @@ from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tilewright.errors import UsageError
+from tilewright.immutable import Immutable
 
 from ...ir.clone import clone_module
 from ...ir.core import Constant, Module, Op, Value
@@ -57,8 +58,7 @@ def exported(text: str) -> str:
     return ",".join(name for name in methods_of(text) if name not in UNEXPORTED) or NONE
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(Immutable):
     """A network in floating point as it becomes integers, with all that is folded into its weights.
 
     Attributes:

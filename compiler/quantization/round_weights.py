@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tilewright.immutable import Immutable
+
 from ...ir.accumulators import channel_axis
 from ...ir.core import Constant, Module, Op
 from ...ir.ops.quantization import Dequantize
@@ -47,8 +49,7 @@ PANEL = 32
 """Columns of a decomposition, and rows, that are computed together, in the processor's caches."""
 
 
-@dataclass(frozen=True)
-class Rounded:
+class Rounded(Immutable):
     """Weights as integers of a type, and the bias, float32[outputs]."""
 
     weights: np.ndarray

@@ -8,10 +8,12 @@ what samples show of the activations instead of by the weights.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeGuard
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ...ir.accumulators import channel_axis
 from ...ir.core import Constant, Module, Op, Value, is_op
@@ -36,8 +38,7 @@ SMALLEST = 2.0**-20
 """Channels are multiplied by at most the reverse of this."""
 
 
-@dataclass(frozen=True)
-class ChannelScales:
+class ChannelScales(Immutable):
     """What a value is divided by, float32[channels], and the range of the quotient."""
 
     factors: np.ndarray
@@ -48,8 +49,7 @@ class ChannelScales:
         return value / self.factors.reshape(-1, *[1] * (value.ndim - 2))
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(Immutable):
     """A value that only depthwise convolutions read.
 
     Attributes:

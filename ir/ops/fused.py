@@ -1,12 +1,12 @@
 """Several elementwise operators as one, so that what lies between them never reaches memory."""
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 
 from tilewright.blocks import cached_property
 from tilewright.errors import IRError
+from tilewright.immutable import Immutable
 from tilewright.limits import STATEMENTS
 
 from ..core import Value
@@ -19,8 +19,7 @@ from .elementwise import Elementwise
 _ARGUMENT = re.compile(r"([at])(0|[1-9][0-9]{0,8})\Z")
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Immutable):
     """One statement of a body.
 
     Attributes:

@@ -1,8 +1,8 @@
 """Vectors turned by their positions, as multiples of the rows of products."""
 
-from dataclasses import dataclass
-
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.elementwise import Add, Mul, Sub
@@ -45,8 +45,7 @@ class RotaryPositions(Pass):
         return Driver((rule,)).run(module, record)
 
 
-@dataclass(frozen=True)
-class _Sum:
+class _Sum(Immutable):
     """A tensor each of whose elements is a sum of multiples of elements of another one.
 
     Attributes:

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from tilewright.immutable import Immutable
 
 from ...ir.accumulators import is_word_product, word_parts
 from ...ir.annotations import ON
@@ -44,8 +46,7 @@ _MOST_JOINED = 4
 """Groups that are multiplied as one on tiles, so often with zero: vectors take several times as long without that."""
 
 
-@dataclass(frozen=True)
-class Support:
+class Support(Immutable):
     """How an op runs on blocked activations.
 
     Attributes:

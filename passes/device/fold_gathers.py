@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tilewright.immutable import Immutable
 
 from ...ir.annotations import MACS, PART
 from ...ir.core import Constant, Module, Op, Value, is_op
@@ -85,8 +87,7 @@ class FoldGathers(Pass):
         return bool(record.counts)
 
 
-@dataclass(frozen=True)
-class Convolution:
+class Convolution(Immutable):
     """A convolution with weights [outputs, inputs, …] for all input channels, most of them zero if it is in groups."""
 
     op: Op[Conv]
@@ -129,8 +130,7 @@ class Convolution:
             MACS.set(self.op, macs)
 
 
-@dataclass(frozen=True)
-class _Chain:
+class _Chain(Immutable):
     """A choice of channels and what is around it.
 
     Attributes:

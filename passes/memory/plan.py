@@ -7,13 +7,13 @@ byte. Finding the smallest arena is NP-hard (it is dynamic storage allocation), 
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+
+from tilewright.immutable import Immutable
 
 from ...ir.core import Function, Op, Value
 
 
-@dataclass(frozen=True)
-class Buffer:
+class Buffer(Immutable):
     """A range of bytes over a range of steps.
 
     Attributes:

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from tilewright.blocks import cached_property
+from tilewright.immutable import Immutable
 
 from ...ir.core import Function, Op, Value
 from ...ir.feature_map import VIEWS, is_view, map_shape, may_be_packed
@@ -50,8 +50,7 @@ HOST_ORDER = 2.5e9
 """Elements a second that it puts into the order of the device, or back."""
 
 
-@dataclass(frozen=True)
-class CostModel:
+class CostModel(Immutable):
     """Times in seconds.
 
     Attributes:

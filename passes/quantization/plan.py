@@ -1,12 +1,12 @@
 """Which ops post-training quantisation takes, and where values become integers."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
 from typing import TypeGuard, Union
 
 import numpy as np
 
 from tilewright.errors import first_of
+from tilewright.immutable import Immutable
 
 from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.op import QuantizationRule
@@ -49,8 +49,7 @@ BELOW_ZERO = Clip(max=0.0)
 """What makes what a PReLU multiplies."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Immutable):
     """What is to be quantised.
 
     Attributes:

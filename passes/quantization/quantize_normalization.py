@@ -1,9 +1,10 @@
 """Normalisations between quantised tensors as an operator on their integers."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.elementwise import Add, Mul
@@ -50,8 +51,7 @@ def _axis(op: Op[_Norm]) -> int:
     return 1 if is_op(op, GroupNorm) else -1
 
 
-@dataclass(frozen=True)
-class _Scaled:
+class _Scaled(Immutable):
     """A tensor as integers of 8 bits, or of 16, and a factor for each channel.
 
     Attributes:

@@ -9,11 +9,12 @@ joined as channels, which ``depth_to_space`` spreads over the pixels.
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from tilewright import limits
+from tilewright.immutable import Immutable
 
 from ...ir.core import Constant, Op, Value, is_op
 from ...ir.layout import CHANNEL_BLOCK
@@ -27,8 +28,7 @@ from ..pattern import Match, Rule, node, on_quantized
 from .integer_rules import integers_of, is_fused_activation, only_producer
 
 
-@dataclass(frozen=True)
-class Phase:
+class Phase(Immutable):
     """The convolution along one dimension that makes every s-th element of the result.
 
     Attributes:
@@ -140,8 +140,7 @@ def _quantized_phases(found: Match[Quantize]) -> Value | None:
     return found.emit(Slice((0,) * 4, y_type.shape, (1,) * 4), spread, result_types=[y_type], origin=origin)
 
 
-@dataclass(frozen=True)
-class Turned:
+class Turned(Immutable):
     """Weights of a convolution: array [O, C / group, rows, columns], and their type."""
 
     array: np.ndarray

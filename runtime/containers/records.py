@@ -7,7 +7,6 @@ record. All numbers are of 32 bits, little-endian.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 from tilewright.immutable import Immutable
@@ -57,8 +56,7 @@ class ContainedModel(Immutable):
     outputs: tuple[ContainedTensor, ...]
 
 
-@dataclass(frozen=True)
-class Container:
+class Container(Immutable):
     """Models for one kind of device.
 
     Attributes:

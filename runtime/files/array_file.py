@@ -10,13 +10,13 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
 
 from tilewright import limits
 from tilewright.errors import InputError
+from tilewright.immutable import Immutable
 
 from .input_file import InputFile, input_file, too_large
 
@@ -35,8 +35,7 @@ _SAVE_AGAIN = "Save it again with numpy."
 _PIECE = 1 << 18
 
 
-@dataclass(frozen=True)
-class StoredArray:
+class StoredArray(Immutable):
     """An array in a file, of which the header has been read.
 
     Attributes:

@@ -6,7 +6,8 @@ import os
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from tilewright.immutable import Immutable
 
 START = 4096
 """Bytes of the beginning that tell."""
@@ -20,8 +21,7 @@ _ARRAYS = "Arrays are inputs, of `tilewright run`, or calibration data; a networ
 _MODULE = "Run passes on it with `tilewright opt`, which reads it."
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(Immutable):
     """A format of model files, or of folders.
 
     Attributes:

@@ -9,7 +9,6 @@ import math
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,7 +29,6 @@ _CHANNELS = 2
 """Of the inputs that take several."""
 
 
-@dataclass(frozen=True)
 class StoredSound(StoredArray):
     """The pieces of a sound, [pieces, ...]; each is a sample of its input, without the dimension of the batch.
     ``rate``: samples a second."""

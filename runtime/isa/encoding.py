@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from tilewright.blocks import dataclass_transform
 from tilewright.errors import InstructionError
-from tilewright.immutable import reader
+from tilewright.immutable import Immutable, reader
 
 from ..machines.machine import CLUSTER_LIMIT
 from .accesses import MemoryAccess
@@ -97,8 +97,7 @@ FIRST, LAST = "(first)", "(last)"
 """Behind no field, and behind all, those of instructions that are declared by this one included."""
 
 
-@dataclass(frozen=True)
-class Bits:
+class Bits(Immutable):
     """Declaration of one field: its width, what it means, its unit, the least and the largest value that make sense,
     and behind which field its bits lie; by default behind those that are declared before it."""
 

@@ -8,7 +8,7 @@ beside it.
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Annotated
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.errors import InstructionError, MachineError
+from tilewright.immutable import Immutable
 
 from ..artifact.json_dataclasses import AtMost, Bounds, Source, parse, read, write
 from ..machines.machine import CLUSTER_LIMIT, Machine
@@ -40,8 +41,7 @@ class RegionKind(Enum):
     SCRATCH = "scratch"
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(Immutable):
     """A range of DRAM that instructions address relative to its start; loading decides where it lies."""
 
     name: str
@@ -49,8 +49,7 @@ class Region:
     size: _Size
 
 
-@dataclass(frozen=True)
-class _Description:
+class _Description(Immutable):
     """What the file form of a program says in JSON; ``instructions`` counts those of each stream."""
 
     machine: Machine
@@ -61,8 +60,7 @@ class _Description:
     instructions: Mapping[str, _Size]
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(Immutable):
     """A device program in its binary form.
 
     Attributes:

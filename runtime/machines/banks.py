@@ -14,12 +14,13 @@ All other units share the second port of the banks. In a cycle it passes lines o
 of each bank: the units gather as many lines as there are banks.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tilewright.immutable import Immutable
 
 from .machine import CHANNEL_BLOCK, LINE_BYTES, Machine
 
@@ -79,8 +80,7 @@ def _lanes(pixels: int, width: int, row: int, column: int) -> NDArray[np.int64]:
     return lane // width * row + lane % width * column
 
 
-@dataclass(frozen=True)
-class Trace:
+class Trace(Immutable):
     """What each pixel is multiplied by before the next lines are fetched: pieces of contiguous bytes.
 
     Attributes:

@@ -1,13 +1,13 @@
 """The constants of the models of time and of energy, which a machine file states with their origins."""
 
-from dataclasses import dataclass
 from typing import Annotated
+
+from tilewright.immutable import Immutable
 
 from ..artifact.json_dataclasses import Bounds
 
 
-@dataclass(frozen=True)
-class CycleConstants:
+class CycleConstants(Immutable):
     """Constants of the cycle model, in cycles unless said otherwise. None of them changes a result, only its time."""
 
     mac_setup: Annotated[int, Bounds(0, 1 << 16, "cycles", "decode and address setup of a MAC instruction")]
@@ -28,8 +28,7 @@ class CycleConstants:
     wait: Annotated[int, Bounds(0, 1 << 16, "cycles", "from when the last counter is seen until what waited starts")]
 
 
-@dataclass(frozen=True)
-class EnergyConstants:
+class EnergyConstants(Immutable):
     """Constants of the energy model. No program depends on them: they are not part of a machine, but of its file."""
 
     mac_picojoules: Annotated[

@@ -5,7 +5,6 @@ machine description, which says where each comes from. Waiting for other instruc
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.blocks import cached_property
-from tilewright.immutable import reader
+from tilewright.immutable import Immutable, reader
 
 from ..isa.attention import MoveWeights
 from ..isa.encoding import Instruction, encoded_fields
@@ -25,8 +24,7 @@ from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Mac
 from .vector_unit import latency_of, reads_no_map, work_of
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(Immutable):
     """What one instruction costs, alone. All but bytes, row openings and multiplications are cycles.
 
     Attributes:
@@ -288,8 +286,7 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
 # DRAM
 
 
-@dataclass(frozen=True)
-class Runs:
+class Runs(Immutable):
     """Runs of bytes in DRAM, ``count_z`` planes of ``count_y`` of them; all bytes, or one for each candidate."""
 
     run: Count

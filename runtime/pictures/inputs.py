@@ -1,12 +1,13 @@
 """Preprocessing for each input of a network: as declared, as an artifact has it, and which of both counts."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Union, cast
 
 import numpy as np
 
 from tilewright.errors import ArtifactError, InputError, ModelError, UsageError
+from tilewright.immutable import Immutable
 
 from ..artifact.json_dataclasses import Source, parse, read, write
 from .declaration import DEFAULT, fields_of, origin_of
@@ -16,8 +17,7 @@ Declaration = Union[PreprocessingSource, Mapping[str, PreprocessingSource]]
 """For all inputs that images fit, or by the names of inputs."""
 
 
-@dataclass(frozen=True)
-class Declared:
+class Declared(Immutable):
     """Preprocessing of an input. ``origin``: ``default``, ``given``, or ``preset`` and its name."""
 
     preprocessing: Preprocessing
@@ -65,8 +65,7 @@ def for_input(source: Declaration | None, name: str) -> Declared:
     return found.get(name, Declared(Preprocessing())) if isinstance(found, dict) else found
 
 
-@dataclass(frozen=True)
-class ImageInput:
+class ImageInput(Immutable):
     """What an artifact has of an input that images become.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, Union
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from tilewright import limits
 from tilewright.errors import InputError, UsageError
+from tilewright.immutable import Immutable
 
 from ..artifact.manifest import NUMPY_DTYPES
 from ..compiler import NotInstalledError
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 PreprocessingSource = Union["Preprocessing", Mapping[str, object], str]
 
 
-@dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(Immutable):
     """How an image becomes a tensor: resized, cropped, colours ordered, then (pixel - mean) * scale.
 
     Height, width and number of channels are those of the network's input.

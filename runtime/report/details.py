@@ -3,10 +3,11 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from typing import Annotated
 
 from tilewright.errors import ArtifactError
+from tilewright.immutable import Immutable
 
 from ..artifact.artifact import Artifact
 from ..artifact.json_dataclasses import AtMost, Bounds, OneOf, Source, read
@@ -46,8 +47,7 @@ class _OfIntegers:
         return (low - self.zero_point) * self.scale, (high - self.zero_point) * self.scale
 
 
-@dataclass(frozen=True)
-class EngineLayer(_OfIntegers):
+class EngineLayer(Immutable, _OfIntegers):
     """A layer of the preferred engine.
 
     Attributes:
@@ -80,8 +80,7 @@ class EngineLayer(_OfIntegers):
     stationary: str
 
 
-@dataclass(frozen=True)
-class PlacedMap:
+class PlacedMap(Immutable):
     """Where the result of an op of the device lies, as the artifact records it.
 
     Attributes:
@@ -112,8 +111,7 @@ class PlacedMap:
         return f"{where}, in %{shortened(self.inside, NAME)}" if self.inside else where
 
 
-@dataclass(frozen=True)
-class PlacedOp:
+class PlacedOp(Immutable):
     """Where an op of engine ``device`` runs, as the artifact records it.
 
     Attributes:
@@ -137,8 +135,7 @@ class PlacedOp:
     routine: bool
 
 
-@dataclass(frozen=True)
-class Schedule:
+class Schedule(Immutable):
     """The schedule of a device program, as the artifact records it.
 
     Attributes:
@@ -188,8 +185,7 @@ def schedule_lines(schedules: Sequence[Schedule]) -> list[str]:
     return [*lines, f"{show_number(rest, 'program')} by other plans"] if rest else lines
 
 
-@dataclass(frozen=True)
-class KeptValue(_OfIntegers):
+class KeptValue(Immutable, _OfIntegers):
     """An output of an artifact that was compiled with further ones, to be looked at.
 
     Attributes:
@@ -210,8 +206,7 @@ class KeptValue(_OfIntegers):
     zero_point: _Signed | None
 
 
-@dataclass(frozen=True)
-class InputStatistics:
+class InputStatistics(Immutable):
     """What an input was given in calibration.
 
     Attributes:
@@ -248,8 +243,7 @@ class InputStatistics:
         return ", ".join([*parts, *filter(None, [self.fit, f"{self.rate} numbers a second" * bool(self.rate)])])
 
 
-@dataclass(frozen=True)
-class Details:
+class Details(Immutable):
     """What reports know of an artifact beside the manifest proper.
 
     Attributes:

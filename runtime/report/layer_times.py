@@ -6,7 +6,6 @@ the machine at hand: their times say nothing of another host, and no sum with mo
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from tilewright.errors import ArtifactError, InputError, ResourceError, TrustError
@@ -145,8 +144,7 @@ ROUNDS = 5
 """How often each stage of the host is measured; the median counts."""
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(Immutable):
     """Inputs of a device program on their way to the card, or its outputs on theirs to the host.
 
     Attributes:

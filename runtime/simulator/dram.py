@@ -1,10 +1,12 @@
 """What the DRAM of a card serves, the most urgent first, which of its rows lie open, and what is noted of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ..isa.encoding import Instruction, Stream
 from ..isa.program import NO_LAYER, Program
@@ -65,8 +67,7 @@ class Service(NamedTuple):
     end: float
 
 
-@dataclass(frozen=True)
-class Traffic:
+class Traffic(Immutable):
     """What `simulate` tells of DRAMs and links where it is given one.
 
     Attributes:

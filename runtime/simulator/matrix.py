@@ -4,11 +4,12 @@ Products and partial sums of int8 values are integers; as long as none exceeds 2
 whatever order a BLAS library adds. The reduction is cut where the weights at hand could exceed that.
 """
 
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tilewright.immutable import Immutable
 
 from ..isa.layouts import unpack_dense, unpack_depthwise
 from ..isa.matrix import Convolve, ConvolveDepthwise, MapWindows, axes
@@ -23,8 +24,7 @@ _LARGEST_GATHERED = 1 << 25
 Axes = tuple[MapWindows, MapWindows]
 
 
-@dataclass(frozen=True)
-class DenseWeights:
+class DenseWeights(Immutable):
     """Weights minus their zero point as float32 [reduction, outputs], and the pieces in which to reduce them."""
 
     matrix: NDArray[np.float32]

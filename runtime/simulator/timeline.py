@@ -1,14 +1,14 @@
 """A program in modelled time: what the cycle model tells of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from tilewright.immutable import Immutable
 
 from ..isa.encoding import Stream
 from ..machines.cost import Cost
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(Immutable):
     """One instruction in modelled time, in cycles from the start of the program.
 
     Attributes:
@@ -27,8 +27,7 @@ class Event:
     layer: str | None
 
 
-@dataclass(frozen=True)
-class Timeline:
+class Timeline(Immutable):
     """A program in modelled time.
 
     Attributes:

@@ -8,11 +8,11 @@ its receive waits for, so that a circle of waits may go over cards.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
 
 from tilewright.errors import InstructionError, MachineError, ResourceError
+from tilewright.immutable import Immutable
 from tilewright.limits import DEVICE_COMPARISONS, DEVICE_INSTRUCTIONS, DEVICE_REGIONS
 
 from ..isa.accesses import MemoryAccess
@@ -88,8 +88,7 @@ def _by_message(
     return found
 
 
-@dataclass(frozen=True)
-class OrderedProgram:
+class OrderedProgram(Immutable):
     """A program whose waits can be satisfied, decoded, or those of several cards that run together.
 
     Attributes:

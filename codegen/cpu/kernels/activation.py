@@ -2,12 +2,13 @@
 :mod:`tilewright.ir.activation`.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
 from typing import Any
 
 import numpy as np
 
 from tilewright.errors import CodegenError
+from tilewright.immutable import Immutable
 
 from ....ir.activation import activate
 from ....ir.core import Op
@@ -24,8 +25,7 @@ from ..spec import KernelSpec
 _LIGHT = frozenset({"none", "relu", "clip", "leaky_relu", "thresholded_relu", "hard_sigmoid", "hard_swish"})
 
 
-@dataclass(frozen=True)
-class Activation:
+class Activation(Immutable):
     """A fused activation. ``name``, ``args``: as in the attributes ``act`` and ``act_args`` of operators."""
 
     name: str = "none"
@@ -57,7 +57,6 @@ FEW_PRODUCTS = 128
 kernels of a convolution do so alike, as which one is taken may depend on which results are kept."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class ProductSpec(KernelSpec):
     """Base of the specifications of products of x and w in single precision.
 
@@ -67,6 +66,7 @@ class ProductSpec(KernelSpec):
         activation: what is applied to that.
     """
 
+    _: KW_ONLY
     has_bias: bool = False
     has_residual: bool = False
     activation: Activation = NO_ACTIVATION

@@ -8,7 +8,6 @@ and sums of rows are those of lanes, keys and values are broadcast as they lie, 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ....ir.core import Op
 from ....ir.ops.attention import Attention
@@ -30,7 +29,6 @@ _LOWEST = -3.4028234663852886e38
 """Where maxima start: a number, so that rows that see nothing yet have weights of 0 and no NaN."""
 
 
-@dataclass(frozen=True)
 class FlashAttention(KernelSpec):
     """Weighted means of values for each matrix of a batch; arguments q, k, v, mask if there is one, and the result.
     ``operator``: extents and views of the matrices."""

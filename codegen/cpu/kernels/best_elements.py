@@ -1,6 +1,5 @@
 """The positions of extremes, and a few best, on vectors: single precision, row-major, along any dimension."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ....ir.core import Op
@@ -20,7 +19,6 @@ _FEW_BEST = 8
 """Elements whose order, and where they are, registers hold."""
 
 
-@dataclass(frozen=True)
 class Best(Extreme):
     """Where the ``count`` best elements are along the one reduced dimension, best first, i64, and these themselves.
 

@@ -1,14 +1,14 @@
 """The walk of kernels over their work items: image, block of output rows, tile of output channels."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from tilewright.immutable import Immutable
 
 from ..llvm.builder import FunctionBuilder
 from ..llvm.types import Register
 
 
-@dataclass(frozen=True)
-class WorkItem:
+class WorkItem(Immutable):
     """What one work item computes: rows [first_row, last_row) of an image, for vectors of channels from ``block`` on.
 
     Attributes:
@@ -27,8 +27,7 @@ Visit = Callable[[WorkItem, int, int], None]
 """Generates the code for a work item, given the vectors of its tile and the channels that exist in the last of them."""
 
 
-@dataclass(frozen=True)
-class ChannelTiles:
+class ChannelTiles(Immutable):
     """How the work of a kernel is cut into items.
 
     Attributes:

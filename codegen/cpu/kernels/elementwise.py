@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -31,7 +30,6 @@ from .quantization import table_kernel
 from .vector_nest import Expression, nest_kernel
 
 
-@dataclass(frozen=True)
 class Formulas(Expression):
     """A straight line of operators on single precision and truth values; the last one makes the result.
 
@@ -61,7 +59,6 @@ class Formulas(Expression):
         return elements[-1].value
 
 
-@dataclass(frozen=True)
 class Truths(Formulas):
     """The same of truth values alone, which are bytes in memory."""
 
@@ -72,7 +69,6 @@ _HALF, _MOST_SHIFT = 12, 30
 """Bits of the lower half of a multiplier, and those that a sum may lose for its upper half to have no more than 32."""
 
 
-@dataclass(frozen=True)
 class Sum(Expression):
     """``arithmetic.add``: in two halves of 32 bits where no two operands make a tie and four registers are
     whole, else in double precision.
@@ -155,7 +151,6 @@ class Sum(Expression):
         return _saturated(b, total, self.dtype)
 
 
-@dataclass(frozen=True)
 class Multiplication(Expression):
     """``arithmetic.multiply``.
 
@@ -186,7 +181,6 @@ def _saturated(b: FunctionBuilder, real: Register, dtype: DType) -> Register:
     return b.convert("trunc", rounded(b, clamped(b, real, low, high)), type_of(dtype, real.type.lanes))
 
 
-@dataclass(frozen=True)
 class Extreme(Expression):
     """The larger or smaller stored integer of two.
 
@@ -203,7 +197,6 @@ class Extreme(Expression):
         return b.select(b.compare(relation, *values), *values)
 
 
-@dataclass(frozen=True)
 class Choice(Expression):
     """The second element where the first is true, else the third."""
 
@@ -211,7 +204,6 @@ class Choice(Expression):
         return b.select(*values)
 
 
-@dataclass(frozen=True)
 class Truncation(Expression):
     """The lowest byte of a number whose fraction is dropped: that of the smallest integer where 32 bits are too few."""
 

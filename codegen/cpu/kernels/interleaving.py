@@ -3,7 +3,6 @@ one whose elements are repeated.
 """
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +35,6 @@ class Part(NamedTuple):
     given: int = 1
 
 
-@dataclass(frozen=True)
 class Interleaving(KernelSpec):
     """Phases as channels to positions; see :class:`tilewright.ir.ops.movement.Interleave`.
 

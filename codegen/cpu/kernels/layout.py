@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK, NARROW
@@ -46,7 +45,6 @@ def transpose_square(b: FunctionBuilder, rows: list[Register]) -> list[Register]
     return rows
 
 
-@dataclass(frozen=True)
 class BlockChannels(KernelSpec):
     """Row-major x [N, C, pixels] to layout ``c16``, or back. Of weights [1, O, I * taps] to ``o16``, or ``o16i16``.
 
@@ -150,7 +148,6 @@ class BlockChannels(KernelSpec):
                 yield channel, pixel, self.element.of(lanes)
 
 
-@dataclass(frozen=True)
 class Same(Expression):
     """The element as it is."""
 

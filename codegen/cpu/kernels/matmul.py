@@ -5,7 +5,6 @@ batch 1, bound by the bandwidth of its weights, which are read once, in order.
 """
 
 import math
-from dataclasses import dataclass
 
 from ....ir.accumulators import is_word_product, word_parts
 from ....ir.core import Constant, Op
@@ -38,7 +37,6 @@ TOGETHER = 8
 """Rows of the matrix that are read side by side."""
 
 
-@dataclass(frozen=True)
 class DotProducts(ProductSpec):
     """x w^T + bias + residual, then the activation.
 

@@ -1,7 +1,6 @@
 """Normalisation on vectors, row-major tensors of single precision."""
 
 import math
-from dataclasses import dataclass
 
 from ....ir.core import Op
 from ....ir.ops.normalization import LayerNorm, Lrn, RmsNorm
@@ -15,7 +14,6 @@ from ..spec import KernelSpec
 from ..tensors import is_float, is_plain
 
 
-@dataclass(frozen=True)
 class RowNormalization(KernelSpec):
     """Each row of x [rows, length] divided by its spread; arguments x, scale and bias [length], and the result.
 
@@ -76,7 +74,6 @@ class RowNormalization(KernelSpec):
         over_row(b, self.length, finish)
 
 
-@dataclass(frozen=True)
 class LocalResponse(KernelSpec):
     """Local response normalisation of x [batch, channels, pixels]; arguments x and result."""
 

@@ -11,10 +11,12 @@ of an output channel and are folded into its bias.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, replace
 from typing import ClassVar
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ....ir.core import Constant, Op, is_op
 from ....ir.layout import CHANNEL_BLOCK
@@ -42,8 +44,7 @@ VECTOR_BYTES = VECTOR.bytes
 """A block of channels of any table, of a bias, or of the weights of a step."""
 
 
-@dataclass(frozen=True)
-class Residual:
+class Residual(Immutable):
     """What is added to results before they are rounded: integers less their zero point, times a factor.
     ``dtype``: i8, u8 or i16."""
 
@@ -74,8 +75,7 @@ class Residual:
         return found
 
 
-@dataclass(frozen=True)
-class Channels:
+class Channels(Immutable):
     """Constants by output channel, which are part of a kernel; channels are filled up to whole blocks.
 
     Attributes:
@@ -208,7 +208,6 @@ def filled(numbers: np.ndarray) -> Row:
     return tuple(np.pad(wrapped, (0, -len(numbers) % CHANNEL_BLOCK)).tolist())
 
 
-@dataclass(frozen=True)
 class FloatOutput(ProductSpec, WindowSpec):
     """Base of kernels that start from a bias and end with an activation, single precision."""
 
@@ -225,13 +224,13 @@ class FloatOutput(ProductSpec, WindowSpec):
         return {f"start{q}": b.load_masked(vector, b.at(bias, q * VECTOR_BYTES), masks.get(q)) for q in range(vectors)}
 
 
-@dataclass(frozen=True, kw_only=True)
 class QuantizedProductSpec(KernelSpec):
     """Base of the specifications of products of bytes. A bias is part of the constants and not read."""
 
     OWN_WEIGHTS: ClassVar[bool] = False
     """Whether the weights ``w`` are data of the kernel, and those of the operand are not read."""
 
+    _: KW_ONLY
     constants: Channels
     has_bias: bool = False
 
@@ -248,7 +247,6 @@ class QuantizedProductSpec(KernelSpec):
         return NATURAL
 
 
-@dataclass(frozen=True)
 class QuantizedOutput(QuantizedProductSpec, WindowSpec):
     """Base of kernels on bytes, or on integers of 16 bits, that requantise their sums."""
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
 
 from ....ir import arithmetic
 from ....ir.core import Op
@@ -38,7 +38,6 @@ def larger(b: FunctionBuilder, dtype: DType, x: Register, y: Register) -> Regist
     return b.select(b.compare("ugt" if dtype is DType.U8 else "sgt", x, y), x, y)
 
 
-@dataclass(frozen=True)
 class MaxPooling(TapByTap):
     """The largest element of each window; padding never counts. ``dtype``: f32, i8, u8 or i16."""
 
@@ -58,7 +57,6 @@ class MaxPooling(TapByTap):
         return total
 
 
-@dataclass(frozen=True)
 class AveragePooling(TapByTap):
     """The mean of each window, single precision.
     ``counted_rows``, ``counted_columns``: the same geometry over what counts as an element: the image, or the image
@@ -90,7 +88,6 @@ class AveragePooling(TapByTap):
         return tuple(sum(low <= pixel < high for low, high in reaches) for pixel in range(count))
 
 
-@dataclass(frozen=True)
 class QuantizedAveragePooling(AveragePooling):
     """The mean of each window of stored integers, step by step as ``arithmetic.average``.
 
@@ -154,7 +151,6 @@ def pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> Kernel | N
     ).kernel(target)
 
 
-@dataclass(frozen=True)
 class GlobalPooling(KernelSpec):
     """Base: one element from each channel; arguments x and result, layout ``c16``.
 
@@ -210,7 +206,6 @@ class GlobalPooling(KernelSpec):
         return self.each_unit(b, image, units=self.images)
 
 
-@dataclass(frozen=True)
 class GlobalMaxPooling(GlobalPooling):
     """The largest element of each channel."""
 
@@ -221,7 +216,6 @@ class GlobalMaxPooling(GlobalPooling):
         return larger(b, self.dtype, total, value)
 
 
-@dataclass(frozen=True)
 class GlobalAveragePooling(GlobalPooling):
     """The mean of each channel, single precision."""
 
@@ -235,7 +229,6 @@ class GlobalAveragePooling(GlobalPooling):
         return b.binary("fdiv", total, constant(total.type, self.pixels))
 
 
-@dataclass(frozen=True, kw_only=True)
 class QuantizedGlobalAveragePooling(GlobalPooling):
     """The mean of each channel of stored integers.
 
@@ -245,6 +238,7 @@ class QuantizedGlobalAveragePooling(GlobalPooling):
         result: what is made of the means.
     """
 
+    _: KW_ONLY
     zero_point: int
     factor: float
     result: StoredRange

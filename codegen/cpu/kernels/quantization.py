@@ -1,7 +1,6 @@
 """Between numbers and stored integers, and from stored integers to others, by tables where they have 8 bits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import ClassVar
@@ -37,7 +36,6 @@ _MOST_SCALES = 64
 """For which inverses are looked for: at each a look at 65,536 integers, about a millisecond."""
 
 
-@dataclass(frozen=True)
 class TableLookup(KernelSpec):
     """Bytes of x replaced by the entries of a table; the result may lie where x lies.
     ``entries``: by byte of x as an unsigned number; from -128 to 127, whatever they mean."""
@@ -101,7 +99,6 @@ lowers(Requantize)(table_kernel)
 _CONVERTED = (DType.F32, DType.I8, DType.U8, DType.I16, DType.U16)
 
 
-@dataclass(frozen=True)
 class Conversion(Expression):
     """Between numbers and stored integers, or from stored integers to others.
 
@@ -198,7 +195,6 @@ def inverses(scales: Sequence[float], dtype: DType) -> tuple[tuple[float, ...], 
     return tuple(first.flat), tuple((1 / scale - first).astype(np.float32).flat)
 
 
-@dataclass(frozen=True)
 class DynamicQuantization(KernelSpec):
     """`DynamicQuantizeLinear` of so many elements: x; stored integers, their scale and zero point."""
 

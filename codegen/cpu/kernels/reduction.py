@@ -3,7 +3,6 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -31,7 +30,6 @@ def lowest_number(type: Type) -> Register:
     return constant(type, -math.inf if type.is_float else -(2**31))
 
 
-@dataclass(frozen=True)
 class Reduction(KernelSpec):
     """Base: one element of the result for each point of some dimensions, from all along the others.
     ``kept``, ``reduced``: the dimensions; the last of one or the other is contiguous. ``element``: of x."""
@@ -213,7 +211,6 @@ class Reduction(KernelSpec):
         return x
 
 
-@dataclass(frozen=True)
 class Sum(Reduction):
     """The sum, added up in double precision, and divided by a number."""
 
@@ -242,7 +239,6 @@ class Sum(Reduction):
         return total if self.element == F64 else b.convert("fptrunc", total, F32.of(total.type.lanes))
 
 
-@dataclass(frozen=True)
 class Extreme(Reduction):
     """The largest element, or the smallest, which is taken as that of the negated ones; NaN, if there is one."""
 

@@ -1,7 +1,5 @@
 """Pooling in row-major order, over windows of any number of dimensions."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ....ir.core import Op
@@ -19,7 +17,6 @@ from .row_major_windows import Place, RowMajorWindows
 from .window import Axis, walked
 
 
-@dataclass(frozen=True)
 class RowMajorMaxPooling(RowMajorWindows):
     """The largest element of each window, f32, i8, u8 or i16; padding never counts."""
 
@@ -33,7 +30,6 @@ class RowMajorMaxPooling(RowMajorWindows):
         return larger(b, self.dtype, total, value)
 
 
-@dataclass(frozen=True)
 class RowMajorAveragePooling(RowMajorWindows):
     """The mean of each window.
     ``counted``: the same geometry over what counts as an element, see ``AveragePool.counted``."""

@@ -7,7 +7,7 @@ is accumulated in registers. Taps outside of the image are masked out, in tiles 
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -52,7 +52,6 @@ class Place(NamedTuple):
     taps: tuple[Reach, ...]
 
 
-@dataclass(frozen=True)
 class RowMajorWindows(KernelSpec):
     """Base: every result comes from a window of some input channels.
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial, reduce
 from typing import ClassVar
 
@@ -32,7 +32,6 @@ SHORT_ROW = 20
 """Of rows with fewer elements, unless these are whole vectors, several are computed at once."""
 
 
-@dataclass(frozen=True)
 class VectorSoftmax(KernelSpec):
     """Softmax along the middle dimension of x [outer, length, inner]; arguments x and result, perhaps in one place."""
 
@@ -155,7 +154,6 @@ def softmax(op: Op[Softmax | LogSoftmax], target: TargetDescription) -> Kernel |
     return VectorSoftmax(outer, length, inner, isinstance(operator, LogSoftmax)).kernel(target)
 
 
-@dataclass(frozen=True)
 class LogSumExp(Reduction):
     """The logarithm of the sum of exponentials, which are told as multiples of that of the largest so far."""
 

@@ -5,7 +5,6 @@ and such a dimension backwards.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -33,7 +32,6 @@ _SHARED = 1024
 """Positions, of which pictures have a multiple, that are taken apart where few elements lie at each."""
 
 
-@dataclass(frozen=True)
 class Transposition(KernelSpec):
     """The dimensions of x in another order; both row-major.
 
@@ -144,7 +142,6 @@ def transpose(op: Op[Transpose], target: TargetDescription) -> Kernel | None:
     return Interleaving(math.prod(extents[:-2]), 1, (depth, Part(), columns), element).kernel(target)
 
 
-@dataclass(frozen=True)
 class Backwards(Expression):
     """Each group of so many neighbours from its last element to its first; vectors hold whole groups."""
 

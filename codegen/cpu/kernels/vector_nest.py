@@ -3,9 +3,10 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
+
+from tilewright.immutable import Immutable
 
 from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK, NARROW, physical_shape, row_major
@@ -23,8 +24,7 @@ CHUNK = 16384
 """Elements of a work item of a tensor without dimensions to cut."""
 
 
-@dataclass(frozen=True)
-class Expression(ABC):
+class Expression(Immutable, ABC):
     """What is computed at each point."""
 
     MASKS: ClassVar[bool] = False
@@ -39,7 +39,6 @@ class Expression(ABC):
         """The element of the result, from those of operands and tables, all of equal lanes; truth values are i1."""
 
 
-@dataclass(frozen=True)
 class VectorNest(KernelSpec):
     """An expression for each point of a nest. The result may lie where an operand of its shape lies.
 

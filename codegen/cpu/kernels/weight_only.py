@@ -6,7 +6,7 @@ numbers in the work memory, where the product of floats reads it.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
 
 from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK, HALVES
@@ -41,7 +41,6 @@ _WORDS = 4 * CHANNEL_BLOCK
 """Bytes of the words of a panel that lie side by side."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class WeightOnlySpec(ProductSpec):
     """Base of products of x [M, K] with w [K, N] in layout ``i4o16`` or ``i8o16``; the latter has 4 bits.
 
@@ -53,6 +52,7 @@ class WeightOnlySpec(ProductSpec):
         has_zero: there is an argument for it.
     """
 
+    _: KW_ONLY
     bits: int
     block: int
     has_zero: bool = False
@@ -83,10 +83,10 @@ class WeightOnlySpec(ProductSpec):
         return found
 
 
-@dataclass(frozen=True, kw_only=True)
 class WeightOnlyProduct(WeightOnlySpec, FloatProduct):
     """For any number of rows."""
 
+    _: KW_ONLY
     panels: bool = True
 
     @property
@@ -132,7 +132,6 @@ class WeightOnlyProduct(WeightOnlySpec, FloatProduct):
         return strip
 
 
-@dataclass(frozen=True, kw_only=True)
 class WeightOnlyRows(WeightOnlySpec):
     """For a few rows at a time; blocks are whole words.
 
@@ -149,6 +148,7 @@ class WeightOnlyRows(WeightOnlySpec):
             and no such argument.
     """
 
+    _: KW_ONLY
     rows: int
     columns: int
     inner: int

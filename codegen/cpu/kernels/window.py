@@ -6,8 +6,9 @@ a range that is computed for each output row.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from tilewright.immutable import Immutable
 
 from ....ir.layout import QUAD
 from ....ir.windows import WindowAxis
@@ -22,7 +23,6 @@ Reach = tuple[Register, Register]
 """First tap of a pixel that lies in the image, and the number of such taps (not above 0 for none)."""
 
 
-@dataclass(frozen=True)
 class Axis(WindowAxis):
     """One spatial dimension of a window operator, for kernels to walk along."""
 
@@ -82,8 +82,7 @@ def rows_and_columns(axes: tuple[Axis, ...], *, turns: bool = True) -> tuple[Axi
     return (axes[1], axes[0]) if turns and axes[1] == Axis.line(1) else (axes[0], axes[1])
 
 
-@dataclass(frozen=True)
-class PixelTile:
+class PixelTile(Immutable):
     """So many neighbouring output pixels, and what the kernel reaches of the image from them.
     ``columns``: for each step along a kernel row and each pixel, a bit for each element read that is in the image. A
     step is one tap (``ALL`` or 0), or four neighbouring ones."""
@@ -108,8 +107,7 @@ class PixelTile:
         return PixelTile(pixels, tuple(columns))
 
 
-@dataclass(frozen=True)
-class TileRow:
+class TileRow(Immutable):
     """``count`` equal tiles side by side, the first of them at pixel ``start``."""
 
     tile: PixelTile

@@ -4,7 +4,6 @@ The tiles are internal functions: units of register allocation, each of them gen
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from ....ir.layout import CHANNEL_BLOCK
@@ -25,7 +24,6 @@ Values = dict[str, Register]
 """Arguments by name, in the order in which functions take them."""
 
 
-@dataclass(frozen=True)
 class WindowSpec(KernelSpec):
     """Base of the specifications of operators over windows, in layout ``c16`` unless said otherwise.
 

@@ -6,8 +6,9 @@ by all pixels that see it. Borders are handled as in :mod:`.direct_convolution`.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
+
+from tilewright.immutable import Immutable
 
 from ....ir.layout import CHANNEL_BLOCK, QUAD
 from ..kernel import Kernel
@@ -29,8 +30,7 @@ _MANY_ROWS = 12
 """Of images that have so many, convolutions that make or read them mostly have less weights than pixels."""
 
 
-@dataclass(frozen=True)
-class WindowTile:
+class WindowTile(Immutable):
     """The body of the function of a tile.
 
     Attributes:
@@ -46,7 +46,6 @@ class WindowTile:
     active: int
 
 
-@dataclass(frozen=True)
 class Windowed(WindowSpec):
     """Base: each output element comes from one window of one channel.
 
@@ -122,7 +121,6 @@ class Windowed(WindowSpec):
         return _Walker(self, target).generate()
 
 
-@dataclass(frozen=True)
 class TapByTap(Windowed):
     """Base: one accumulator for each pixel, to which taps are added one after the other."""
 

@@ -6,7 +6,8 @@ fraction: to nearest, ties to even, on every processor.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from tilewright.immutable import Immutable
 
 from ....ir.quantized import clamp_bounds, limits, parameters, slope_of
 from ....ir.types import DType, TensorType
@@ -53,8 +54,7 @@ def clamped(b: FunctionBuilder, value: Register, low: Register, high: Register) 
     return b.smaller(b.larger(value, low), high)
 
 
-@dataclass(frozen=True)
-class StoredRange:
+class StoredRange(Immutable):
     """What stored integers a result takes.
 
     Attributes:

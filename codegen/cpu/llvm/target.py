@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from typing import NamedTuple
 import llvmlite.binding as llvm
 
 from tilewright.errors import CodegenError, UsageError
+from tilewright.immutable import Immutable
 from tilewright.limits import LEVELS
 
 from ....runtime.native import host as machine_here
@@ -91,8 +92,7 @@ NAMED_TARGETS = (
 """All of them, those of an architecture from the least to the most capable."""
 
 
-@dataclass(frozen=True)
-class TargetDescription:
+class TargetDescription(Immutable):
     """A processor as the kernel generators see it.
 
     Attributes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
 
 from tilewright.errors import CodegenError
+from tilewright.immutable import Immutable
 
 from ....ir.types import DType
 
@@ -14,8 +14,7 @@ _BYTES = {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "half": 2, "bfloat": 2
 _SUFFIX = {"half": "f16", "float": "f32", "double": "f64", "ptr": "p0"}
 
 
-@dataclass(frozen=True)
-class Type:
+class Type(Immutable):
     """A scalar, or a vector of ``lanes`` of them."""
 
     scalar: str
@@ -78,8 +77,7 @@ def type_of(dtype: DType, lanes: int = 1) -> Type:
     return _OF_DTYPE[dtype].of(lanes)
 
 
-@dataclass(frozen=True)
-class Register:
+class Register(Immutable):
     """Something computed, or a constant.
 
     Attributes:

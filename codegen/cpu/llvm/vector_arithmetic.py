@@ -2,7 +2,8 @@
 can be added and converted."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from tilewright.immutable import Immutable
 
 from ....ir.types import DType
 from ..element import Arithmetic
@@ -162,8 +163,7 @@ _INSTRUCTIONS: dict[str, Instruction] = {
 }
 
 
-@dataclass(frozen=True)
-class VectorArithmetic(Arithmetic[Register]):
+class VectorArithmetic(Immutable, Arithmetic[Register]):
     """Writes instructions of a function."""
 
     b: FunctionBuilder

@@ -1,9 +1,10 @@
 """Pooling over windows of row-major tensors with up to three spatial dimensions."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ....ir import arithmetic
 from ....ir.core import Op
@@ -53,8 +54,7 @@ _SOURCE = """def kernel(x, y, n, f, scratch, begin, end):
 """One work item is a channel of an image; a row of the result at a time is accumulated in the scratch memory."""
 
 
-@dataclass(frozen=True)
-class _Loop:
+class _Loop(Immutable):
     """A loop along a row: its variable, how often it runs, and by how many positions it moves."""
 
     index: str

@@ -6,9 +6,10 @@ Floats are accumulated in double precision and rounded once, but for running sum
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ....ir.core import Op
 from ....ir.ops.pooling import GlobalAveragePool, GlobalLpPool, GlobalMaxPool
@@ -22,8 +23,7 @@ from .generation.function import KernelFunction, compile_kernel, loop_function, 
 from .generation.scalar import load, number, store
 
 
-@dataclass(frozen=True)
-class Reduction:
+class Reduction(Immutable):
     """A reduction as Python source.
 
     Attributes:
@@ -71,8 +71,7 @@ def _norm(p: int) -> Reduction:
     return Reduction(0, f"a + abs(v) ** {float(p)!r}", f"a ** {1 / p!r}")
 
 
-@dataclass(frozen=True)
-class _Typed:
+class _Typed(Immutable):
     """A reduction for an element type: source of the initial accumulator, and statements for the rest."""
 
     dtype: DType

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tilewright.immutable import Immutable
+
 OPEN = -1
 """What stands for an extent that is left open."""
 
@@ -95,8 +97,7 @@ class Layer:
         return None if not shape and "..." in self.attributes.get("shape", "") else shape
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(Immutable):
     """From an output port to an input port, both as (layer id, port id)."""
 
     source: tuple[int, int]

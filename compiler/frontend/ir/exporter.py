@@ -6,12 +6,12 @@ A document of version 11 is made, each operator in the version of the operator s
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tilewright.errors import UnsupportedError
+from tilewright.immutable import Immutable
 
 from ....ir.core import Constant, Module, Op, OperatorT, Value
 from ....ir.op import Operator
@@ -69,8 +69,7 @@ def exports_as(
     exports(cls)(write)
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(Immutable):
     """An output of a layer."""
 
     layer: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from .document import LEGACY_VERSIONS, Layer
 from .quantization_chains import known
 
 
-@dataclass(frozen=True)
 class IrNode(SourceNode):
     """One layer, its inputs already values."""
 

@@ -4,7 +4,6 @@ every tensor that it computes returned, for other runtimes to be looked at.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -13,6 +12,7 @@ from onnx import ModelProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from tilewright.errors import ModelError, UsageError, resources
+from tilewright.immutable import Immutable
 
 from .large_models import serialized
 from .node_order import sorted_nodes
@@ -115,8 +115,7 @@ _PASSED_ON = ("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueez
 """Operators whose results are elements of their first input, whatever integers stand for."""
 
 
-@dataclass(frozen=True)
-class ComputedTensor:
+class ComputedTensor(Immutable):
     """A tensor that a node of the main graph computes.
 
     Attributes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import index as int_of
 from typing import Any, TypeVar
 
@@ -55,7 +55,6 @@ def imports(*op_types: str, domain: str = "") -> Callable[[ImportFunction], Impo
     return register
 
 
-@dataclass(frozen=True)
 class Node(SourceNode):
     """One ONNX node, its inputs already values.
 

@@ -7,6 +7,8 @@ import onnx
 import onnx.helper
 from onnx import ModelProto
 
+from tilewright.immutable import Immutable
+
 from ....ir.types import DType
 from .reader import extents
 from .tensors import element_type, graphs_in, inputs_of
@@ -29,8 +31,7 @@ WITHOUT_QUANTIZER = frozenset(
 """Operators whose outputs AIMET gives no quantiser, whatever they are."""
 
 
-@dataclass(frozen=True)
-class Channels:
+class Channels(Immutable):
     """Dimensions of the weights of an operator, counted from the back where negative.
 
     Attributes:
@@ -46,8 +47,7 @@ class Channels:
         return Channels(self.blocks, self.axis)
 
 
-@dataclass(frozen=True)
-class Declaration:
+class Declaration(Immutable):
     """An input or output of the network as the model declares it; open dimensions have their name, or ``None``."""
 
     name: str
@@ -74,8 +74,7 @@ class Scope:
     made: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
-class TensorRoles:
+class TensorRoles(Immutable):
     """Attributes:
     inputs: those without an initialiser.
     outputs: as declared.

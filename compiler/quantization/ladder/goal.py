@@ -1,13 +1,13 @@
 """What a quantised network is to reach."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from tilewright.immutable import Immutable
 
 from .judging import Score
 
 
-@dataclass(frozen=True)
-class Goal:
+class Goal(Immutable):
     """A largest fall, a least SQNR, both, or none.
 
     Attributes:

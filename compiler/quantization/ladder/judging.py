@@ -3,13 +3,14 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
 
 from tilewright import limits
 from tilewright.errors import CalibrationError
+from tilewright.immutable import Immutable
 
 from ....ir.core import Module, Value, is_op
 from ....ir.ops.softmax import Softmax
@@ -37,8 +38,7 @@ Outputs = list[np.ndarray]
 """What a network answers to each sample: its first result in one row, and all that is compared behind it."""
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(Immutable):
     """A quantised network beside itself in floating point.
 
     Attributes:
@@ -277,8 +277,7 @@ def doubts(outputs: Outputs, labels: np.ndarray, shape: tuple[int, int, int]) ->
     ]
 
 
-@dataclass(frozen=True)
-class LayerLoss:
+class LayerLoss(Immutable):
     """A value of the network in integers; where only a function such as SiLU reads it, by what that makes of it.
 
     Attributes:

@@ -1,7 +1,8 @@
 """What a quantised network takes, and each of its layers, by the model that places ops."""
 
 import os
-from dataclasses import dataclass
+
+from tilewright.immutable import Immutable
 
 from ....ir.annotations import ON
 from ....ir.clone import clone_module
@@ -13,8 +14,7 @@ from ...options import CompileOptions
 from ...pipeline import outline_pipeline
 
 
-@dataclass(frozen=True)
-class LayerCosts:
+class LayerCosts(Immutable):
     """Modelled seconds.
 
     Attributes:

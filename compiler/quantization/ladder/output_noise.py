@@ -7,10 +7,12 @@ an input says what is rounded. What the roundings do is taken to add up.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ....ir.clone import clone_module
 from ....ir.core import Constant, Module, Op, Value
@@ -39,8 +41,7 @@ WORTH = 0.05
 STAGE = "rank layers"
 
 
-@dataclass(frozen=True)
-class OutputNoise:
+class OutputNoise(Immutable):
     """Power of the outputs, and of what differs in them where one thing alone is rounded, over all samples.
 
     Attributes:
@@ -228,8 +229,7 @@ def harmed_results(
     return [*priced, *(Harmed(name, found[name], 0.0) for name in names[len(priced) :])]
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(Immutable):
     """Nodes that are to stay in floating point, and the SQNR that is expected then, in decibels."""
 
     nodes: tuple[str, ...]

@@ -1,9 +1,11 @@
 """How a network was quantised in one try, and what its values lose by it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ....ir.core import Module, Value
 from ....ir.types import TensorType
@@ -19,8 +21,7 @@ from .judging import LayerLoss, losses
 from .layer_costs import LayerCosts, layer_costs
 
 
-@dataclass(frozen=True)
-class Try:
+class Try(Immutable):
     """How a network was quantised.
 
     Attributes:

@@ -1,10 +1,11 @@
 """Which runs of ops are computed in turn, by price: those that save most, one after the other."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ....ir.core import Op, Value
 from ....ir.feature_map import map_shape
@@ -29,8 +30,7 @@ _ROOM = 0.9
 """Of the other scratchpads, what constants may take that stay there: the rest is for pieces between them."""
 
 
-@dataclass(frozen=True)
-class Cascade:
+class Cascade(Immutable):
     """Consecutive ops that are computed in turn.
 
     Attributes:

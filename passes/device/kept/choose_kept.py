@@ -9,10 +9,11 @@ that costs more.
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from ....ir.annotations import FUSED, SPLIT, Split
 from ....ir.core import Function, Op, Value
@@ -36,8 +37,7 @@ LEAST_ROOM = 1024
 """Bytes for tiles: of the smallest scratchpad that a machine may have."""
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(Immutable):
     """Maps to keep, and how each op is tiled beside them.
 
     Attributes:
@@ -51,8 +51,7 @@ class Chosen:
     cost: float
 
 
-@dataclass(frozen=True)
-class _Group:
+class _Group(Immutable):
     """Maps that lie in each other.
 
     Attributes:

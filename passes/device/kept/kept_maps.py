@@ -7,8 +7,9 @@ that read the map have the same channels as it.
 
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from tilewright.immutable import Immutable
 
 from ....ir.annotations import KEPT, SPLIT, MapPlace
 from ....ir.core import Function, Op, Value, is_op
@@ -21,8 +22,7 @@ from ..fused_pairs import fused_convolution, fused_user
 from .chip_places import Inside, Rows, copied, inside_of, obstacle
 
 
-@dataclass(frozen=True)
-class Holding:
+class Holding(Immutable):
     """What each cluster holds of a map that lies in no other one.
 
     Attributes:

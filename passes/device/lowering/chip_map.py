@@ -1,7 +1,8 @@
 """Maps that stay on chip while a tile program is written: what they are stored in, and where in it boxes lie."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from tilewright.immutable import Immutable
 
 from ....ir.annotations import PITCH
 from ....ir.core import Value
@@ -31,8 +32,7 @@ class ChipStorage:
         self.buffers: dict[tuple[int, int], Value] = {}
 
 
-@dataclass(frozen=True)
-class ChipMap:
+class ChipMap(Immutable):
     """A map that stays on chip, or channels of it.
 
     Attributes:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from tilewright.errors import PassError
+from tilewright.immutable import Immutable
 
 from ....ir.annotations import STATIONARY
 from ....ir.core import Constant, Op, Value
@@ -35,8 +36,7 @@ from .program import TileProgram
 Loaded = TypeVar("Loaded")
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(Immutable):
     """What a map is multiplied by, and how sums become the result, as the device holds it.
 
     Attributes:
@@ -58,8 +58,7 @@ class Weights:
     doubled: bool = False
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(Immutable):
     """A product, everything as the device holds it.
 
     Attributes:

@@ -1,10 +1,10 @@
 """Prove the DRAM addresses of a device function from its final annotations alone, by executing them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from tilewright.errors import PassError
+from tilewright.immutable import Immutable
 
 from ....ir.annotations import DRAM, FUSED, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
 from ....ir.core import Function, Module, Op, Value
@@ -34,8 +34,7 @@ def _check_all(module: Module) -> None:
 DEVICE_SOUND = proved("soundly planned for the device: no byte is overwritten before its last use", _check_all)
 
 
-@dataclass(frozen=True)
-class _Map:
+class _Map(Immutable):
     """Where the map of a value lies: its pixels as runs of so many bytes as it has channels.
     ``reach``: bytes of a run that may be read and written, the channel padding included."""
 

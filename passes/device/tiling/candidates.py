@@ -1,12 +1,13 @@
 """The candidates for the tile of an op: what each needs of the scratchpads, and what it costs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tilewright.immutable import Immutable
 
 from ....ir.annotations import Split, Stationary
 from ....runtime.machines.machine import Machine
@@ -23,8 +24,7 @@ class Candidates(NamedTuple):
     chunk: Counts
 
 
-@dataclass(frozen=True)
-class Tile:
+class Tile(Immutable):
     """A piece of the result that is computed at once.
 
     Attributes:
@@ -42,8 +42,7 @@ class Tile:
     split: Split | None = None
 
 
-@dataclass(frozen=True)
-class Misfit:
+class Misfit(Immutable):
     """Why no tile fits: the scratchpad that the smallest one overflows, and by how much (bytes)."""
 
     memory: str
@@ -51,8 +50,7 @@ class Misfit:
     available: int
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(Immutable):
     """The candidates for an op: how large they are, and what each needs of the scratchpads, in bytes.
     ``within``: which of them the fields of instructions can say."""
 
@@ -80,8 +78,7 @@ def available(machine: Machine, memory: str) -> int:
     return getattr(machine, f"{memory}_bytes")
 
 
-@dataclass(frozen=True)
-class Priced:
+class Priced(Immutable):
     """The candidates for a share of an op, and what they cost by what is stationary."""
 
     found: Found
@@ -89,8 +86,7 @@ class Priced:
     split: Split | None
 
 
-@dataclass(frozen=True)
-class Costs:
+class Costs(Immutable):
     """What candidates cost that scratchpads other than that of the maps hold: of all shares and of all that may be
     stationary, one behind the other.
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.immutable import Immutable
+
 from ....ir.annotations import Split
 from ....ir.core import Value
 from ....ir.feature_map import MapShape, Window
@@ -67,8 +69,7 @@ class Work:
         return Work(cycles, count, self.once, self.drain, port)
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(Immutable):
     """The largest part that a cluster has of the work of an op.
 
     Attributes:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from tilewright.immutable import Immutable
+
 from ....ir.annotations import SPLIT, STATIONARY, TILE, Split, Stationary
 from ....ir.core import Op, Value
 from ....ir.feature_map import convolution_maps, is_block_by_block, is_packed, is_product
@@ -115,8 +117,7 @@ def set_tile(op: Op, tile: Tile) -> None:
             SPLIT.set(each, tile.split)
 
 
-@dataclass(frozen=True)
-class Constants:
+class Constants(Immutable):
     """What an op holds of two scratchpads while its tiles come one after the other, in bytes."""
 
     weights: int

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tilewright.errors import TilewrightError, UsageError
+from tilewright.immutable import Immutable
 
 from ...artifact.artifact import Artifact
 from ...compiler import NotInstalledError, compiler_for
@@ -45,8 +46,7 @@ _SUFFIXES = (
 """What quantisers put behind the name of a tensor that they round."""
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(Immutable):
     """A tensor that a party computes.
 
     Attributes:

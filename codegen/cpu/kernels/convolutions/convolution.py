@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .....ir.accumulators import is_word_product, word_parts
@@ -35,7 +34,6 @@ from .word_winograd import word_winograd
 VECTOR = F32.of(CHANNEL_BLOCK)
 
 
-@dataclass(frozen=True)
 class Convolution(FloatOutput, DirectConvolution):
     """Convolution over an image, then bias, residual and activation; single precision.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
+
+from tilewright.immutable import Immutable
 
 from .....ir.layout import CHANNEL_BLOCK
 from ...llvm.builder import FunctionBuilder
@@ -27,8 +28,7 @@ _FEW_SUMS = 8
 """Vectors of sums whose products do not fill a round of one step."""
 
 
-@dataclass(frozen=True)
-class Distances:
+class Distances(Immutable):
     """Where things lie in memory, in bytes, and how much of the following weights is asked for.
 
     Attributes:

@@ -6,7 +6,6 @@ neighbouring pixels, the same four serve all results that see them, with taps sh
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -39,7 +38,6 @@ from ..windowed import TapByTap, Windowed, WindowTile
 _WORDS = I16.of(2 * CHANNEL_BLOCK)
 
 
-@dataclass(frozen=True)
 class Depthwise(FloatOutput, TapByTap):
     """Depthwise convolution: w [C, 1, kernel] in layout ``o16``, bias [C], residual; then the activation.
 
@@ -62,7 +60,6 @@ class Depthwise(FloatOutput, TapByTap):
         return self.activation.apply(b, total)
 
 
-@dataclass(frozen=True)
 class QuantizedDepthwise(QuantizedOutput, Windowed):
     """Depthwise convolution, bias, activation and requantisation: w [C, 1, kernel] in layout ``o16k4``, bias."""
 
@@ -154,7 +151,6 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
         return flipped(b, value) if constants.flips_x else value
 
 
-@dataclass(frozen=True)
 class WordDepthwise(QuantizedOutput, Windowed):
     """The same for processors without a dot product of bytes: bytes become words, of which pairs are multiplied.
     Activations of 16 bits are words already, on any processor.

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from .....ir.layout import CHANNEL_BLOCK
@@ -29,7 +28,6 @@ from ..window_walk import FEW_LINES, Values, WindowSpec, WindowWalk, over
 from .convolution_tile import LEAST_STEPS, ConvolutionTile, Distances, unrolled_steps
 
 
-@dataclass(frozen=True)
 class DirectConvolution(WindowSpec):
     """Base: convolution over an image, of which subclasses say what a step multiplies and what becomes of the sums.
 

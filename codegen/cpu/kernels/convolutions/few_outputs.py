@@ -6,7 +6,6 @@ are requantised at once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -36,7 +35,6 @@ _SUMS = 8
 _WORDS = I16.of(CHANNEL_BLOCK)
 
 
-@dataclass(frozen=True)
 class FewOutputs(QuantizedOutput):
     """Convolution of one group, of up to :data:`MOST_COLUMNS`, without a residual; x and the result in layout ``c16``.
 

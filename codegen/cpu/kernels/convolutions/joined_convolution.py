@@ -4,7 +4,7 @@ Weights between them count as zero: they are the zero point. So sums over window
 are over all channels of the joined groups, and every result is what it was.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +15,6 @@ from .....ir.ops.convolution import Conv
 from .quantized_convolution import QuantizedConvolution
 
 
-@dataclass(frozen=True)
 class JoinedConvolution(QuantizedConvolution):
     """The same as its base, but that the weights are joined."""
 

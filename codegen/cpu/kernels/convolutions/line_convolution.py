@@ -5,7 +5,6 @@ as words side by side, with what lies outside of the image. So a tap of two rows
 multiplied with two weights of 16 outputs: no shuffle, no border and no list of what pairs.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -30,7 +29,6 @@ _WEIGHTS = I16.of(2 * CHANNEL_BLOCK)
 _ROW = I8.of(CHANNEL_BLOCK)
 
 
-@dataclass(frozen=True)
 class LineConvolution(QuantizedOutput):
     """Convolution over a row-major image of few channels, of at least four columns; the result in layout ``c16``.
 

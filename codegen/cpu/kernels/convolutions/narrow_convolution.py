@@ -1,7 +1,7 @@
 """Convolution of numbers in bfloat16, on the tiles of AMX or on vectors: sums and what is stored are single
 precision."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 import numpy as np
@@ -25,7 +25,6 @@ from .joined_convolution import joined_array
 from .tiled_window import Source, TiledWindow
 
 
-@dataclass(frozen=True)
 class NarrowConvolution(TiledWindow, FloatOutput):
     """Of single precision numbers that the copy has in bfloat16; then bias, residual and activation.
 

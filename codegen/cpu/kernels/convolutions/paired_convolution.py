@@ -7,7 +7,7 @@ lists of all taps follow each other, so that a tile which sees the whole window 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -34,7 +34,6 @@ _ORDERED = 16384
 """Bytes of x that are put into order at once, if a tile does not see more."""
 
 
-@dataclass(frozen=True)
 class PairedConvolution(QuantizedConvolution):
     """The same as its base, but that the weights are read from ``pairs``: see :func:`records_of`."""
 

@@ -1,7 +1,7 @@
 """What direct convolution does with bytes: dot products of four of them, and requantisation of the sums."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -21,7 +21,6 @@ from .convolution_tile import ConvolutionTile
 from .direct_convolution import DirectConvolution
 
 
-@dataclass(frozen=True)
 class QuantizedConvolution(QuantizedOutput, DirectConvolution):
     """Convolution over an image, bias, activation and requantisation, by dot products of four bytes.
 

@@ -1,7 +1,6 @@
 """Convolution in row-major order: any number of dimensions, any groups; for what the blocked layouts do not cover."""
 
 import math
-from dataclasses import dataclass
 
 from ...llvm.builder import FunctionBuilder
 from ...llvm.types import F32, Register
@@ -9,7 +8,6 @@ from ..activation import FEW_PRODUCTS, ProductSpec
 from ..row_major_windows import Place, RowMajorWindows
 
 
-@dataclass(frozen=True)
 class RowMajorConvolution(ProductSpec, RowMajorWindows):
     """Convolution, then bias, residual and activation.
 

@@ -1,6 +1,6 @@
 """Quantised convolution on the tiles of AMX."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK
@@ -19,7 +19,6 @@ from .quantized_convolution import QuantizedConvolution
 from .tiled_window import TiledWindow
 
 
-@dataclass(frozen=True)
 class TiledConvolution(TiledWindow, QuantizedOutput):
     """Of bytes: bias, activation and requantisation."""
 

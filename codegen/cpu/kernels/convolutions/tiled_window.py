@@ -7,12 +7,12 @@ are smaller than a tile, taps of a row that lie side by side share one.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from tilewright.blocks import cached_property
+from tilewright.immutable import Immutable
 
 from .....ir.layout import CHANNEL_BLOCK
 from ...constants import aligned
@@ -39,8 +39,7 @@ _FEW_PIXELS = 256
 weights, of which there are many then, be read several times."""
 
 
-@dataclass(frozen=True)
-class PackedImage:
+class PackedImage(Immutable):
     """What some output rows see, as it is copied: [planes][rows][columns][a pixel]; where rows are short, the pixels
     that each tap of a row meets in a plane of their own.
 
@@ -154,7 +153,6 @@ class Source(NamedTuple):
     copied_bytes: int
 
 
-@dataclass(frozen=True)
 class TiledWindow(WindowSpec):
     """Base: convolution over an image in layout ``c16``, of which subclasses say what becomes of the sums.
 

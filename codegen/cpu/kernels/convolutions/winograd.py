@@ -13,7 +13,7 @@ that follow. Then each of the n x n products, a matrix product of tiles by chann
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -49,7 +49,6 @@ def windows_of(rows: Axis, columns: Axis) -> tuple[int, int]:
     return -(-rows.kernel // WINDOW), -(-columns.kernel // WINDOW)
 
 
-@dataclass(frozen=True)
 class WinogradSpec(WindowSpec):
     """Base: convolution of stride 1 over an image, of which subclasses say what is computed with.
 

@@ -1,6 +1,5 @@
 """What Winograd's algorithm computes with: single precision, or exact integers of 16 bits for what is quantised."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from .....ir.core import Op
@@ -18,7 +17,6 @@ from ..window_walk import Values
 from .winograd import WinogradSpec
 
 
-@dataclass(frozen=True)
 class WinogradConvolution(FloatOutput, WinogradSpec):
     """Convolution of stride 1 over an image, then bias, residual and activation; single precision.
 

@@ -1,7 +1,6 @@
 """Direct convolution of activations of 16 bits: sums of two products of words in each lane."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -22,7 +21,6 @@ PAIR = 2
 _TOTALS = F64.of(CHANNEL_BLOCK)
 
 
-@dataclass(frozen=True)
 class WordConvolution(QuantizedConvolution):
     """The same as its base of words.
 

@@ -7,7 +7,7 @@ that is exact as long as the convolution without its bias takes so many bits les
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -30,7 +30,6 @@ from ..window_walk import Values
 from .winograd import MOST_INPUTS, WinogradSpec, windows_of
 
 
-@dataclass(frozen=True)
 class WholeWinograd(Winograd):
     """An algorithm whose transforms are integers.
 
@@ -60,7 +59,6 @@ class WholeWinograd(Winograd):
 ALGORITHMS = {"f2": WholeWinograd((1.0,), (1, 1, 1), 2), "f4": WholeWinograd((1.0, 2.0), (1, 2, 1, 4), 24)}
 
 
-@dataclass(frozen=True)
 class WordWinograd(QuantizedOutput, WinogradSpec):
     """Convolution of stride 1, bias, activation and requantisation.
 

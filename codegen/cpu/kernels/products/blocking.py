@@ -1,6 +1,6 @@
 """How convolutions are cut into tiles and blocks, chosen by a cost model of registers, ports and caches."""
 
-from dataclasses import dataclass
+from tilewright.immutable import Immutable
 
 from .....ir.layout import CHANNEL_BLOCK
 from ...llvm.byte_dot_product import widens
@@ -8,8 +8,7 @@ from ...llvm.target import TargetDescription
 from ..window import Axis
 
 
-@dataclass(frozen=True)
-class Blocking:
+class Blocking(Immutable):
     """How a convolution is cut.
 
     Attributes:
@@ -49,8 +48,7 @@ def rows_of_item(rows: int, fitting: int, tiles: int, *, by_rows: bool) -> int:
     return -(-rows // min(rows, blocks + blocks % 2)) if blocks > 1 else rows
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(Immutable):
     """What the choice of a tile depends on.
 
     Attributes:

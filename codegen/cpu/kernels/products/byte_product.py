@@ -9,7 +9,7 @@ where the sums over w' - zw' are constants of a column.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -43,7 +43,6 @@ LISTS = "quads"
 """Argument for the lists of quads of weights."""
 
 
-@dataclass(frozen=True)
 class QuadProduct(MatrixProduct):
     """Base of products of a matrix of 8-bit integers, row-major, and one in layout ``o16i4`` or ``i4o16``. Of the last
     quad of a row of x only what exists is read.
@@ -200,7 +199,6 @@ class QuadProduct(MatrixProduct):
         return [dot(b, total, value, vector, is_signed=self.is_signed) for vector, total in factors]
 
 
-@dataclass(frozen=True)
 class ByteProduct(QuantizedProductSpec, QuadProduct):
     """Product of a matrix of activations and one of weights, bias, activation and requantisation.
 
@@ -274,7 +272,6 @@ class ByteProduct(QuantizedProductSpec, QuadProduct):
                 address = b.at(address, self.element.bytes * self.columns)
 
 
-@dataclass(frozen=True)
 class WordProduct(ByteProduct):
     """The same of x and a result of 16 bits, two words instead of four bytes a step; the sums fit 32 bits.
 
@@ -295,7 +292,6 @@ class WordProduct(ByteProduct):
         return [add_word_pairs(b, total, value, vector) for vector, total in zip(weights, totals, strict=False)]
 
 
-@dataclass(frozen=True)
 class IntegerProduct(QuadProduct):
     """Product of a matrix of plain integers, whose zero point is data, and a known one.
 

@@ -7,7 +7,7 @@ the rows of a work item follow, quad by quad.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from .....ir.layout import CHANNEL_BLOCK, QUAD, row_major
@@ -49,7 +49,6 @@ _VECTOR = ACCUMULATOR.bytes
 View = tuple[int, ...]
 
 
-@dataclass(frozen=True)
 class ComputedProduct(QuadProduct):
     """Products of matrices of a batch, where a processor has a dot product of bytes.
 

@@ -7,7 +7,7 @@ work memory.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from .....ir.layout import CHANNEL_BLOCK
@@ -27,7 +27,6 @@ _MOST_PANELS = 6
 """Of a tile: where panels lie multiples of a page apart, a first level cache of eight ways holds a line of so many."""
 
 
-@dataclass(frozen=True)
 class FloatProduct(ProductSpec, MatrixProduct):
     """x w + bias + residual, then the activation, for each matrix of a batch; all row-major.
 

@@ -6,8 +6,9 @@ of each row of the left factor, broadcast.
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
+
+from tilewright.immutable import Immutable
 
 from ...kernel import Kernel
 from ...llvm.builder import FunctionBuilder, Integer
@@ -25,8 +26,7 @@ OverRows = Callable[[WorkItem, int, int, TileArguments], None]
 """Generates the tiles of a strip, given its vectors and the columns that exist in the last of them."""
 
 
-@dataclass(frozen=True)
-class MatrixShape:
+class MatrixShape(Immutable):
     """How a product is cut, and how its factors lie; distances in bytes.
 
     Attributes:
@@ -51,8 +51,7 @@ class MatrixShape:
         return self.cut.lanes
 
 
-@dataclass(frozen=True)
-class MatrixTile:
+class MatrixTile(Immutable):
     """A function for so many rows and vectors of the result; ``active`` columns exist in the last of them."""
 
     b: FunctionBuilder
@@ -66,7 +65,6 @@ class MatrixTile:
         return partial_mask(self.shape.lanes, self.active) if vector == self.vectors - 1 else None
 
 
-@dataclass(frozen=True)
 class MatrixProduct(KernelSpec):
     """Base of the specifications of products."""
 

@@ -1,7 +1,6 @@
 """Products of matrices of numbers in bfloat16, on the tiles of AMX or on vectors: sums and all that is stored are
 single precision."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +20,6 @@ from .tiled_product import TiledRows
 _VECTOR = F32.of(CHANNEL_BLOCK)
 
 
-@dataclass(frozen=True)
 class NarrowProduct(TiledRows, ProductSpec):
     """x w + bias + residual, then the activation; all single precision. Rows of x are copied as bfloat16 into the work
     memory, filled up with zeros to whole rows of tiles.

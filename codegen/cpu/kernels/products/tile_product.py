@@ -9,9 +9,10 @@ The weights are packed when compiling: [16 columns][step][4 bytes of the inner d
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from .....ir.core import Op
 from .....ir.layout import CHANNEL_BLOCK, QUAD
@@ -31,8 +32,7 @@ _MARGIN = 0.8
 """What tiles must cost at most, measured by vectors: the model of their costs is the rougher one."""
 
 
-@dataclass(frozen=True)
-class TileSteps:
+class TileSteps(Immutable):
     """The steps of a product.
 
     Attributes:

@@ -1,7 +1,6 @@
 """Products of matrices on tiles: the walk over rows and columns, and those of bytes."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -26,7 +25,6 @@ _ITEM_TILES, _ITEM_VECTORS = 4, 8
 """Tiles of rows, and vectors of columns, in a work item."""
 
 
-@dataclass(frozen=True)
 class TiledRows(KernelSpec):
     """Base: products of a matrix of rows and one of weights, which are read from ``tiles``, as :class:`TileSteps` packs
     them. The result lies apart from all operands.
@@ -121,7 +119,6 @@ class TiledRows(KernelSpec):
         return self.finish(b, blocks.finish(), units=cut.units, scratch_bytes=BLOCK_BYTES + copied, common=common)
 
 
-@dataclass(frozen=True)
 class TiledProduct(TiledRows, ByteProduct):
     """The same as its base of bytes, on tiles."""
 

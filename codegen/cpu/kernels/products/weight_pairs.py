@@ -11,15 +11,14 @@ A window is 16 channels. It is put into the order of all its records at once, an
 reads its four bytes of that: shuffles want the same ports of a processor as products, and these loads do not.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from .....ir.layout import CHANNEL_BLOCK, QUAD
 
 
-@dataclass(frozen=True)
-class RecordKind:
+class RecordKind(Immutable):
     """What a record holds: so many quads, whose products are added in 16 bits.
 
     The weights of a quad are i8[16 outputs][4 places], or i16[16][2]. Its place is the i32 distance of its four bytes

@@ -1,8 +1,9 @@
 """How the factors of products of pairs of 16-bit integers lie in the work memory, and how bytes are written there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Union
+
+from tilewright.immutable import Immutable
 
 from .....ir.types import DType
 from ...llvm.builder import FunctionBuilder, Integer
@@ -15,8 +16,7 @@ _LONGEST_STRIDE = 16
 """Along a row, up to which vectors are read as they lie and then thinned out."""
 
 
-@dataclass(frozen=True)
-class Factor:
+class Factor(Immutable):
     """Bytes, and what is taken off them.
 
     Attributes:
@@ -42,8 +42,7 @@ class Factor:
         return lambda index, count: b.splat(single, count)
 
 
-@dataclass(frozen=True)
-class Packing:
+class Packing(Immutable):
     """What lies in the work memory: left factor, rows of the image as 16-bit integers, pairs of the right factor.
 
     Attributes:

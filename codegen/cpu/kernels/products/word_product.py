@@ -7,8 +7,9 @@ row whose pixels do not see their neighbours.
 """
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
+
+from tilewright.immutable import Immutable
 
 from .....ir.types import DType
 from ...llvm.builder import FunctionBuilder
@@ -29,8 +30,7 @@ _MOST_COLUMNS = 256
 """Columns of a work item, about."""
 
 
-@dataclass(frozen=True)
-class Requantization:
+class Requantization(Immutable):
     """What becomes of sums: times a factor of single precision, as stored integers of 8 bits.
 
     Attributes:
@@ -44,7 +44,6 @@ class Requantization:
     biases: tuple[int, ...] = (0,)
 
 
-@dataclass(frozen=True)
 class WordProduct(MatrixProduct):
     """Products of weights and windows, or of matrices, of a batch.
 

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from tilewright.immutable import Immutable
 
 from .....ir.types import DType
 from ...element import Arithmetic, Element
@@ -73,8 +74,7 @@ def number(value: float, dtype: DType) -> str:
     return f"np.{dtype.numpy.name}({int(value)})"
 
 
-@dataclass(frozen=True)
-class Scalar:
+class Scalar(Immutable):
     """A variable or constant as Python source, and the element type that it is computed in."""
 
     text: str

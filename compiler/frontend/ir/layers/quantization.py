@@ -5,9 +5,9 @@ output range: k = round((x - in_low) / (in_high - in_low) * (levels - 1)), k / (
 out_low, halves to even; x below the range gives its low end, x above it the high one.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from .....ir.core import Constant, Op, Value
 from .....ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
@@ -30,8 +30,7 @@ _OFF_GRID = 1e-3
 """Of a step, how far zero may lie from a multiple of it: single precision of the ends leaves less."""
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(Immutable):
     """Numbers scale * (integer - zero), the integers from ``lowest`` on.
     ``scale``, ``zero``: flat, one for the tensor or one for each index along an axis."""
 

@@ -1,13 +1,13 @@
 """If, Loop and Scan of ONNX: graphs inside a graph as functions of the module, or their nodes in place."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
 from tilewright import limits
 from tilewright.errors import IRError, ModelError, TilewrightError, UnsupportedError
+from tilewright.immutable import Immutable
 
 from .....ir.core import Constant, Function, Value
 from .....ir.ops.control_flow import COUNT, If, Refuse
@@ -221,8 +221,7 @@ def _scan(
     return _Steps(node, importer, _graph(node, "body"), most, going, len(states), read, rows).run(states)
 
 
-@dataclass(frozen=True)
-class _Steps:
+class _Steps(Immutable):
     """A graph that is run again and again.
 
     Attributes:

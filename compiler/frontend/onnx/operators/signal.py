@@ -8,9 +8,10 @@ transforms of a length that has.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
+
+from tilewright.immutable import Immutable
 
 from .....ir.core import Constant, Value
 from .....ir.ops.elementwise import Add, Mul
@@ -48,8 +49,7 @@ def matrix(length: int, rows: int, columns: int, inverse: bool) -> np.ndarray:
     return np.stack([np.stack([real, imaginary], -1), np.stack([-imaginary, real], -1)], 1)
 
 
-@dataclass(frozen=True)
-class Transforms:
+class Transforms(Immutable):
     """Emits the transforms of a node, whose tables count as constants that it describes."""
 
     node: SourceNode

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
 from tilewright import limits
+from tilewright.immutable import Immutable
 
 from ..blobs import layout_of, whole_numbers
 from ..constants import StatusCode
@@ -137,8 +137,7 @@ def with_batch(inputs: Mapping[str, Sequence[int]], old: int, new: int) -> dict[
     return {name: [shape[0] // old * new, *shape[1:]] for name, shape in found.items()}
 
 
-@dataclass(frozen=True)
-class LayerStats:
+class LayerStats(Immutable):
     """The range of what a layer gives.
 
     Attributes:

@@ -5,13 +5,13 @@ children exchanged where it goes the other way, and one after the other for equa
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
 import onnx.numpy_helper
 
 from tilewright.errors import UnsupportedError
+from tilewright.immutable import Immutable
 
 from ......ir.core import Constant, Op, Value
 from ......ir.ops.comparison import Greater
@@ -53,8 +53,7 @@ class _Table:
         return len(self.features) - 1
 
 
-@dataclass(frozen=True)
-class _Forest:
+class _Forest(Immutable):
     """The trees of a node as the model has them.
 
     Attributes:
