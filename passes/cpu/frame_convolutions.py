@@ -57,7 +57,7 @@ def _product(made: dict[Hashable, Value], found: Match[Conv]) -> Value | None:
     key = (x, taps, windows, conv.strides, conv.pads, conv.dilations)
     if key not in made:
         made[key] = _frames(found, taps)
-    weights = _moved(found, w, Reshape((outputs, taps)))
+    weights = found.moved(Reshape((outputs, taps)), w)
     product = MatMul(transpose_b=True, act=conv.act, act_args=conv.act_args)
     type = found.root.result.type
     y = found.emit(product, made[key], weights, b, result_types=[type.with_shape((images, windows, outputs))])
@@ -68,7 +68,8 @@ def _product(made: dict[Hashable, Value], found: Match[Conv]) -> Value | None:
 def _lie_together(found: Match[Conv]) -> bool:
     """Whether frames are worth their copies."""
     conv, x, (_, w, _, residual) = found.root.operator, found["x"], found.root.operands
-    if residual is not None or conv.group != 1 or not _is_known_or_real(w):
+    is_known_or_real = isinstance(w, Constant) or w.type.dtype.is_float
+    if residual is not None or conv.group != 1 or not is_known_or_real:
         return False
     outputs, taps, windows = w.type.shape[0], w.type.shape[-1], found.root.result.type.shape[-1]
     last = len(conv.strides) - 1
@@ -126,22 +127,8 @@ def _of_phases(found: Match[Conv]) -> Value | None:
     filled = Pad((*(0,) * (2 * rank - 1), steps * stride - taps))
     parts = Reshape((outputs, channels, *rows, steps, stride))
     taken = Reshape((outputs, channels * stride, *rows, steps))
-    weights = _moved(found, w, filled, parts, Transpose(behind), taken)
+    for movement in (filled, parts, Transpose(behind), taken):
+        w = found.moved(movement, w)
     pads = (*conv.pads[: rank - 3], 0, *conv.pads[rank - 2 : -1], 0)
     phases = replace(conv, strides=(*conv.strides[:-1], 1), pads=pads)
-    return found.emit(phases, images, weights, b, residual)
-
-
-def _is_known_or_real(w: Value) -> bool:
-    return isinstance(w, Constant) or w.type.dtype.is_float
-
-
-def _moved(found: Match, w: Value, *movements: Pad | Reshape | Transpose) -> Value:
-    """Weights after some movements, at once where they are known."""
-    for operator in movements:
-        if isinstance(w, Constant):
-            array = operator.reference(w.array)
-            w = found.add_constant(w.name, array, w.type.with_shape(array.shape))
-        else:
-            w = found.emit(operator, w)
-    return w
+    return found.emit(phases, images, w, b, residual)
