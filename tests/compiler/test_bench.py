@@ -71,6 +71,8 @@ def test_ctrl_c_shows_what_is_measured(capsys: Capture, monkeypatch: pytest.Monk
         return measure(*given)
 
     monkeypatch.setattr(comparison, "_measure", interrupted)
+    # Of fresh processes nothing is asked here.
+    monkeypatch.setattr(comparison, "first_results", lambda *_: {})
     words = ("--against", "onnxruntime", "--threads")
     assert bench(*words, "1,2") == 130
     shown = capsys.readouterr()

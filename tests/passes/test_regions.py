@@ -30,8 +30,16 @@ def as_graph(order: list[int], producers: dict[int, list[int]]) -> networkx.DiGr
 
 def comes_back(graph: networkx.DiGraph, members: set[int]) -> bool:
     """Whether a path leaves ``members`` and enters them again, found by walking."""
-    outside = {node for member in members for node in networkx.descendants(graph, member)} - members
-    return any(networkx.descendants(graph, node) & members for node in outside)
+    return not members.isdisjoint(behind(graph, behind(graph, members) - members))
+
+
+def behind(graph: networkx.DiGraph, starts: set[int]) -> set[int]:
+    """The nodes that a path from one of these reaches."""
+    found: set[int] = set()
+    for node in sorted(graph):
+        if not (starts | found).isdisjoint(graph.predecessors(node)):
+            found.add(node)
+    return found
 
 
 def changes(graph: networkx.DiGraph, chosen: set[int]) -> int:
