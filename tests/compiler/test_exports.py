@@ -81,7 +81,7 @@ def cycles(model: onnx.ModelProto, machine: str) -> float:
     values = plan_quantization(module.main, ()).values
     post_training_pipeline(dict.fromkeys(values, (0.0, 3.0))).run(module)
     outline_pipeline(machine, clusters=device.clusters).run(module)
-    drafts = choose_plans(module, device, schedule_pipeline(machine), tile_pipeline(machine), device.clusters)
+    drafts = choose_plans(module, device, schedule_pipeline(machine), tile_pipeline(machine), device.clusters, "quick")
     assert drafts
     return sum(draft.cycles for draft in drafts.values())
 
