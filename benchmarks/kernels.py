@@ -25,7 +25,6 @@ from tilewright.codegen.cpu.spec import KernelSpec
 from tilewright.runtime.native.mapping import NativeObject
 
 
-@dataclass(frozen=True)
 class Peak(KernelSpec):
     """Nothing but multiply-adds on registers, ten million vectors of them."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kernels import EXPANSIONS, Case, arguments, layers, measure
 
 
-@dataclass(frozen=True)
 class Peak(KernelSpec):
     """Nothing but dot products on registers, ten million of them."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from tilewright.codegen.cpu.llvm.vector_arithmetic import VectorArithmetic
 from tilewright.codegen.cpu.spec import KernelSpec
 
 
-@dataclass(frozen=True)
 class Apply(KernelSpec):
     """A function by name, or an activation, on each element of a row."""
 
