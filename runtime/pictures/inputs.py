@@ -91,8 +91,7 @@ class ImageInput(Immutable):
             ) from None
 
 
-@dataclass(frozen=True)
-class ImageInputs:
+class ImageInputs(Immutable):
     """What a model that was quantised by images has of these, by the names of its inputs."""
 
     inputs: Mapping[str, ImageInput]

@@ -7,7 +7,6 @@ weights of a work item stay in the caches nearby.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ....ir.arithmetic import OCTAVE_BITS, POWERS
 from ....ir.core import Op
@@ -42,7 +41,6 @@ _EXACT = 1 << 52
 """Up to here double precision holds all integers and their halves."""
 
 
-@dataclass(frozen=True)
 class QuantizedAttention(KernelSpec):
     """Weighted means of values for each matrix of a batch; arguments q, k, v, mask if there is one, and the result.
 
