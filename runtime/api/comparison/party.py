@@ -36,14 +36,16 @@ ONNXRUNTIME = "onnxruntime:"
 """What stands before the path of a model that onnxruntime is to run."""
 
 _SUFFIXES = (
+    "_DequantizeLinear",
     "_DequantizeLinear_Output",
+    "_QuantizeLinear",
     "_QuantizeLinear_Output",
     "_QuantizeLinear_Input",
     "_dequantized",
     "_quantized",
     "_updated",
 )
-"""What quantisers put behind the name of a tensor that they round."""
+"""What quantisers put behind the name of a tensor that they round; layers of IR end in what nodes of these do."""
 
 
 class Value(Immutable):
