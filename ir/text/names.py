@@ -1,7 +1,7 @@
 """How names become unique: by the first number behind them that is free."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 
 class Names:
@@ -17,10 +17,10 @@ class Names:
         self._separator = separator
         self._numbers: Counter[str] = Counter()
 
-    def take(self, name: str) -> str:
-        """``name``, or with a number if it is taken; what is returned is taken from now on."""
+    def take(self, name: str, others: Container[str | None] = ()) -> str:
+        """``name``, or with a number if it is taken, or one of others; what is returned is taken from now on."""
         unique = name
-        while unique in self._taken:
+        while unique in self._taken or unique in others:
             self._numbers[name] += 1
             unique = f"{name}{self._separator}{self._numbers[name]}"
         self._taken.add(unique)

@@ -168,6 +168,16 @@ def test_names_of_outputs_are_kept() -> None:
     onnx.checker.check_model(export_onnx(module), full_check=True)
 
 
+def test_tensors_that_are_called_after_operators_keep_their_names(tmp_path: Path) -> None:
+    """PyTorch names them so: each had the name of the one before it, and was compared with that."""
+    names = ["x", "gelu_1", "gelu", "transpose", "gelu_2", "y"]
+    types = ["Gelu", "Gelu", "Transpose", "Gelu", "Transpose"]
+    nodes = [helper.make_node(type, [names[at]], [names[at + 1]]) for at, type in enumerate(types)]
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, [2, 3])], ["y"], opset=20)
+    tilewright.export(model, tmp_path / "same.onnx")
+    assert [node.output[0] for node in onnx.load(tmp_path / "same.onnx").graph.node] == names[1:]
+
+
 def test_what_passes_make_is_not_called_as_a_tensor_of_the_model(tmp_path: Path) -> None:
     given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 6, 6, 6]) for name in "xyb"]
     nodes = [

@@ -185,7 +185,7 @@ class Exporter:
         names = [i if isinstance(i, str) else self.name(i) if i is not None else "" for i in inputs]
         while names and not names[-1]:
             names.pop()
-        results = [self._tensors.take(op_type.lower()) for _ in range(outputs)]
+        results = [self._tensors.take(op_type.lower(), self._sources) for _ in range(outputs)]
         present = {key: value for key, value in attributes.items() if value is not None}
         name = self._node_names.take(self._node_name or op_type)
         self.nodes.append(onnx.helper.make_node(op_type, names, results, name=name, domain=domain, **present))
