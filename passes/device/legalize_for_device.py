@@ -354,7 +354,8 @@ RULES: tuple[Rule, ...] = (
         Rule("channels_repeated", node((Add, Sub, Mul, Max, Min), where=is_quantized), _channels_repeated),
     ),
     *volume_forms.RULES,
-    *movement_forms.RULES,
+    # Zeros around tensors whose channels come last may yet go around maps.
+    *(rule for rule in movement_forms.RULES if rule.name != "pad_as_convolution"),
 )
 """In the order in which they are tried at each op."""
 
@@ -362,7 +363,7 @@ MOVED: tuple[Rule, ...] = (
     *_named(RULES, "reshape_to_same_shape", "transpose_without_effect", "transpose_of_transpose", "reshape_of_reshape"),
     *_named(RULES, "before_any_transposition", "constant_as_map", "channels_repeated"),
     *attention_forms.RULES,
-    *movement_forms.RULES,
     *pixel_views.MOVED,
+    *movement_forms.RULES,
 )
 """For what these have left: those that bring ops to rows would undo it."""

@@ -11,6 +11,7 @@ import pytest
 from before_after import assert_leaves_alone, clone, parse, random_inputs, run_pass
 from chip_graphs import ChipGraph
 from device_runs import compile_for_device, plan_for_device, run_on_device
+from legalized_networks import M4096, ONES, OTHER, PASS, W, X, check
 from random_seeds import in_turn, seeds
 
 from tilewright.ir import interp
@@ -21,30 +22,6 @@ from tilewright.passes.base import Record
 from tilewright.passes.device.legalize import pixel_views
 from tilewright.passes.pattern import Driver
 from tilewright.passes.placement.device_support import reject
-from tilewright.runtime.machines.machine import load
-
-PASS = "legalize_for_device"
-X = "<s=0x1.0p-4, z=3>"
-W = "<s=0x1.0p-5, z=0>"
-OTHER = "<s=0x1.8p-4, z=-9>"
-ONES = 'dilations=[1, 1], group=1, act="none", act_args=[]'
-M4096 = load("m4096")
-
-
-def check(text: str, rng: np.random.Generator) -> list[str]:
-    """Legalise a network, all of which the accelerator can then run, and does; its operators."""
-    module = parse(text)
-    original = clone(module)
-    run_pass(PASS, module)
-    assert [reason for op in module.ops if (reason := reject(op, M4096)) is not None] == []
-    inputs = random_inputs(original, rng)
-    wanted = interp.run(original, inputs)
-    for clusters in (1, 4):
-        found = run_on_device(module, compile_for_device(clone(module), M4096, clusters), M4096, inputs)
-        for name, array in wanted.items():
-            np.testing.assert_array_equal(found[name], array)
-    return [op.name for op in module.ops]
-
 
 WEIGHTS = f"""
   const @r : i8[20,16,1,1]{W} = [{", ".join(str((7 * n) % 13 - 6) for n in range(320))}]

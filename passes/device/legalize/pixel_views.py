@@ -12,7 +12,7 @@ from ....ir.feature_map import MAP_RANKS, VIEWS, exchanges
 from ....ir.layout import Loop, joined_loops, loops_of_dimensions, row_major
 from ....ir.op import Operator
 from ....ir.ops.indexing import Gather
-from ....ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
+from ....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, Transpose
 from ....ir.ops.quantization import Dequantize, Quantize, Requantize
 from ....ir.ops.shape import Reshape
 from ....ir.types import TensorType
@@ -82,6 +82,17 @@ def _slice_of_pixels(found: Match[Slice]) -> Value | None:
     return _on_maps(found, Slice(*map(tuple, moved)))
 
 
+def _pad_of_pixels(found: Match[Pad]) -> Value | None:
+    pad, rank = found.root.operator, found.root.result.type.rank
+    if not 3 <= rank <= MAP_RANKS[-1] or not _is_channels_last(found.root.inputs[0]):
+        return None
+    order = channels_first(rank)
+    return _on_maps(
+        found,
+        Pad((*(pad.pads[axis] for axis in order), *(pad.pads[rank + axis] for axis in order)), pad.mode, pad.value),
+    )
+
+
 def _pixels_joined(found: Match[Concat]) -> Value | None:
     values, rank = found.root.inputs, found.root.result.type.rank
     maps = [value for value in values if not isinstance(value, Constant)]
@@ -119,7 +130,8 @@ def _last_view(found: Match) -> Value | None:
     channels and pixels of each image exchanged, which moves bytes."""
     y = found.root.result
     is_last = y.is_returned or not all(is_op(user, *VIEWS) for user in y.users)
-    return (_view(found) or (_exchange(found) if y.type.rank in MAP_RANKS else None)) if is_last else None
+    moved = (_view, *((_exchange, _blocks_merged) if y.type.rank in MAP_RANKS else ()))
+    return next((value for move in moved if (value := move(found)) is not None), None) if is_last else None
 
 
 def _exchange(found: Match) -> Value | None:
@@ -140,6 +152,45 @@ def _exchange(found: Match) -> Value | None:
         x = _pixels_as(found, x, x.type.with_shape((images, channels, pixels, 1)))
         return _pixels_as(found, found.emit(Transpose((0, 2, 1, 3)), x), y.type)
     return None
+
+
+def _blocks_merged(found: Match) -> Value | None:
+    """Pixels of blocks of rows and columns as further channels, as patches are merged: one slice for each place."""
+    y, chain = found.root.result, [*islice(_before(found.root.result), CHAIN_LIMIT)]
+    many = y.type.shape[1]
+    for count, (x, order) in reversed([*enumerate(_orders(chain), 1)]):
+        few = x.type.shape[1] if x.type.rank in MAP_RANKS else many
+        if not 0 < few < many or _is_for_host(chain[:count]):
+            continue
+        moved = loops_of_dimensions(order, (x.type.shape[0], few, math.prod(x.type.shape[2:])))
+        blocks = _blocks(joined_loops([*moved[0], *moved[2]]), many) if moved and moved[1] == [(few, 1)] else None
+        if blocks is None or math.prod(extent for _, (extent, _) in blocks) > PIXELS_LIMIT:
+            continue
+        found.ops = tuple(chain[:count])
+        (rows, (down, below)), (columns, (across, beside)) = blocks
+        map = _pixels_as(found, x, y.type.with_shape((1, few, rows * down, columns * across)))
+        extent, steps = (1, few, rows, columns), (1, 1, down, across)
+        places = sorted((i * below + j * beside, i, j) for i in range(down) for j in range(across))
+        parts = [found.emit(Slice((0, 0, i, j), extent, steps), map) for _, i, j in places]
+        return _pixels_as(found, found.emit(Concat(1), *parts), y.type)
+    return None
+
+
+def _blocks(order: list[Loop], channels: int) -> list[tuple[int, Loop]] | None:
+    """Rows of blocks and rows in a block, then columns likewise, of loops over pixels with strides in a map of so many
+    channels: how many, and the loop inside blocks, whose stride is in channels; ``None`` if they are none."""
+    found, rest = list[tuple[int, Loop]](), list[Loop]()
+    for extent, stride in order:
+        # Those of a whole block and what follows it may be one.
+        inside = channels // stride if stride < channels and channels % stride == 0 else extent
+        is_one = extent > inside and extent % inside == 0
+        rest += [(extent // inside, channels), (inside, stride)] if is_one else [(extent, stride)]
+    pixels = joined_loops(loop for loop in rest if loop[1] % channels == 0)
+    for _ in range(2):
+        outer = rest.pop(0) if rest and rest[0][1] % channels == 0 else (1, 0)
+        inner = rest.pop(0) if rest and rest[0][1] < channels else (1, 0)
+        found.append((outer[0], inner))
+    return found if not rest and pixels == joined_loops([(math.prod(n for n, _ in found), channels)]) else None
 
 
 def _is_for_host(chain: Sequence[Op]) -> bool:
@@ -291,6 +342,7 @@ def _pixels_as(found: Match, x: Value, y: TensorType) -> Value:
 
 MOVED: tuple[Rule, ...] = on_quantized(
     Rule("slice_of_pixels", node(Slice, where=is_quantized), _slice_of_pixels),
+    Rule("pad_of_pixels", node(Pad, "x", where=is_quantized), _pad_of_pixels),
     Rule("pixels_joined", node(Concat, where=is_quantized), _pixels_joined),
     Rule("pixels_by_element", node((*BY_ELEMENT, Requantize), where=is_quantized), _pixels_by_element),
 )
