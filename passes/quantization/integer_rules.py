@@ -23,7 +23,7 @@ from ...ir.ops.reduction import Reduce, ReduceMean
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
 from ...ir.ops.unary import Unary
-from ...ir.quantized import EIGHT_BIT, WIDE, is_fused, is_redundant, is_wide
+from ...ir.quantized import EIGHT_BIT, WIDE, is_fused, is_redundant, is_wide, share_of
 from ...ir.types import DType, Quantization, TensorType
 from ..pattern import Match, Rule, node, on_quantized
 from ..simplify.linear_rules import row_as_bias
@@ -220,8 +220,10 @@ def _interpolated(found: Match, source: Op[Resize], y_type: TensorType, origin: 
 
 
 def _mean(found: Match, source: Op[Reduce], y_type: TensorType, origin: Sequence[Op]) -> Value | None:
-    """A mean over all spatial dimensions is a global average."""
+    """A mean over all spatial dimensions is a global average, that over channels a product with a share of one."""
     mean, x = source.operator, integers_of(source.operands.x)
+    if x is not None and mean.axes == (1,) and x.type.rank == 4:
+        return _mean_of_channels(found, x, y_type, origin)
     if x is None or x.type.rank < 4 or mean.axes != tuple(range(2, x.type.rank)):
         return None
     pooled_type = y_type.with_shape((*x.type.shape[:2], *[1] * (x.type.rank - 2)))
@@ -229,6 +231,18 @@ def _mean(found: Match, source: Op[Reduce], y_type: TensorType, origin: Sequence
     if mean.keepdims:
         return pooled
     return found.emit(Reshape(y_type.shape), pooled, result_types=[y_type], origin=origin)
+
+
+def _mean_of_channels(found: Match, x: Value, y_type: TensorType, origin: Sequence[Op]) -> Value | None:
+    images, channels, *pixels = x.type.shape
+    weights_type = TensorType((1, channels, 1, 1), DType.I8, Quantization.per_tensor(share_of(channels)))
+    conv, type = Conv((1, 1), (0,) * 4, (1, 1), 1), y_type.with_shape((images, 1, *pixels))
+    if conv.check_quantized([x.type, weights_type], [type]) is not None:
+        return None
+    ones = found.add_constant(f"{found.root.result.name}.ones", np.ones(weights_type.shape, np.int8), weights_type)
+    mean = found.emit(conv, x, ones, result_types=[type], origin=origin)
+    same = type.shape == y_type.shape
+    return mean if same else found.emit(Reshape(y_type.shape), mean, result_types=[y_type], origin=origin)
 
 
 # Convolutions and products

@@ -9,6 +9,7 @@ from tilewright.errors import first_of
 from tilewright.immutable import Immutable
 
 from ...ir.core import Constant, Function, Op, Value, is_op
+from ...ir.feature_map import MAP_RANKS
 from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
 from ...ir.ops.activation import Activation, Clip, Relu
@@ -172,7 +173,7 @@ def plan_quantization(
             op in also
             or has_rule(op)
             or squared.issuperset(op.results)
-            or (shortcuts and (has_numbers(op) or _is_of_maps(op)))
+            or (shortcuts and (has_numbers(op) or _is_of_maps(op) or is_mean_of_channels(op)))
         ):
             continue
         elif real_outputs and not shortcuts and is_gate(op):
@@ -226,6 +227,12 @@ def _makes_scores(op: Op[MatMul]) -> bool:
             return user.operator.axis == value.type.rank - 1 and value.type.shape[-2] > 0
         value, users = user.result, user.result.users
     return False
+
+
+def is_mean_of_channels(op: Op) -> TypeGuard[Op[ReduceMean]]:
+    """Whether an op is the mean of the channels of each pixel of maps, and not that of a normalisation."""
+    is_mean = is_op(op, ReduceMean) and op.operator.axes == (1,) and op.inputs[0].type.rank == MAP_RANKS[-1]
+    return is_mean and not any(is_op(user, Sub) for user in op.result.users)
 
 
 def _is_of_maps(op: Op) -> bool:

@@ -11,13 +11,15 @@ from ....ir.annotations import MACS
 from ....ir.core import Op, Value, is_op
 from ....ir.feature_map import MAP_RANKS
 from ....ir.ops.convolution import Conv
+from ....ir.ops.elementwise import Max
 from ....ir.ops.indexing import Gather
 from ....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Transpose
 from ....ir.ops.pooling import AveragePool, MaxPool
+from ....ir.ops.reduction import ReduceMax
 from ....ir.ops.shape import Reshape
 from ....ir.quantized import limits, parameters, stored
 from ....ir.types import DType, Quantization, TensorType
-from ....runtime.machines.machine import STRIDE_LIMIT
+from ....runtime.machines.machine import CHANNEL_BLOCK, STRIDE_LIMIT
 from ...pattern import Match, Rule, node, on_quantized
 
 _REPEATED = 32
@@ -127,6 +129,19 @@ def _pad_by_parts(found: Match[Pad]) -> Value | None:
     return x
 
 
+def _largest_channel(found: Match[ReduceMax]) -> Value | None:
+    """The largest of the channels of each pixel: larger ones of two halves, which may overlap, in whole blocks first."""
+    x, y = found["x"], found.root.result.type
+    if x.type.rank not in MAP_RANKS[1:] or found.root.operator.axes != (1,) or not x.type.shape[1]:
+        return None
+    while (channels := x.type.shape[1]) > 1:
+        half = -(-channels // 2)
+        half = min(-(-half // CHANNEL_BLOCK) * CHANNEL_BLOCK, channels - 1) if channels > CHANNEL_BLOCK else half
+        parts = (found.emit(Slice.along(1, at, half, x.type.shape), x) for at in (0, channels - half))
+        x = found.emit(Max(), *parts)
+    return found.emit(Reshape(y.shape), x)
+
+
 def ones_for_channels(
     found: Match, x: Value, channels: NDArray[np.int64], type: TensorType, pads: tuple[int, ...] | None = None
 ) -> Value:
@@ -154,6 +169,7 @@ RULES: tuple[Rule, ...] = on_quantized(
     Rule("blocks_as_slices", node(SpaceToDepth, "x", where=is_quantized), _blocks_as_slices),
     Rule("channels_of_phases", node(DepthToSpace, "x", where=is_quantized), _channels_of_phases),
     Rule("pad_as_convolution", node(Pad, "x", where=is_quantized), _pad_as_convolution),
+    Rule("largest_channel", node(ReduceMax, "x", where=is_quantized), _largest_channel),
     Rule("pad_by_parts", node(Pad, "x", where=is_quantized), _pad_by_parts),
 )
 """In the order in which they are tried at each op."""
