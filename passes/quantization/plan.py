@@ -173,7 +173,7 @@ def plan_quantization(
             op in also
             or has_rule(op)
             or squared.issuperset(op.results)
-            or (shortcuts and (has_numbers(op) or _is_of_maps(op) or is_mean_of_channels(op)))
+            or (shortcuts and (has_numbers(op) or _is_of_maps(op) or _is_mean_of_channels(op)))
         ):
             continue
         elif real_outputs and not shortcuts and is_gate(op):
@@ -229,7 +229,7 @@ def _makes_scores(op: Op[MatMul]) -> bool:
     return False
 
 
-def is_mean_of_channels(op: Op) -> TypeGuard[Op[ReduceMean]]:
+def _is_mean_of_channels(op: Op) -> bool:
     """Whether an op is the mean of the channels of each pixel of maps, and not that of a normalisation."""
     is_mean = is_op(op, ReduceMean) and op.operator.axes == (1,) and op.inputs[0].type.rank == MAP_RANKS[-1]
     return is_mean and not any(is_op(user, Sub) for user in op.result.users)

@@ -173,6 +173,12 @@ def convolved(x: str, w: str, y: str, attributes: str) -> str:
 
 
 NETWORKS = {
+    "largest_channel": of_integers("1,3,2,2", ("reduce_max(%x) {axes=[1], keepdims=true}", "1,1,2,2")),
+    "pad_of_pixels": of_integers(
+        "1,3,2,2",
+        ("transpose(%x) {perm=[0, 2, 3, 1]}", "1,2,2,3"),
+        ("pad(%a) {pads=[0, 1, 0, 0, 0, 0, 1, 0], mode=constant, value=0x0.0p0}", "1,3,3,3"),
+    ),
     "normalized_heads": """
   const @s : f32[4] = [1, 2, 3, 4]
   func @main(%x: f32[2,3,24]) -> (%y: f32[2,3,3,4]) {

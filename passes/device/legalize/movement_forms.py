@@ -130,7 +130,7 @@ def _pad_by_parts(found: Match[Pad]) -> Value | None:
 
 
 def _largest_channel(found: Match[ReduceMax]) -> Value | None:
-    """The largest of the channels of each pixel: larger ones of two halves, which may overlap, in whole blocks first."""
+    """The largest channel of each pixel: the larger ones of two halves, which may overlap, in whole blocks first."""
     x, y = found["x"], found.root.result.type
     if x.type.rank not in MAP_RANKS[1:] or found.root.operator.axes != (1,) or not x.type.shape[1]:
         return None
