@@ -15,7 +15,7 @@ from ....ir.ops.elementwise import Max
 from ....ir.ops.indexing import Gather
 from ....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Transpose
 from ....ir.ops.pooling import AveragePool, MaxPool
-from ....ir.ops.reduction import ReduceMax
+from ....ir.ops.reduction import Reduce, ReduceMax
 from ....ir.ops.shape import Reshape
 from ....ir.quantized import limits, parameters, stored
 from ....ir.types import DType, Quantization, TensorType
@@ -129,7 +129,7 @@ def _pad_by_parts(found: Match[Pad]) -> Value | None:
     return x
 
 
-def _largest_channel(found: Match[ReduceMax]) -> Value | None:
+def _largest_channel(found: Match[Reduce]) -> Value | None:
     """The largest channel of each pixel: the larger ones of two halves, which may overlap, in whole blocks first."""
     x, y = found["x"], found.root.result.type
     if x.type.rank not in MAP_RANKS[1:] or found.root.operator.axes != (1,) or not x.type.shape[1]:
