@@ -1,14 +1,10 @@
 """What the passes that divide a graph by a minimum cut share: the price of a value that crosses the border."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Set
-from typing import TYPE_CHECKING
+
+import networkx
 
 from ..ir.core import Value
-
-if TYPE_CHECKING:
-    import networkx
 
 
 def charge_crossing(graph: networkx.DiGraph, value: Value, source: Hashable, readers: Set[Hashable], cost: int) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Hashable
 from dataclasses import replace
 
+import networkx
+
 from ...ir.annotations import ON
 from ...ir.calls import host_functions
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
@@ -110,8 +112,6 @@ def _stays_narrow(op: Op) -> bool:
 
 def _blocked_side(function: Function, supports: dict[Op, Support]) -> set[Hashable]:
     """The nodes on the blocked side of the cut: ops with their results, and (op, 0) where operand 0 is free."""
-    import networkx
-
     graph = networkx.DiGraph()
     graph.add_nodes_from((_BLOCKED, _PLAIN))
     for op, support in supports.items():

@@ -2,6 +2,8 @@
 
 from collections.abc import Hashable
 
+import networkx
+
 from ...ir.annotations import ON, PLAN, REGION
 from ...ir.clone import clone_module, clone_op
 from ...ir.core import Function, Module, Op, Value
@@ -65,8 +67,6 @@ class OutlineDevice(Pass):
 
 def _sort(function: Function, regions: dict[Op, int]) -> None:
     """Bring the ops of each region together, after what it reads; otherwise the order stays as it is."""
-    import networkx
-
     order = [*function.ops]
     graph = quotient(producers_of(function), regions)
     members: dict[Hashable, list[Op]] = {}

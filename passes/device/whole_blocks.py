@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, TypeGuard
 
+import networkx
 import numpy as np
 
 from tilewright.errors import PassError
@@ -214,8 +215,6 @@ class _InBlocks:
     """A function whose joins and slices are written in some ways."""
 
     def __init__(self, module: Module, function: Function, way: _Way) -> None:
-        import networkx
-
         self._module, self._function, self._way = module, function, way
         self._stored: dict[Value, _Stored] = {}
         self._plain: dict[Value, Value] = {}
@@ -232,8 +231,6 @@ class _InBlocks:
     @property
     def groups(self) -> list[set[str]]:
         """Names of maps that are written in one way, with those of what reads them."""
-        import networkx
-
         return [
             names.union(*(self._readers[name] for name in names if name in self._readers))
             for names in networkx.connected_components(self._together)

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Set
 from typing import NamedTuple
 
+import networkx
+
 from tilewright.blocks import cached_property
 from tilewright.immutable import Immutable
 
@@ -228,8 +230,6 @@ def _readers(value: Value) -> list[Op | Function]:
 
 def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostModel) -> set[Op]:
     """As :func:`cheapest`, while starting a region costs nothing."""
-    import networkx
-
     graph = networkx.DiGraph()
     graph.add_nodes_from((_DEVICE, _HOST))
     for op in candidates:
@@ -251,8 +251,6 @@ def islands(function: Function, candidates: Set[Op], chosen: Set[Op]) -> list[tu
 
     Each comes with the number of regions that it would have added.
     """
-    import networkx
-
     producers = producers_of(function)
     regions = assign_regions(producers, candidates)
     graph = networkx.Graph()

@@ -3,13 +3,10 @@
 Nodes are any hashable things; the passes give ops.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    import networkx
+import networkx
 
 Node = TypeVar("Node", bound=Hashable)
 
@@ -51,8 +48,6 @@ def _move_up(
     readers: Mapping[Node, Sequence[Node]],
     chosen: Set[Node],
 ) -> None:
-    import networkx
-
     graph = networkx.Graph()
     graph.add_nodes_from(node for node in chosen if levels[node] == level)
     graph.add_edges_from((p, node) for node in [*graph] for p in producers[node] if p in graph)
@@ -66,7 +61,6 @@ def _move_up(
 
 def quotient(producers: Mapping[Node, Sequence[Node]], regions: Mapping[Node, int]) -> networkx.DiGraph:
     """The graph in which each region is one node, ``("region", number)``; other nodes stay themselves."""
-    import networkx
 
     def merged(node: Node) -> Hashable:
         return ("region", regions[node]) if node in regions else node
@@ -80,6 +74,4 @@ def quotient(producers: Mapping[Node, Sequence[Node]], regions: Mapping[Node, in
 
 def are_convex(producers: Mapping[Node, Sequence[Node]], regions: Mapping[Node, int]) -> bool:
     """Whether no path leaves a region and comes back, also by way of other regions."""
-    import networkx
-
     return networkx.is_directed_acyclic_graph(quotient(producers, regions))
