@@ -18,7 +18,7 @@ plans out.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -152,6 +152,18 @@ def rank(cycles: float, dram_bytes: int, *, exact: bool) -> tuple[float, int]:
     return cycles if exact else cycles * dram_bytes**_BYTES, dram_bytes
 
 
+def _halve(sizes: list[int], possible: Sequence[range], way: int, clusters: int) -> bool:
+    """Halve the rows (0) or columns (1) of a tile, or, where a cluster has several below each other, turn it into half
+    as much of all rows of that cluster (3); whether it is another one then."""
+    before, cut = sizes[:2], way % 2
+    if way == 3:
+        rows = possible[0]
+        sizes[0] = -(-rows[-1] // (clusters * rows.step)) * rows.step
+    size, step = sizes[cut] * before[0] // sizes[0] if cut else sizes[cut], possible[cut].step
+    sizes[cut] = max(-(-size // (2 * step)), 1) * step
+    return sizes[:2] != before and (way < 3 or sizes[0] > before[0])
+
+
 class Draft(Immutable):
     """The schedule of a function by one plan.
 
@@ -248,18 +260,16 @@ class _Drafts:
         ops = [op for op in best.function.ops if fused_convolution(op) is None]
         if best.plan.cascades or len(ops) * len(best.assembled.assembler.order) > _TRIED:
             return best
-        for name, index in product([op.result.name for op in ops], (2, 0, 1)):
+        for name, index in product([op.result.name for op in ops], (2, 0, 1, 3)):
             best = self._best or best
             op = next(op for op in best.function.ops if op.result.name == name)
             sizes, split = [*tile_annotation(op)], SPLIT.get(op)
-            # Half the rows (0) or columns (1), or the other split (2), of which there is one at most.
             others: list[Split | None] = [split]
             if index == 2:
+                # The other split, of which there is one at most.
                 others = [each for each in splits(op, best.plan.clusters) if each != split]
-            if index < 2:
-                size, least = sizes[index], tile_sizes(op)[index].step
-                sizes[index] = -(-size // (2 * least)) * least
-                others = others if sizes[index] < size else []
+            elif not _halve(sizes, tile_sizes(op)[:2], index, best.plan.clusters if split == "rows" else 1):
+                continue
             if not others:
                 continue
             change = name, (sizes[0], sizes[1], sizes[2], sizes[3]), others[0]

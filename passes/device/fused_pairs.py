@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from ...ir.annotations import FUSED, OVER
 from ...ir.core import Function, Op, Value, is_op
-from ...ir.feature_map import VIEWS, MapShape, convolution_maps, map_shape
+from ...ir.feature_map import MOVEMENT, VIEWS, MapShape, convolution_maps, is_product, map_shape
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.movement import Concat, Slice
@@ -24,6 +24,14 @@ def with_fused(op: Op) -> tuple[Op, ...]:
     """An op, and the one that is computed with each of its tiles if there is one."""
     user = fused_user(op)
     return (op, user) if user is not None else (op,)
+
+
+def is_made_by_rows(value: Value) -> bool:
+    """Whether the vector unit makes a map by itself, in tiles of few rows, not with tiles of a convolution."""
+    op = value.producer
+    if op is None or op.macs or is_product(op) or isinstance(op.operator, MOVEMENT):
+        return False
+    return fused_convolution(op) is None
 
 
 def fused_convolution(op: Op) -> Op | None:

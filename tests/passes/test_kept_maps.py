@@ -9,16 +9,19 @@ import pytest
 from before_after import parse
 from chip_graphs import random_chip_graph
 
-from tilewright.ir.annotations import MAP, ON, MapPlace
+from tilewright.ir.annotations import MAP, ON, TILE, MapPlace
 from tilewright.ir.core import Module
 from tilewright.passes.device.kept.choose_kept import KeptMaps
 from tilewright.passes.device.tile_device import tile_function, tile_of
+from tilewright.passes.device.tiling import convolution_price
+from tilewright.passes.device.tiling.convolution_price import ROWS_WAITED
 from tilewright.passes.device.tiling.tile_searches import TileSearches, set_tile
 from tilewright.runtime.machines.machine import load
 from tilewright.runtime.report.details import PlacedMap, PlacedOp
 from tilewright.runtime.report.placement import Fallback, beyond_chip, placement_table
 
 M4096 = load("m4096")
+POINTWISE = 'strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]'
 MAP_TYPE = "i8[1,{channels},8,8]<s=0x1.0p-4, z=3>"
 
 
@@ -76,19 +79,40 @@ def test_maps_may_fill_all_but_a_sixteenth() -> None:
 def test_rows_of_products_stay_on_chip(clusters: int) -> None:
     """As pixels of their own they lie there as the function between the products wants them."""
     rows = "i8[128,48,1,1]<s=0x1.0p-4, z=3>"
-    conv = 'strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]'
     module = parse(f"""
     const @w : i8[48,48,1,1]<s=0x1.0p-5, z=0> = [{", ".join(["1"] * 48 * 48)}]
     func @main(%x: {rows}) -> (%y: {rows}) {{
-      %a = conv(%x, @w, _) {{{conv}}} : {rows}
+      %a = conv(%x, @w, _) {{{POINTWISE}}} : {rows}
       %g = gelu(%a) : {rows}
-      %y = conv(%g, @w, _) {{{conv}}} : {rows}
+      %y = conv(%g, @w, _) {{{POINTWISE}}} : {rows}
       return %y
     }}""")
     for each in (module.main, *module.main.ops):
         ON.set(each, "device")
     found = places(module, clusters=clusters)
     assert found["a"] == found["g"] == MapPlace("chip", (128 // clusters,) * clusters, "", "")
+
+
+def test_a_convolution_begins_with_the_first_rows_of_a_map_on_chip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many pixels in tiles of all rows would wait for all that makes the map."""
+    map = "i8[1,64,32,32]<s=0x1.0p-4, z=3>"
+    text = f"""
+    const @w : i8[64,64,1,1]<s=0x1.0p-6, z=0> = [{", ".join(["1"] * 64 * 64)}]
+    func @main(%x: {map}) -> (%y: {map}) {{
+      %a = sigmoid(%x) : {map}
+      %b = conv(%a, @w, _) {{{POINTWISE}}} : {map}
+      %y = sigmoid(%b) : {map}
+      return %y
+    }}"""
+    rows: list[int] = []
+    for waited in (ROWS_WAITED, 0.0):
+        monkeypatch.setattr(convolution_price, "ROWS_WAITED", waited)
+        module = parse(text)
+        for each in (module.main, *module.main.ops):
+            ON.set(each, "device")
+        tile_function(module.main, M4096, clusters=4)
+        rows += [tile[0] for op in module.main.ops if op.macs and (tile := TILE.get(op)) is not None]
+    assert rows[0] < rows[1]
 
 
 def test_what_is_too_large_is_told_with_its_size() -> None:

@@ -31,9 +31,14 @@ from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, Machine
 from ....runtime.machines.vector_unit import Stream, idle_elements, vector_drain, vector_work
 from ..boxes import blocks_together
 from ..channel_blocks import blocks_read, channels_made, slice_reads
-from ..fused_pairs import fused_user, other_map, other_operand, residual_of
+from ..fused_pairs import fused_user, is_made_by_rows, other_map, other_operand, residual_of
 from .candidates import Candidates
 from .tile_price import Counts, Price, Share, box, channel_slices, parts, rows_read
+
+ROWS_WAITED = 0.02
+"""Of the time of a convolution, what a tile of all its rows costs where the vector unit makes its map on chip, row by
+row: it begins when all of that is made. There mostly is other work meanwhile, and as many pixels in fewer rows are as
+cheap: for more, clusters would share out channels, with which SqueezeNet takes 8 % more modelled cycles."""
 
 
 def weight_bytes(op: Op, blocks: Counts, chunk: Counts, packed: bool) -> Counts:
@@ -89,6 +94,8 @@ class ConvolutionPrice:
         self.other = other_map(op) if other_operand(op) is not None else None
         self.is_fused, self.is_sum = fused_user(op) is not None, residual_of(op) is not None
         self.has_slope = is_op(op, Conv) and slope_of(op.operator.act, op.operator.act_args) != 1
+        # What a pair combines its tiles with mostly comes from the array.
+        self._waits_for_rows = share.clusters > 1 and self.other is None and is_made_by_rows(op.inputs[0])
         self._known: dict[Hashable, Price] = {}
 
     def price(self, stationary: Stationary, *, loads: bool, stores: bool, loads_other: bool) -> Price:
@@ -104,6 +111,9 @@ class ConvolutionPrice:
         if maps:
             price.loads = reduce(add, maps)
         price.weights = self._once(self._load_constants, "weights" if self.depthwise else stationary).weights
+        if self._waits_for_rows and not loads:
+            # Tiles come row by row from the vector unit, and the array waits for those of the first one.
+            price.wait = ROWS_WAITED * price.array.cycles * (self.tiles.rows / self.height)
         return price
 
     def _once(self, part: Callable[..., None], *arguments: Hashable) -> Price:

@@ -18,7 +18,7 @@ from ....runtime.isa.vector import RECORD_BYTES
 from ....runtime.machines.machine import Machine
 from ...placement.device_support import map_operands
 from ..channel_blocks import blocks_read, reads_key, slice_reads
-from ..fused_pairs import fused_user, made_by, other_operand, overwritten, with_fused
+from ..fused_pairs import fused_user, is_made_by_rows, made_by, other_operand, overwritten, with_fused
 from .candidates import Tile
 from .convolution_price import ConvolutionPrice, parameter_bytes, weight_bytes
 from .tile_search import TileSearch, pointwise_parameter_bytes
@@ -94,6 +94,7 @@ class TileSearches:
             type(user and user.operator),
             op.result.type.dtype,
             over,
+            is_made_by_rows(op.inputs[0]),
             reads_key(op),
             *((value.type.shape, value.type.dtype, value.type.quant is None) for value in maps),
             is_packed(op.inputs[0]) if packed is None else packed,
