@@ -294,6 +294,13 @@ def _square(found: Match[Pow]) -> Value | None:
     return found.emit(Mul(), x, x) if x.type == found.root.result.type else None
 
 
+def _cube(found: Match[Pow]) -> Value | None:
+    """Of integers, whose powers are taken in double precision one by one; numbers have a formula."""
+    x = found["x"]
+    is_whole = x.type == found.root.result.type and x.type.dtype.is_integer
+    return found.emit(Mul(), found.emit(Mul(), x, x), x) if is_whole else None
+
+
 _MOVED = (Elementwise, Pad, Reduce, Transpose)
 """What can stand before a transpose as well as behind it."""
 
@@ -357,6 +364,7 @@ RULES: tuple[Rule, ...] = (
     Rule("movement_of_pad", node((Transpose, Reshape), node(Pad, "x", name="pad")), _before_pad),
     Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),
     Rule("to_the_second", node(Pow, "x", scalar(2.0, 0.0)), _square),
+    Rule("to_the_third", node(Pow, "x", scalar(3.0, 0.0)), _cube),
     *NEUTRAL,
 )
 """Identities and merges of neighbours."""

@@ -189,17 +189,19 @@ def test_ops_without_effect_go(line: str, type: str, expected: list[str], rng: n
     assert_same_meaning(before, module, rng)
 
 
-def test_integers_are_squared_by_multiplication(rng: np.random.Generator) -> None:
-    text = """
-      const @two : i64[] = [2]
-      func @main(%x: i64[5]) -> (%y: i64[5]) {
-        %y = pow(%x, @two) : i64[5]
-        return %y
-      }
-    """
-    assert_rewrites(
-        "canonicalize", text, text.replace("const @two : i64[] = [2]", "").replace("pow(%x, @two)", "mul(%x, %x)"), rng
-    )
+@pytest.mark.parametrize(
+    ("power", "products"),
+    [
+        (2, "%y = mul(%x, %x) : i64[5]"),
+        (3, "%y_1 = mul(%x, %x) : i64[5]\n%y = mul(%y_1, %x) : i64[5]"),
+    ],
+)
+def test_squares_and_cubes_of_integers_are_products(power: int, products: str, rng: np.random.Generator) -> None:
+    def text(statements: str) -> str:
+        constant = f"const @power : i64[] = [{power}]" if "@power" in statements else ""
+        return f"{constant}\nfunc @main(%x: i64[5]) -> (%y: i64[5]) {{\n{statements}\nreturn %y\n}}"
+
+    assert_rewrites("canonicalize", text("%y = pow(%x, @power) : i64[5]"), text(products), rng)
 
 
 @pytest.mark.parametrize(

@@ -527,7 +527,7 @@ heads_of_blocks slice_of_pixels pixels_joined pixels_by_element attention_of_col
 before_any_transposition before_transposition redundant_activation activation_into_product typed_dequantize
 storage_cast_and_back quantize_dequantized requantize_before_pad pad_into_quantized_conv row_into_product
 quantized_op shift_before_product clip_without_rounding settled_channels movement_before_dequantize
-transposed_convolution_by_phases wide_elementwise group_norm taps_of_padding slice_into_conv
+transposed_convolution_by_phases wide_elementwise group_norm taps_of_padding slice_into_conv to_the_third
 """
 UNFIRED = frozenset(NAMES.split())
 """Rules that fire in no network here: what they look for is longer, or made by passes before them. Of each, when this
