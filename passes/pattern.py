@@ -21,6 +21,7 @@ import numpy as np
 from tilewright.errors import IRError, PassError
 from tilewright.immutable import Immutable
 
+from ..ir.annotations import TILE
 from ..ir.core import Constant, Module, Op, OperatorT, OperatorT_co, Value, is_op, types_of
 from ..ir.op import Operator, QuantizationRule
 from ..ir.types import TensorType
@@ -354,6 +355,9 @@ def _apply(rule: Rule[OperatorT], module: Module, op: Op, record: Record) -> lis
     """Apply ``rule`` at ``op`` if it matches; the ops to visit again, or ``None`` if it does not."""
     found = match(rule.pattern, module, op)
     if found is None or (not rule.on_quantized and any(map(_is_on_quantized, found.ops))):
+        return None
+    # What has a tile is scheduled: the accelerator's program is made of it as it is.
+    if any(map(TILE.is_at, found.ops)):
         return None
     try:
         replacement = rule.rewrite(found)

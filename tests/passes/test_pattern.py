@@ -46,6 +46,21 @@ def test_rewrites_until_nothing_matches() -> None:
     assert [op.name for op in module.ops] == ["neg"]
 
 
+def test_what_is_scheduled_for_the_accelerator_stays_as_it_is() -> None:
+    """One op with a tile is enough, be it the last that a pattern names or the first."""
+    module = parse("""
+      func @main(%x: f32[1,2,2,2]) -> (%y: f32[1,2,2,2]) {
+        %a = neg(%x) [tile=[1, 1, 1, 1]] : f32[1,2,2,2]
+        %b = neg(%a) : f32[1,2,2,2]
+        %c = neg(%b) [tile=[1, 1, 1, 1]] : f32[1,2,2,2]
+        %y = neg(%c) [tile=[1, 1, 1, 1]] : f32[1,2,2,2]
+        return %y
+      }
+    """)
+    assert apply([DOUBLE_NEGATION], module) == {}
+    assert [op.name for op in module.ops] == ["neg"] * 4
+
+
 def test_ops_are_found_by_name_and_may_be_of_any_operator() -> None:
     found: list[str] = []
 
