@@ -38,7 +38,7 @@ from ..runtime.files.output_file import check_artifact_name, check_output, is_st
 from ..runtime.machines.machine import DEFAULT as DEFAULT_MACHINE
 from ..runtime.machines.machine import Machine, load_energy, samples
 from ..runtime.machines.machine import load as load_machine
-from ..runtime.pictures.inputs import ImageInput, ImageInputs, declared, for_input, stored_inputs
+from ..runtime.pictures.inputs import ImageInput, ImageInputs, declared, fits, for_input, stored_inputs
 from .affinity import Affinity, affinity_of
 from .calibration.dataset import image_inputs
 from .calibration.open_inputs import with_open_inputs
@@ -261,7 +261,7 @@ def images_of(module: Module, options: CompileOptions, *, calibrated: bool) -> d
     used = image_inputs(options.calibration, inputs) if calibrated else ()
     if not used and options.preprocessing is None:
         known = ImageInputs.of(module.metadata.get("images", "")).inputs
-        return {name: each for name, each in known.items() if name in inputs}
+        return {name: each for name, each in known.items() if name in inputs and fits(each.read(name), *inputs[name])}
     return stored_inputs(options.preprocessing, inputs, used)
 
 

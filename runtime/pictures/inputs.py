@@ -129,7 +129,7 @@ def stored_inputs(source: Declaration | None, inputs: Inputs, calibrated: Collec
     else:
         names = list(calibrated)
         if source is not None:
-            names = [name for name, type in inputs.items() if name in calibrated or _fits(found.preprocessing, *type)]
+            names = [name for name, type in inputs.items() if name in calibrated or fits(found.preprocessing, *type)]
             if not names and inputs:
                 found.preprocessing.check(*next(iter(inputs.values())))
         chosen = dict.fromkeys(names, found)
@@ -140,7 +140,8 @@ def stored_inputs(source: Declaration | None, inputs: Inputs, calibrated: Collec
     }
 
 
-def _fits(preprocessing: Preprocessing, shape: Sequence[int], dtype: np.dtype) -> bool:
+def fits(preprocessing: Preprocessing, shape: Sequence[int], dtype: np.dtype) -> bool:
+    """Whether images that are prepared so can become an input of this shape and element type."""
     try:
         preprocessing.check(shape, dtype)
     except InputError:

@@ -1,7 +1,7 @@
 """The first value, in order of execution, in which a network differs from its reference by more than rounding."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +19,10 @@ TOLERANCE = 1e-3
 _ROUNDING = 1e-6
 """Of the largest number of a value, what operators that are computed as one may round otherwise than is seen."""
 
-_SPREAD = 8
-"""How many times as far apart, in proportion, results of an operator may lie as what it reads: sums of what rounding
-moved may come out near 0."""
+_SPREAD, _NOISE = 8, 4
+"""How many times as far apart, in proportion, results of an operator may lie as what it reads, at most and in the root
+mean square: sums of what rounding moved may come out near 0. A step moves few numbers and a wrong operator all, so
+that the second tells of it first."""
 
 _CHOOSING = frozenset({"ArgMax", "ArgMin", "TopK", "arg_max", "arg_min", "top_k"})
 """Operators that give indices along a dimension of what they read, as ONNX and as we call them."""
@@ -107,9 +108,9 @@ def first_difference(
     """Compare every value that both have.
 
     Integers must be equal, and floats as near as ``tolerance`` times the largest of the value; those that stand for
-    integers may lie two of their steps apart as well, and what is computed of these `_SPREAD` times as far, in
-    proportion to the largest. Indices of extremes may be others where the elements lie no
-    further apart than rounding moved them.
+    integers may lie two of their steps apart as well, and floats that are computed of these `_SPREAD` times as far, in
+    proportion to the largest, and `_NOISE` times in the root mean square. Indices of extremes may be others where the
+    elements lie no further apart than rounding moved them.
 
     Args:
         samples: for the inputs of the reference, by name.
@@ -122,6 +123,7 @@ def first_difference(
     translate = translation((reference, network))
     count, rows, first = 0, list[Row](), None
     inputs: dict[str, tuple[str, ...]] = {}
+    rounded: set[str] = set()
     ties: dict[str, None] = {}
     for sample, feeds in samples:
         report(count)
@@ -130,6 +132,9 @@ def first_difference(
         if not rows:
             rows = paired(reference, network)
             inputs = feeders(reference, {row.name for row in rows})
+            for row in rows:
+                if _step(row) or not rounded.isdisjoint(inputs.get(row.name, ())):
+                    rounded.add(row.name)
         pairs = {row.name: (row, expected.get(row.reference.name), found.get(row.network.name)) for row in rows}
         chance: set[str] = set()
         # A later sample can only bring an earlier value.
@@ -141,8 +146,7 @@ def first_difference(
             difference = _difference(*pairs[row.name], sample, tolerance)
             if difference is None:
                 continue
-            moved = max((_moved(pairs[name]) for name in read), default=0)
-            if difference.largest is not None and difference.largest <= _SPREAD * moved * difference.scale:
+            if _follows(pairs[row.name], [pairs[name] for name in read if name in rounded], tolerance):
                 continue
             if any(_are_ties(pairs[row.name], pairs[name]) for name in read):
                 chance.add(row.name)
@@ -187,19 +191,56 @@ def _are_ties(indices: _Pair, elements: _Pair) -> bool:
     return False
 
 
-def _moved(pair: _Pair) -> float:
-    """How far the numbers of a value lie apart in the two networks, of the largest."""
+def _follows(result: _Pair, read: Sequence[_Pair], tolerance: float) -> bool:
+    """Whether floats lie no further apart than steps of rounding in what they are computed of explain."""
+    if not any(array is not None and array.dtype.kind == "f" for array in result[1:]):
+        return False
+    # What is rounded itself explains no more than it may differ by: else each layer would allow more than the last.
+    most = max((min(_moved(each)[0], _share(each, tolerance)) for each in read), default=0)
+    usual = max((_moved(each)[1] for each in read), default=0)
+    found = _moved(result)
+    return found[0] <= _SPREAD * most and found[1] <= _NOISE * usual
+
+
+def _share(pair: _Pair, tolerance: float) -> float:
+    """How far the numbers of a value may lie apart by themselves, of the largest; infinite for what has no steps."""
+    row, *arrays = pair
+    scale = max(_largest(array) for array in arrays if array is not None)
+    return _allowed(row, scale, tolerance) / scale if _step(row) and scale else math.inf
+
+
+def _moved(pair: _Pair) -> tuple[float, float]:
+    """How far the numbers of a value lie apart in the two networks, of the largest; and in the root mean square."""
     _, first, second = pair
-    if first is None or second is None or first.size != second.size:
-        return 0.0
+    if first is None or second is None or first.size != second.size or not first.size:
+        return 0.0, 0.0
+    apart, scale = _apart(first, second), max(_largest(first), _largest(second))
+    if not apart.any():
+        return 0.0, 0.0
+    numbers = np.where(np.isfinite(first), first, 0).astype(np.float64) / scale
+    whole, moved = (float(np.sqrt(np.square(each).mean())) for each in (numbers, apart / scale))
+    return float(apart.max()) / scale, moved / whole if whole else math.inf
+
+
+def _apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How far numbers lie apart; what is no number is as far from a number as can be."""
     with np.errstate(all="ignore"):
-        apart = _largest(first.astype(np.float64) - second.reshape(first.shape))
-    return apart / _largest(first) if apart else 0.0
+        r, t = (array.reshape(first.shape).astype(np.float64) for array in (first, second))
+        # A difference of numbers without dimensions is no array.
+        apart = np.asarray(np.abs(r - t))
+        apart[(r == t) | (np.isnan(r) & np.isnan(t))] = 0
+        apart[np.isnan(apart)] = np.inf
+    return apart
+
+
+def _step(row: Row) -> float:
+    """How far numbers of a value lie apart that stand for integers; 0 for others."""
+    return row.network.step or row.reference.step or 0.0
 
 
 def _allowed(row: Row, scale: float, tolerance: float) -> float:
     """How far floats of a value may lie apart, whose largest is ``scale``."""
-    return tolerance * scale + 2 * (row.network.step or row.reference.step or 0.0)
+    return tolerance * scale + 2 * _step(row)
 
 
 def _largest(array: np.ndarray) -> float:
@@ -218,16 +259,11 @@ def _difference(
         first, second = (f"shape {list(array.shape)}" for array in (expected, found))
         return Difference(row.name, op, (), sample, (), first, second, None, 0.0) if row.is_output else None
     is_float = expected.dtype.kind == "f" or found.dtype.kind == "f"
-    with np.errstate(all="ignore"):
-        r, t = (array.reshape(expected.shape).astype(np.float64) for array in (expected, found))
-        # A difference of numbers without dimensions is no array.
-        apart = np.asarray(np.abs(r - t))
-        apart[(r == t) | (np.isnan(r) & np.isnan(t))] = 0
-        apart[np.isnan(apart)] = np.inf
-    scale = _largest(r)
+    apart, scale = _apart(expected, found), _largest(expected)
     allowed = _allowed(row, scale, tolerance) if is_float else 0.0
     if not apart.size or apart.max() <= allowed:
         return None
     index = tuple(int(each) for each in np.unravel_index(int(apart.argmax()), apart.shape))
     largest = float(apart[index])
-    return Difference(row.name, op, (), sample, index, float(r[index]), float(t[index]), largest, scale)
+    first, second = float(expected[index]), float(found.reshape(expected.shape)[index])
+    return Difference(row.name, op, (), sample, index, first, second, largest, scale)
