@@ -31,6 +31,9 @@ _MOST_SCRATCH = 1 << 25
 _MOST_TAPS = 1 << 16
 """Of a window in a channel: where each of them lies is a table."""
 
+_LANES_FOR_A_ROW = 8
+"""Of a register: one row of queries for so many is multiplied with rows of keys sooner than these are in order."""
+
 
 def _factor(value: Value, zero: Value | None) -> Factor:
     return Factor(value.type.dtype) if zero is None else Factor(value.type.dtype, zero.type.dtype, zero.type.elements)
@@ -156,7 +159,8 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
 def scores(op: Op[Attention], target: TargetDescription) -> Kernel | None:
     """Products of queries and keys alone, which lie in any order, where a processor has a dot product of bytes."""
     operator, operands, y = op.operator, op.operands, op.result.type
-    if operands.v is not None or y.quant is None:
+    is_in_rows = operator.q_view[-1] == operator.k_view[-1] == 1 and operator.width >= target.lanes
+    if operands.v is not None or y.quant is None or (is_in_rows and operator.rows <= target.lanes // _LANES_FOR_A_ROW):
         return None
     q, k = operands.q.type, operands.k.type
     left, right = (Factor(type.dtype, known=parameters(type)[1]) for type in (q, k))
