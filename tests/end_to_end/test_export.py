@@ -178,6 +178,16 @@ def test_tensors_that_are_called_after_operators_keep_their_names(tmp_path: Path
     assert [node.output[0] for node in onnx.load(tmp_path / "same.onnx").graph.node] == names[1:]
 
 
+def test_tensors_that_are_called_after_constants_keep_their_names(tmp_path: Path) -> None:
+    """Bounds of a Clip took the name from the tensor."""
+    nodes = [helper.make_node("Clip", ["x", "low", "high"], ["c"]), helper.make_node("Exp", ["c"], ["bound"])]
+    nodes.append(helper.make_node("Sigmoid", ["bound"], ["y"]))
+    bounds = {"low": np.array(-1, np.float32), "high": np.array(1, np.float32)}
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, [2, 3])], ["y"], bounds, opset=20)
+    tilewright.export(model, tmp_path / "same.onnx")
+    assert [node.output[0] for node in onnx.load(tmp_path / "same.onnx").graph.node] == ["c", "bound", "y"]
+
+
 def test_what_passes_make_is_not_called_as_a_tensor_of_the_model(tmp_path: Path) -> None:
     given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 6, 6, 6]) for name in "xyb"]
     nodes = [

@@ -171,7 +171,7 @@ class Exporter:
 
     def constant(self, array: np.ndarray, hint: str = "constant") -> str:
         """A new initialiser; its name."""
-        name = self._tensors.take(hint)
+        name = self._tensors.take(hint, self._sources)
         self.initializers[name] = onnx.numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
