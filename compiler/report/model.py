@@ -24,12 +24,12 @@ from ..frontend.ir.reader import read_document
 from ..frontend.onnx.families import IMPORTS
 from ..frontend.onnx.functions import Functions, operators_with_bodies, standard_domain
 from ..frontend.onnx.reader import declared_inputs, load_model, open_inputs
-from ..options import parse_frozen
+from ..options import parse_bounds, parse_frozen
 
 
 @resources("inspect")
 def inspect_model(
-    path: Path, input_shapes: Sequence[str], freeze: Sequence[str], *, ir: bool, as_json: bool
+    path: Path, input_shapes: Sequence[str], freeze: Sequence[str], bounds: Sequence[str], *, ir: bool, as_json: bool
 ) -> str | ModuleText | ModelLayers | OpenModel:
     """A model as imported, before any pass: its ops, or the module as text. Of a model that leaves shapes open, and is
     not given them, the inputs and the nodes as they stand in the file.
@@ -37,9 +37,10 @@ def inspect_model(
     Args:
         input_shapes: as :func:`parse_input_shapes` takes them.
         freeze: as :func:`parse_frozen` takes them.
+        bounds: as :func:`parse_bounds` takes them.
 
     Raises:
-        UsageError: a shape is of another form.
+        UsageError: a shape or a bound is of another form.
         ModelError: the model cannot be read or uses what is not supported.
     """
     shapes, frozen = parse_input_shapes(input_shapes), parse_frozen(freeze)
@@ -56,7 +57,7 @@ def inspect_model(
         inputs = open_inputs(model.graph, shape, frozen)
         if inputs:
             return _outline(path, inputs, _unknown_operators(model), _nodes(model), as_json=as_json)
-    module = import_model(source, shapes, frozen=frozen)
+    module = import_model(source, shapes, frozen=frozen, bounds=parse_bounds(bounds))
     if ir:
         return ModuleText(name=module.name, engine=None, ir=str(module)) if as_json else str(module)
     table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), MACS])

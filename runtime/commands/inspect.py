@@ -48,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--freeze", action="append", default=[], metavar="NAME=VALUE", help="Make an input of the model a constant."
     )
+    bound = "The most that an element of a tensor of the model can be, where the data decide an extent by it."
+    parser.add_argument("--bound", action="append", default=[], metavar="NAME=N", help=bound)
     add_engine(parser, "the first of these that the artifact holds.")
     parser.add_argument("--memory", action="store_true", help="Also show where intermediate results lie.")
     parser.add_argument("--disassemble", action="store_true", help="Print the instructions of the device programs.")
@@ -90,9 +92,11 @@ def run(
             raise UsageError("--html is for artifacts", found=str(path), hint=hint)
         with compiler_for("inspect of a model") as module:
             model = module("report.model")
-        return model.inspect_model(path, arguments.input_shape, arguments.freeze, ir=arguments.ir, as_json=as_json)
-    if arguments.freeze:
-        raise UsageError("--freeze is for models", found=str(path))
+        given = arguments.input_shape, arguments.freeze, arguments.bound
+        return model.inspect_model(path, *given, ir=arguments.ir, as_json=as_json)
+    for flag, given in {"--freeze": arguments.freeze, "--bound": arguments.bound}.items():
+        if given:
+            raise UsageError(f"{flag} is for models", found=str(path))
     return _artifact(path, arguments)
 
 
@@ -102,7 +106,7 @@ def _container(path: Path, arguments: argparse.Namespace) -> str | ContainerSumm
 
     others = {"--engine": arguments.engine, "--ir": arguments.ir, "--memory": arguments.memory}
     others |= {"--disassemble": arguments.disassemble, "--input-shape": arguments.input_shape}
-    others |= {"--freeze": arguments.freeze, "--html": arguments.html}
+    others |= {"--freeze": arguments.freeze, "--bound": arguments.bound, "--html": arguments.html}
     for flag, given in others.items():
         if given:
             raise UsageError(f"{flag} is for artifacts and models, not for containers of them", found=str(path))

@@ -272,6 +272,7 @@ def test_version(capsys: Capture) -> None:
             "error: --engine, --memory and --disassemble are for artifacts; found a.onnx\n",
         ),
         (["inspect", "a.twa", "--freeze", "x=1"], "error: --freeze is for models; found a.twa\n"),
+        (["inspect", "a.twa", "--bound", "x=1"], "error: --bound is for models; found a.twa\n"),
         (["run", "a.twa", "--random", "-1"], "error: Invalid value for '--random': "),
         (
             ["inspect", "a.twa", "--ir", "--memory"],

@@ -25,6 +25,7 @@ from ..builder import ModuleBuilder, Results, SourceNode
 from .functions import Functions, schema_of, standard_domain
 from .narrow_types import MOVING, STORED, TYPED, code_of, is_integer, narrowed, stored, widened
 from .node_order import read_names, sorted_nodes
+from .open_extents.intervals import UNKNOWN
 from .open_extents.open_shapes import OpenShapes
 from .tensors import TensorReader, names_of_classes
 
@@ -207,12 +208,15 @@ class Importer(ModuleBuilder):
 
     def _within(self, title: str, value: Value, most: int) -> Value:
         """A tensor whose elements the user says are from 0 to ``most``."""
+        if isinstance(most, bool) or not isinstance(most, (int, np.integer)) or not 0 <= most < UNKNOWN // 2:
+            expected = f"a whole number from 0 to {UNKNOWN // 2 - 1}"
+            raise UsageError("wrong --bound", stage="import", expected=expected, found=f"{title}={most}")
         if self.open.is_open(value) or not value.type.dtype.is_integer or not value.type.elements:
             found = f"{title!r} of type {value.type}"
             raise UsageError(
                 "--bound is for numbers that decide extents", stage="import", expected="integers", found=found
             )
-        return self.open.limited(value, most)
+        return self.open.limited(value, int(most))
 
     def check_bounds(self) -> None:
         """Raise UsageError where a bound is of a tensor that the model does not have."""

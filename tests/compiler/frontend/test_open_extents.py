@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from onnx.helper import make_node as node
 
 import tilewright
+from tilewright.__main__ import main
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.errors import InputError, ResourceError, UnsupportedError, UsageError
@@ -552,12 +554,57 @@ def test_what_users_say_bounds_extents(bounds: Mapping[str, int]) -> None:
             r"how large it can be; found \[\?\]\. Say how large it can be, such as --bound n=1000 \(bounds={'n': 1000}",
         ),
         ({"n": 20, "oftener": 5}, "bound was given for 'oftener', a tensor that the model does not have. Did you mean"),
+        ({"n": -1}, r"wrong --bound; expected a whole number from 0 to 2305843009213693951, found n=-1"),
+        ({"n": 1 << 61}, r"wrong --bound; .* found n=2305843009213693952"),
+        ({"n": 2.5}, r"wrong --bound; .* found n=2.5"),
         ({"x": 20}, r"--bound is for numbers that decide extents; expected integers, found 'x' of type f32\[4,3\]"),
     ],
 )
 def test_bounds_that_are_missing_or_of_something_else(bounds: Mapping[str, int], message: str) -> None:
     with pytest.raises((UnsupportedError, UsageError), match=message):
         tilewright.compile(repeated(), bounds=bounds)
+
+
+def test_what_is_imported_with_a_bound_is_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The error that asks for a bound is one of `inspect`, too."""
+    onnx.save(repeated(), tmp_path / "speech.onnx")
+    assert main(["inspect", str(tmp_path / "speech.onnx"), "--bound", "n=20"]) == 0
+    assert "f32[3,20]" in capsys.readouterr().out
+
+
+def test_images_are_sampled_at_places_that_the_data_choose() -> None:
+    """As many of them as there are, of which there may be none."""
+    rng = np.random.default_rng(4)
+    nodes = [
+        node("NonZero", ["keep"], ["found"]),
+        node("Squeeze", ["found", "first"], ["rows"]),
+        node("Gather", ["x", "rows"], ["images"]),
+        node("Gather", ["grid", "rows"], ["places"]),
+        node("GridSample", ["images", "places"], ["y"]),
+    ]
+    x, grid = rng.random((5, 2, 4, 3), np.float32), rng.uniform(-1.2, 1.2, (5, 3, 6, 2)).astype(np.float32)
+    inputs = {"keep": np.zeros(5, np.float32), "x": x, "grid": grid}
+    model = model_of(nodes, inputs, ["y"], {"first": [0]})
+    oracle = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    with tilewright.load(tilewright.compile(model)) as session:
+        for keep in ([1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]):
+            given = {**inputs, "keep": np.array(keep, np.float32)}
+            np.testing.assert_allclose(session.run(given)["y"], np.asarray(oracle.run(None, given)[0]), atol=1e-6)
+
+
+def test_what_to_bound_within_a_branch_is_named() -> None:
+    """Which branch is taken is not all that can be said there."""
+    result = [onnx.helper.make_tensor_value_info("sum", onnx.TensorProto.INT64, [])]
+    ranged = [node("Range", ["zero", "n", "one"], ["places"]), node("ReduceSum", ["places"], ["sum"], keepdims=0)]
+    then = onnx.helper.make_graph(ranged, "then", [], result)
+    other = onnx.helper.make_graph([node("Identity", ["n"], ["sum"])], "other", [], result)
+    nodes = [node("If", ["is_long"], ["y"], then_branch=then, else_branch=other)]
+    inputs = {"is_long": np.array(True), "n": np.array(4)}
+    model = model_of(nodes, inputs, ["y"], {"zero": 0, "one": 1})
+    with pytest.raises(UnsupportedError, match=r"--freeze is_long=VALUE .*\. Say how .* --bound n=1000"):
+        tilewright.compile(model)
+    with tilewright.load(tilewright.compile(model, bounds={"n": 9})) as session:
+        assert session.run(inputs)["y"] == 6
 
 
 def test_the_number_that_decides_is_named_behind_what_moves_it() -> None:

@@ -25,6 +25,7 @@ from .....ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, L
 from .....ir.ops.pooling import GlobalPool, Pool
 from .....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from .....ir.ops.resize import Resize
+from .....ir.ops.sampling import GridSample
 from .....ir.ops.shape import Cast, Expand, Reshape
 from .....ir.ops.softmax import AlongAxis
 from .....ir.types import DType
@@ -362,6 +363,17 @@ def aligned(open: OpenShapes, operator: RoiAlign, x: Value, regions: Value, imag
     count = open.same(open.shape(regions)[0], open.shape(images)[0])
     regions, images = (open.cut(open.filled(v), (room(count), *v.type.shape[1:])) for v in (regions, images))
     y = open.apply_one(operator, x, regions, images)
+    return [open.opened(y, (count, *y.type.shape[1:]))]
+
+
+@of_open_shapes(GridSample)
+def sampled(open: OpenShapes, operator: GridSample, x: Value, grid: Value) -> list[Value]:
+    """Each image at places of its own."""
+    if any(axis > 0 for value in (x, grid) for axis in open.axes(value)):
+        raise open.refusal(operator.name, [x, grid])
+    count = open.same(open.shape(x)[0], open.shape(grid)[0])
+    x, grid = (open.cut(value, (room(count), *value.type.shape[1:])) for value in (x, grid))
+    y = open.apply_one(operator, x, grid)
     return [open.opened(y, (count, *y.type.shape[1:]))]
 
 

@@ -109,7 +109,9 @@ def _branches(node: Node, importer: Importer, condition: Value) -> list[tuple[Fu
             is_of_a_node = error.op is not None and not isinstance(error, UnsupportedError)
             if failed or not is_of_a_node:
                 error = next(iter(failed.values()), error)
-                error.hint = freeze_hint(importer, condition) or error.hint
+                # What is wrong within a branch may be mended there as well.
+                hints = freeze_hint(importer, condition), error.hint
+                error.hint = " ".join(filter(None, hints)) or None
                 raise error from None
             discard(importer.module, before)
             failed[attribute] = error
