@@ -128,5 +128,5 @@ def _text(found: Comparison) -> str:
     lines = [*description(found), "", time_table(found).text()]
     for threads, mean in found.geometric_means.items():
         lines.append(f"Geometric mean of the ratios with threads={threads}: {mean:.2f}")
-    lines += ["", start_table(found).text()]
-    return "\n".join(lines)
+    lines += [""] if found.geometric_means else []
+    return "\n".join([*lines, start_table(found).text()])
