@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 from typing import Union
 
 import numpy as np
 
 from tilewright.errors import CalibrationError, InputError
+from tilewright.immutable import Immutable
 
 from ...ir.types import TensorType
 from ...runtime.execution.buffers import is_narrower, refuse_masked
@@ -26,8 +27,7 @@ Inputs = dict[str, np.ndarray]
 Sample = Union[np.ndarray, Mapping[str, np.ndarray]]
 
 
-@dataclass(frozen=True)
-class SideBySide:
+class SideBySide(Immutable):
     """The samples of several inputs, each of its own source."""
 
     parts: tuple[CalibrationSet, ...]
@@ -39,8 +39,7 @@ class SideBySide:
         return between(self, 0, len(self))
 
 
-@dataclass(frozen=True)
-class ImageFiles:
+class ImageFiles(Immutable):
     """Images: of a folder and its subfolders, in order of their names, or one."""
 
     files: tuple[str, ...]
@@ -69,8 +68,7 @@ class ImageFiles:
             yield {self.input: check_sample(array, self.type, f"{chosen[0]!r}", self.input)}
 
 
-@dataclass(frozen=True)
-class SampleList:
+class SampleList(Immutable):
     """Samples one by one; ``what`` begins what is said about each."""
 
     what: str
@@ -94,8 +92,7 @@ class SampleList:
             yield found
 
 
-@dataclass(frozen=True)
-class StackedArrays:
+class StackedArrays(Immutable):
     """Samples stacked along the first dimension of an array for each input, read as they are needed."""
 
     what: str
@@ -126,8 +123,7 @@ class StackedArrays:
         return (array[index * rows : (index + 1) * rows] for index in range(first, last))
 
 
-@dataclass(frozen=True)
-class ArrayFiles:
+class ArrayFiles(Immutable):
     """The samples of several files of arrays, one file after the other."""
 
     files: tuple[str, ...]
@@ -149,8 +145,7 @@ class ArrayFiles:
             start += len(part)
 
 
-@dataclass(frozen=True)
-class RandomSet:
+class RandomSet(Immutable):
     """Standard normal floats and uniform integers, the same ones at each iteration."""
 
     inputs: Mapping[str, TensorType]
@@ -173,8 +168,7 @@ def _random(rng: np.random.Generator, type: TensorType) -> np.ndarray:
     return rng.integers(least(type.shape, type.dtype.numpy), high, type.shape).astype(type.dtype.numpy)
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(Immutable):
     """Samples in memory.
 
     Attributes:

@@ -29,7 +29,7 @@ _late: set[type] = set()
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 class Immutable:
     """Base of dataclasses, which subclasses are without further ado, that never change, and are equal where they are of
-    one class and their fields are.
+    one class and their fields are, but for those with ``compare=False``.
     """
 
     __signature__ = _Signature()
@@ -49,8 +49,9 @@ class Immutable:
         return hash(_values(type(self))(self))
 
     def __repr__(self) -> str:
-        parts = (f"{name}={getattr(self, name)!r}" for name in _names(type(self)))
-        return f"{type(self).__qualname__}({', '.join(parts)})"
+        cls: Any = type(self)
+        parts = (f"{part.name}={getattr(self, part.name)!r}" for part in fields(cls) if part.repr)
+        return f"{cls.__qualname__}({', '.join(parts)})"
 
     def __setattr__(self, name: str, value: object) -> None:
         # The constructor sets each field once.
@@ -97,7 +98,7 @@ def _names(cls: Any) -> tuple[str, ...]:
 
 @cache
 def _values(cls: type) -> Callable[[Any], tuple[object, ...]]:
-    return reader(_names(cls))
+    return reader([part.name for part in fields(cls) if part.compare])
 
 
 def reader(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:

@@ -85,6 +85,18 @@ def test_values_of_one_class_with_equal_fields_are_equal() -> None:
     assert repr(_Point(1)) == "_Point(x=1, y=0)"
 
 
+class _Marked(_Point):
+    notes: list[str] = field(default_factory=list, compare=False, repr=False)
+
+
+def test_fields_that_are_not_compared_or_shown_are_left_out() -> None:
+    assert _Marked(1, notes=["first"]) == _Marked(1) != _Marked(2)
+    assert hash(_Marked(1, notes=["first"])) == hash(_Marked(1))
+    assert repr(_Marked(1)) == "_Marked(x=1, y=0)"
+    with pytest.raises(FrozenInstanceError):
+        _Marked(1).notes = []  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def test_what_is_derived_from_fields_does_not_count() -> None:
     used, unused = (FusedElementwise(("t0 = relu(a0)",)) for _ in range(2))
     assert used.arity == 1
