@@ -95,3 +95,15 @@ def test_one_program(block: Callable[[OnnxNetwork], str], machine: str, rng: np.
     assert len(artifact.manifest.device_programs) == 1
     found = assert_engines_agree(artifact, {"x": rng.normal(size=(1, 20, 24)).astype(np.float32)})
     assert len(np.unique(found)) > 20
+
+
+def test_rows_that_attention_reads_stay_on_chip(rng: np.random.Generator) -> None:
+    """Also where they come of a line of pixels, which clusters cannot share out by rows."""
+    net = OnnxNetwork(rng)
+    model = net.model([1, 20, 24], layer(net, normalized(net, convolved(net)), 32))
+    artifact = compile_to_memory(model, OPTIONS)
+    details = details_of(artifact)
+    products = [each.name for each in details.placement if each.op == "conv"][1:4]
+    places = {each.name: (each.memory, len(each.rows)) for each in details.maps}
+    assert [places[name] for name in products] == [("chip", 4)] * 3
+    assert_engines_agree(artifact, {"x": rng.normal(size=(1, 20, 24)).astype(np.float32)})

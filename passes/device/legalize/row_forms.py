@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from ..attention_views import row_width, views_of
 from .movement_forms import is_quantized
 
 BY_ELEMENT = (Unary, Add, Sub, Mul, Max, Min)
+
+_NEAR = 8
+"""So many ops are between a normalisation and attention at most: a product, and views before and behind it."""
 
 
 def has_rows(type: TensorType) -> bool:
@@ -84,8 +88,20 @@ def _behind_transposition(found: Match) -> Value | None:
         return None  # Either would be turned for the other for ever.
     if last.perm != (0, *range(2, len(shape)), 1) or rows.shape[1:2] != shape[1:2]:
         return None
+    if len(shape) == 3 and _is_near_attention(op):
+        return None  # Clusters share out rows, and attention reads them on chip; all pixels of a line are one row.
     result = _on_map(found, op, (*shape[:1], *shape[2:]))
     return found.emit(Reshape(op.result.type.shape), found.emit(last, result)) if result is not None else None
+
+
+def _is_near_attention(op: Op) -> bool:
+    """Whether attention reads what becomes of a result within few ops, as of what queries, keys and values are made."""
+    ops = {op: None}
+    for _ in range(_NEAR):
+        ops = {user: None for each in islice(ops, LEVELS) for value in each.results for user in value.users}
+        if any(is_op(each, Attention) for each in ops):
+            return True
+    return False
 
 
 def _comes_of_rows(value: Value) -> bool:
