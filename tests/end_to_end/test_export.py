@@ -178,6 +178,26 @@ def test_tensors_that_are_called_after_operators_keep_their_names(tmp_path: Path
     assert [node.output[0] for node in onnx.load(tmp_path / "same.onnx").graph.node] == names[1:]
 
 
+@pytest.mark.parametrize("quantized", ["qdq", "qlinear"])
+def test_onnxruntime_rounds_no_weights_that_are_kept(tmp_path: Path, quantized: str) -> None:
+    """Its optimiser made integers of 8 bits of them, as they stood between conversions."""
+    rng = np.random.default_rng(0)
+    weights = {f"w{at}": rng.normal(0, 0.2, (4, 4, 3, 3)).astype(np.float32) for at in range(3)}
+    weights["w1"][0] *= 30
+    nodes = [helper.make_node("Conv", [f"c{at}", f"w{at}"], [f"c{at + 1}"], name=f"conv{at}") for at in range(3)]
+    model = graph_model(nodes, [("c0", TensorProto.FLOAT, [1, 4, 9, 9])], ["c3"], weights)
+    x = rng.normal(0, 1, (4, 4, 9, 9)).astype(np.float32)
+    path = tmp_path / "kept.onnx"
+    tilewright.export(model, path, quantized=quantized, calibration=x, keep_float=["conv1"])
+    plain = onnxruntime.SessionOptions()
+    plain.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    first, second = (
+        np.asarray(onnxruntime.InferenceSession(path, each).run(None, {"c0": x[:1]})[0])
+        for each in (plain, onnxruntime.SessionOptions())
+    )
+    assert np.sqrt(np.square(first - second).mean()) < 0.002 * np.sqrt(np.square(first).mean())
+
+
 def test_tensors_that_are_called_after_constants_keep_their_names(tmp_path: Path) -> None:
     """Bounds of a Clip took the name from the tensor."""
     nodes = [helper.make_node("Clip", ["x", "low", "high"], ["c"]), helper.make_node("Exp", ["c"], ["bound"])]

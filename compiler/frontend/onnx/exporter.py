@@ -49,6 +49,11 @@ tensors by that. The first is for outputs of the network, whose name the tensor 
 """
 
 
+_ROUNDED = ("Conv", "ConvTranspose", "Gemm")
+"""Operators whose real constant weights onnxruntime rounds to 8 bits unasked, where DequantizeLinear makes what they
+read. A sum of that alone in front of them is the same number, and no optimiser of it sees through that."""
+
+
 def exports(*operators: type[OperatorT], quantized: bool = False) -> Callable[[Export[OperatorT]], Export[OperatorT]]:
     """Register the exporter of these operator classes; with ``quantized``, of their form on quantised tensors."""
 
@@ -185,6 +190,10 @@ class Exporter:
         names = [i if isinstance(i, str) else self.name(i) if i is not None else "" for i in inputs]
         while names and not names[-1]:
             names.pop()
+        if op_type in _ROUNDED and names[1] in self.initializers and names[0] in self._reals.values():
+            alone = self._tensors.take("sum", self._sources)
+            self.nodes.append(onnx.helper.make_node("Sum", [names[0]], [alone]))
+            names[0] = alone
         results = [self._tensors.take(op_type.lower(), self._sources) for _ in range(outputs)]
         present = {key: value for key, value in attributes.items() if value is not None}
         name = self._node_names.take(self._node_name or op_type)
