@@ -18,8 +18,8 @@ from tilewright.ir.types import DType
 @pytest.mark.parametrize("target", TARGETS)
 def test_weights_of_each_step_of_an_octave(target: str) -> None:
     """Two of them lie in the middle between two integers, the even one below; a result shows which was taken."""
-    views = {"q_view": (0, 0, 1, 1), "k_view": (0, 2, 1, 1), "v_view": (0, 0, 1, 1), "y_view": (0, 1, 1, 1)}
-    attention = Attention((256,), 1, 2, 1, 1, (256, 1, 1), **views, scale=math.log(2) / 256)
+    views = (0, 0, 1, 1), (0, 2, 1, 1), (0, 0, 1, 1), (0, 1, 1, 1)
+    attention = Attention((256,), 1, 2, 1, 1, (256, 1, 1), *views, scale=math.log(2) / 256)
     keys = np.stack([np.full(256, 255), 255 - np.arange(256)], 1).astype(np.uint8)
     arrays = np.array([1], np.uint8), keys, np.array([0, 127], np.uint8)
     scales = 1.0, 1.0, 2.5
