@@ -22,7 +22,7 @@ from ...passes.quantization.integer_interface import (
     symmetric_scale,
 )
 from ...passes.quantization.parameters import Range
-from ...passes.quantization.plan import is_moving
+from ...passes.quantization.quantizable import is_moving
 from ...runtime.pictures.inputs import Declared, declared
 from ...runtime.pictures.preprocessing import Preprocessing
 from ..calibration.dataset import are_images

@@ -22,7 +22,7 @@ from ...ir.ops.quantization import Dequantize
 from ...ir.quantized import limits, parameters
 from ...ir.types import TensorType
 from ...passes.quantization.parameters import GRID_TOLERANCE, LARGEST, on_own_grid, per_channel
-from ...passes.quantization.plan import Anchor
+from ...passes.quantization.quantizable import Anchor
 from ..calibration.windows import Product, places_of, rows_of_weights, weights_of_rows, windows
 
 DAMPING = 0.01

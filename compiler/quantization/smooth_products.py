@@ -29,7 +29,8 @@ from ...ir.ops.matmul import MatMul
 from ...ir.text.names import Names
 from ...ir.types import DType, TensorType
 from ...passes.quantization.parameters import LARGEST, affine_parameters
-from ...passes.quantization.plan import NORMS, Plan, is_moving
+from ...passes.quantization.plan import NORMS, Plan
+from ...passes.quantization.quantizable import is_moving
 from ..calibration.computations import computations
 from ..calibration.observation import Observation
 from ..calibration.windows import rows_of_weights, weights_of_rows, windows

@@ -8,7 +8,8 @@ from ...ir.core import Function, Module, is_op
 from ...ir.ops import REGISTRY
 from ...ir.ops.activation import PRelu
 from ...passes.named_ops import find_named, named_nodes, still_there
-from ...passes.quantization.plan import Plan, fused_activation, has_rule, is_anchor
+from ...passes.quantization.plan import Plan
+from ...passes.quantization.quantizable import fused_activation, has_rule, is_anchor
 from ...passes.quantization.quantize import Quantize
 from ..options import CompileOptions
 

@@ -14,7 +14,7 @@ from ...ir.ops.unary import Neg
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..named_ops import kept_ops
 from ..pattern import Driver, Match, Rule, node
-from ..quantization.plan import is_anchor
+from ..quantization.quantizable import is_anchor
 from ..views import LEVELS
 from .normalized_heads import are_heads
 

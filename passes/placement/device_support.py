@@ -42,7 +42,7 @@ from ...runtime.machines.machine import (
 from ..device.attention_views import unfit
 from ..device.resampling import resize_axes
 from ..device.tiling.tile_search import misfit
-from ..quantization.plan import why_real
+from ..quantization.quantizable import why_real
 from ..quantization.quantize_normalization import NORMS, obstacle
 from .movement_support import (
     moves_no_byte,

@@ -21,7 +21,8 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..named_ops import still_there
 from ..pattern import Const, Driver, Match, Rule, node
 from ..simplify import linear_rules, share_rules
-from .plan import BELOW_ZERO, NORMS, plan_quantization
+from .plan import NORMS, plan_quantization
+from .quantizable import BELOW_ZERO
 
 
 class DepthwiseAffine(Pass):

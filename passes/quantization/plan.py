@@ -1,53 +1,44 @@
 """Which ops post-training quantisation takes, and where values become integers."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from typing import TypeGuard, Union
 
-import numpy as np
-
-from tilewright.errors import first_of
 from tilewright.immutable import Immutable
 
 from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.feature_map import MAP_RANKS
 from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
-from ...ir.ops.activation import Activation, Clip, Relu
+from ...ir.ops.activation import Clip, Relu
 from ...ir.ops.comparison import Where
-from ...ir.ops.convolution import Conv, ConvTranspose
-from ...ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
+from ...ir.ops.convolution import Conv
+from ...ir.ops.elementwise import Add, Div, Mul, Sub
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Concat, Pad, Transpose
+from ...ir.ops.movement import Concat, Transpose
 from ...ir.ops.normalization import GroupNorm, LayerNorm, RmsNorm
-from ...ir.ops.pooling import AveragePool, GlobalAveragePool
-from ...ir.ops.quantization import Quantize
+from ...ir.ops.pooling import GlobalAveragePool
 from ...ir.ops.reduction import ReduceMean
-from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
 from ...ir.ops.softmax import Softmax
 from ...ir.text.names import Names
-from ...ir.types import DType
 from ..attention.linear_attention import shares_of
 from ..named_ops import KEEP_FLOAT, find_named
 from ..simplify.linear_rules import factored
 from ..simplify.share_rules import made_of_squares
 from ..views import LEVELS, is_known
-from .integer_rules import is_fused_activation
 from .parameters import has_numbers
-from .sink_dequantize_rules import MOVING, is_interpolation
-from .transposed_rules import has_phases
+from .quantizable import (
+    Anchor,
+    fused_activation,
+    has_rule,
+    is_anchor,
+    is_below_zero,
+    is_gate,
+    is_moving,
+    moved,
+)
 
 NORMS = (LayerNorm, RmsNorm, GroupNorm)
 """What normalises."""
-
-Anchor = Op[Union[Conv, ConvTranspose, MatMul]]
-"""What is worth quantising for itself."""
-
-FURTHEST = 50
-"""Ops behind one in floating point that are looked at for a message."""
-
-BELOW_ZERO = Clip(max=0.0)
-"""What makes what a PReLU multiplies."""
 
 
 class Plan(Immutable):
@@ -257,7 +248,7 @@ def _terms(op: Op) -> list[Value]:
 def _is_between(op: Op) -> bool:
     """Whether a normalisation reads what is computed for it alone, and no sum, whose operands become integers, nor a
     mean, as heads do, whose few numbers cost nothing on the host."""
-    is_mean = is_op(_moved(op.inputs[0]).producer, GlobalAveragePool, ReduceMean)
+    is_mean = is_op(moved(op.inputs[0]).producer, GlobalAveragePool, ReduceMean)
     return not is_mean and not is_op(op.inputs[0].producer, Add)
 
 
@@ -271,7 +262,7 @@ def _shortcuts(function: Function) -> dict[Op, set[Value]]:
         if not is_op(op, *NORMS) or not all(isinstance(v, Constant) for v in op.inputs[1:]):
             continue
         x, producer = op.inputs[0], op.inputs[0].producer
-        source = _moved(x)
+        source = moved(x)
         if is_op(source.producer, Add) and not streams.isdisjoint(source.producer.inputs):
             x, producer = source, source.producer
         terms = producer.inputs if is_op(producer, Add) else ()
@@ -280,15 +271,8 @@ def _shortcuts(function: Function) -> dict[Op, set[Value]]:
         elif len(x.uses) > 1 or not streams.isdisjoint(terms):
             streams.add(x)
             # What is normalised before it is a shortcut holds no large numbers.
-            found[op] = {value for value in (x, *terms) if not is_op(_moved(value).producer, *NORMS)}
+            found[op] = {value for value in (x, *terms) if not is_op(moved(value).producer, *NORMS)}
     return found
-
-
-def _moved(value: Value) -> Value:
-    """What a value is moved pixels of."""
-    while value.producer is not None and is_moving(value.producer):
-        value = value.producer.inputs[0]
-    return value
 
 
 def _into_sums(ops: Iterable[Op], *, everywhere: bool) -> Iterator[tuple[Op, Op]]:
@@ -305,102 +289,3 @@ def _into_sums(ops: Iterable[Op], *, everywhere: bool) -> Iterator[tuple[Op, Op]
                 convs = [conv for conv in convs if is_below_zero(conv.inputs[0].producer)]
             if convs and all(value.type == op.result.type for value in op.inputs):
                 yield max(convs, key=position.__getitem__), op
-
-
-def is_anchor(op: Op) -> TypeGuard[Anchor]:
-    """Whether the op is a convolution or product that is worth quantising for itself: its weights are constants."""
-    if is_op(op, ConvTranspose):
-        x = op.inputs[0]
-        real = x.type.dtype is DType.F32 and op.result.type.quant is None
-        return real and not isinstance(x, Constant) and has_phases(op)
-    if not is_op(op, Conv, MatMul):
-        return False
-    operator, (x, w, b, residual) = op.operator, op.operands
-    if isinstance(x, Constant) or x.type.dtype is not DType.F32 or op.result.type.quant is not None:
-        return False
-    if not is_known(w) or not isinstance(b, (Constant, type(None))) or residual is not None:
-        return False
-    return operator.act == "none" and (isinstance(operator, Conv) or w.type.rank == 2)
-
-
-def is_gate(op: Op) -> bool:
-    """Whether an op multiplies products with others, or what functions make of them, as gated layers do."""
-    if not is_op(op, Mul) or any(value.type.shape != op.result.type.shape for value in op.inputs):
-        return False
-    sources = [_moved(value) for value in op.inputs]
-    sources = [_moved(v.producer.inputs[0]) if is_op(v.producer, Activation) else v for v in sources]
-    return all(is_op(v.producer, MatMul) and is_anchor(v.producer) for v in sources)
-
-
-def is_below_zero(op: Op | None) -> bool:
-    """Whether an op makes what a PReLU multiplies."""
-    return op is not None and op.operator == BELOW_ZERO
-
-
-def is_moving(op: Op) -> bool:
-    """Whether the op moves elements and leaves their parameters as they are."""
-    return isinstance(op.operator, MOVING) and not is_interpolation(op.operator)
-
-
-def has_rule(op: Op) -> bool:
-    """Whether a non-anchor has a quantised form that keeps its accuracy."""
-    if any(value.type.dtype is not DType.F32 for value in op.results):
-        return False
-    operator = op.operator
-    constants = [value for value in op.inputs if isinstance(value, Constant) and value.type.dtype.is_float]
-    if isinstance(operator, (Add, Sub, Mul)):
-        # One scale for the numbers of a constant can be too coarse, but a single number is exact.
-        return all(value.type.elements == 1 for value in constants) and len(constants) < 2
-    if isinstance(operator, Div):
-        return factor_of(op) is not None
-    if isinstance(operator, (Activation, AveragePool, GlobalAveragePool)):
-        return operator.QUANTIZATION is not QuantizationRule.NONE
-    if isinstance(operator, Pad) and operator.mode == "constant":
-        return operator.value == 0
-    if isinstance(operator, Resize):
-        return operator.mode in ("nearest", "linear") and operator.coordinates != "tf_crop_and_resize"
-    return is_moving(op) and not constants and not isinstance(operator, (Min, Max))
-
-
-def why_real(op: Op) -> str:
-    """Why quantisation left an op in floating point, as far as its network tells: what it is itself, or else what
-    takes its numbers in the end, all between being able to compute with integers."""
-    if not (is_anchor(op) or has_rule(op)):
-        if is_op(op, MatMul) and is_known(op.inputs[0]):
-            return "a product with a constant has integers where that is its right factor alone"
-        if is_op(op, MatMul):
-            return "a product of two computed tensors has integers as part of attention alone"
-        several = any(isinstance(value, Constant) and value.type.elements > 1 for value in op.inputs)
-        return f"{op.name} has no integer form" + " with a constant of several numbers" * several
-    ends: set[str] = set()
-    reached = [op]
-    for each in reached:
-        for user, _ in (use for value in each.results for use in value.uses):
-            if isinstance(user, Function):
-                ends.add("the output")
-            elif is_op(user, Quantize):
-                others = sorted({each.name for each in op.result.users if not is_op(each, Quantize)})
-                return "kept in floating point" + (f" for {first_of(others)}" if others else ", though integers follow")
-            elif not (is_anchor(user) or has_rule(user)):
-                ends.add(user.name)
-            elif user not in reached and len(reached) < FURTHEST:
-                reached.append(user)
-    return f"its numbers go to {first_of(sorted(ends))}, and not to integers"
-
-
-def factor_of(op: Op) -> np.ndarray | None:
-    """What to multiply by, of shape (), instead of dividing by one number that is known, if that is a normal number."""
-    divisor = op.inputs[1] if is_op(op, Div) else None
-    if not isinstance(divisor, Constant) or divisor.type.elements != 1:
-        return None
-    with np.errstate(all="ignore"):
-        factor = np.reciprocal(divisor.array.reshape(()))
-    return factor if np.isfinite(factor) and abs(factor) >= np.finfo(np.float32).tiny else None
-
-
-def fused_activation(op: Op) -> Op | None:
-    """The clamp, or leaky ReLU, that is the only reader of the result, which then is not quantised itself."""
-    if is_moving(op) or isinstance(op.operator, Activation) or len(op.results) != 1 or len(op.result.uses) != 1:
-        return None
-    user = next(iter(op.result.uses))[0]
-    return user if isinstance(user, Op) and is_fused_activation(user) else None

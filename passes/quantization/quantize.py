@@ -21,7 +21,8 @@ from ..pattern import Driver
 from . import integer_rules, sink_dequantize_rules, transposed_rules
 from .check_accumulator_overflow import SETTLED
 from .parameters import LARGEST, affine_parameters, has_numbers, on_own_grid, per_channel
-from .plan import Anchor, Plan, factor_of, is_below_zero, is_moving, plan_quantization
+from .plan import Plan, plan_quantization
+from .quantizable import Anchor, factor_of, is_below_zero, is_moving
 from .sink_dequantize_rules import is_interpolation
 
 ACTIVATIONS = {"i8": DType.I8, "u8": DType.U8}

@@ -21,7 +21,8 @@ from ....ir.ops.movement import Slice
 from ....ir.ops.quantization import FakeQuantize
 from ....ir.types import DType, TensorType
 from ....passes.quantization.parameters import Range
-from ....passes.quantization.plan import Anchor, Plan, is_anchor, is_below_zero, plan_quantization
+from ....passes.quantization.plan import Plan, plan_quantization
+from ....passes.quantization.quantizable import Anchor, is_anchor, is_below_zero
 from ....passes.quantization.quantize import quantized_types, stored_weights
 from ...calibration.sample_sets import Inputs
 from ...progress import ProgressReport, silent
