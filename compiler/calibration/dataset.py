@@ -251,8 +251,10 @@ HAVE_LAST = "Give --preprocess layout=nhwc."
 
 def has_channels_last(preprocessing: Preprocessing, shape: Sequence[object]) -> bool:
     """Whether images would fit an input of this shape, in which extents may be open, in the other layout alone."""
-    is_image = preprocessing.layout == "nchw" and len(shape) == 4 and shape[3] in CHANNELS
-    return is_image and shape[1] not in CHANNELS
+    if preprocessing.layout != "nchw" or len(shape) != 4 or shape[3] not in CHANNELS or shape[1] in CHANNELS:
+        return False
+    # Maps of as many columns are maps.
+    return shape[2] != shape[3]
 
 
 def spread(files: Sequence[str], limit: int | None) -> Sequence[str]:
