@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.compiler.frontend.onnx.importer import IMPORTS, Importer, Node
+from tilewright.compiler.frontend.onnx.importer import IMPORTS, Importer
+from tilewright.compiler.frontend.onnx.node import Node
 from tilewright.compiler.frontend.onnx.tensor_roles import tensor_roles
 from tilewright.errors import CalibrationWarning, ModelError, UsageError
 from tilewright.ir.ops.elementwise import Add
