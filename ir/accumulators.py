@@ -8,7 +8,7 @@ from typing import TypeGuard, Union
 
 import numpy as np
 
-from .core import Constant, Op, Value, is_op
+from .core import Constant, Op, Value, is_op, types_of
 from .layout import CHANNEL_BLOCK
 from .ops.convolution import Conv, ConvTranspose
 from .ops.matmul import MatMul
@@ -96,6 +96,15 @@ def overflowing_channels(op: Product, bits: int | None = None) -> np.ndarray:
         # Short sums of any weights fit.
         return np.zeros(0, np.int64)
     return np.flatnonzero(accumulator_bounds(op) >= limit)
+
+
+def is_byte_product(op: Op) -> bool:
+    """Whether the factors of a convolution or matrix product are quantised to 8 bits, and its result to 8, or that of a
+    matrix product to 16, signed."""
+    (x, w), y = types_of(op.inputs[:2]), op.result.type
+    results = (*EIGHT_BIT, DType.I16) if is_op(op, MatMul) else EIGHT_BIT
+    are_bytes = x.dtype in EIGHT_BIT and w.dtype in EIGHT_BIT and y.dtype in results
+    return are_bytes and all(type.quant is not None for type in (x, w, y))
 
 
 def is_word_product(op: Op) -> bool:

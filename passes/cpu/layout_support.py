@@ -7,7 +7,7 @@ from typing import Any
 
 from tilewright.immutable import Immutable
 
-from ...ir.accumulators import is_word_product, word_parts
+from ...ir.accumulators import is_byte_product, is_word_product, word_parts
 from ...ir.annotations import ON
 from ...ir.core import Constant, Op, is_op
 from ...ir.layout import CHANNEL_BLOCK, HALVES, QUAD, STEM_CHANNELS, WINDOW, bytes_of
@@ -286,9 +286,7 @@ def matrix_layout(op: Op) -> str | None:
     if matmul.transpose_a:
         return None
     is_known = all(isinstance(value, Constant) for value in (w, *bias))
-    is_stored = op.result.type.dtype in (*EIGHT_BIT, DType.I16) and all(v.type.dtype in EIGHT_BIT for v in (x, w))
-    is_quantized = is_stored and all(v.type.quant is not None for v in (x, w, op.result))
-    if not is_known or not is_quantized or w.type.rank != 2 or x.type.shape[-1] < QUAD:
+    if not is_known or not is_byte_product(op) or w.type.rank != 2 or x.type.shape[-1] < QUAD:
         return None
     return "o16i4" if matmul.transpose_b else "i4o16"
 

@@ -18,11 +18,13 @@ ONES = 'dilations=[1, 1], group=1, act="none", act_args=[]'
 M4096 = load("m4096")
 
 
-def check(text: str, rng: np.random.Generator) -> list[str]:
-    """Legalise a network, all of which the accelerator can then run, and does; its operators."""
+def check(text: str, rng: np.random.Generator, *before: str) -> list[str]:
+    """Legalise a network, all of which the accelerator can then run, and does; its operators.
+    ``before``: passes that run first."""
     module = parse(text)
     original = clone(module)
-    run_pass(PASS, module)
+    for name in (*before, PASS):
+        run_pass(name, module)
     assert [reason for op in module.ops if (reason := reject(op, M4096)) is not None] == []
     inputs = random_inputs(original, rng)
     wanted = interp.run(original, inputs)

@@ -5,34 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from before_after import clone, parse, random_inputs, run_pass
-from device_runs import compile_for_device, run_on_device
+from legalized_networks import M4096, W, X, check
 from normalization_blocks import extreme_inputs, normalized_rows, the_op
 
 from tilewright.ir import interp
 from tilewright.ir.core import is_op
 from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.passes.placement.device_support import reject
-from tilewright.runtime.machines.machine import load
 
-X = "<s=0x1.0p-4, z=3>"
 Y = "<s=0x1.0p-3, z=-2>"
-W = "<s=0x1.0p-5, z=0>"
-M4096 = load("m4096")
-
-
-def check(text: str, rng: np.random.Generator) -> list[str]:
-    """Runs all of a network on the accelerator, and compares; its operators."""
-    module = parse(text)
-    inputs = random_inputs(module, rng)
-    wanted = interp.run(module, inputs)
-    run_pass("volume_convolutions", module)
-    run_pass("legalize_for_device", module)
-    assert [reason for op in module.ops if (reason := reject(op, M4096)) is not None] == []
-    for clusters in (1, 4):
-        found = run_on_device(module, compile_for_device(clone(module), M4096, clusters), M4096, inputs)
-        for name, array in wanted.items():
-            np.testing.assert_array_equal(found[name], array)
-    return [op.name for op in module.ops]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +58,7 @@ def test_convolutions_of_volumes(
     return %y
   }}""",
         rng,
+        "volume_convolutions",
     )
     assert found.count("add") == has_sum
 
@@ -112,6 +94,7 @@ def test_pools_of_volumes(pool: str, result: tuple[int, int, int], rng: np.rando
     return %y
   }}""",
         rng,
+        "volume_convolutions",
     )
     assert any(name.endswith(pool.partition("(")[0].removeprefix("global_")) for name in found)
 
@@ -181,6 +164,7 @@ def test_sums_of_what_convolutions_of_planes_leave(batch: int, rng: np.random.Ge
     return %y
   }}""",
         rng,
+        "volume_convolutions",
     )
 
 

@@ -18,11 +18,12 @@ import numpy as np
 
 from tilewright.immutable import Immutable
 
+from ....ir.accumulators import is_byte_product
 from ....ir.core import Constant, Op, is_op
 from ....ir.layout import CHANNEL_BLOCK
 from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
-from ....ir.quantized import EIGHT_BIT, accumulator_factors, parameters, residual_factor
+from ....ir.quantized import accumulator_factors, parameters, residual_factor
 from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import multiplies_signed
@@ -30,7 +31,6 @@ from ..llvm.quantized_math import NATURAL, StoredRange, single, widened
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I32, Register, Registers, Type, constant, partial_mask, type_of, zero
 from ..spec import ConstantTable, KernelSpec
-from ..tensors import is_quantized_product
 from .activation import ProductSpec
 from .window import Reach
 from .window_walk import Values, WindowSpec
@@ -150,12 +150,8 @@ class Channels(Immutable):
 
 
 def has_constant_channels(op: Op) -> bool:
-    """Whether a convolution or matrix product is quantised to 8 bits, and its weights and bias are known. The result of
-    a matrix product may be i16."""
-    x, w, y = op.inputs[0].type, op.inputs[1].type, op.result.type
-    is_wide = is_op(op, MatMul) and y.dtype is DType.I16 and all(each.dtype in EIGHT_BIT for each in (x, w))
-    is_quantized = all(each.quant is not None for each in (x, w, y)) if is_wide else is_quantized_product(op)
-    return is_quantized and all(isinstance(value, Constant | None) for value in op.operands[1:3])
+    """Whether a convolution or matrix product is one of bytes, and its weights and bias are known."""
+    return is_byte_product(op) and all(isinstance(value, Constant | None) for value in op.operands[1:3])
 
 
 def without_zero_points(op: Op) -> np.ndarray:
