@@ -25,25 +25,9 @@ if TYPE_CHECKING:
     from .request import Request
     from .session import Session, load
 
-__all__ = [
-    "Artifact",
-    "ArtifactError",
-    "InputError",
-    "KeyWarning",
-    "Profile",
-    "RegenerationWarning",
-    "Request",
-    "RequestCancelledError",
-    "RequestTimeoutError",
-    "ResourceError",
-    "Session",
-    "StepProfile",
-    "TensorSpec",
-    "TilewrightError",
-    "TrustError",
-    "UsageError",
-    "load",
-]
+__all__ = ["Artifact", "ArtifactError", "InputError", "KeyWarning", "Profile", "RegenerationWarning", "Request"]
+__all__ += ["RequestCancelledError", "RequestTimeoutError", "ResourceError", "Session", "StepProfile", "TensorSpec"]
+__all__ += ["TilewrightError", "TrustError", "UsageError", "load"]
 
 # Imported when they are asked for, because NumPy takes most of the time: what the command line says without a network,
 # such as help, need not wait for it.

@@ -18,20 +18,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Artifact",
-    "Request",
-    "Session",
-    "__version__",
-    "compare",
-    "compile",
-    "compile_container",
-    "errors",
-    "export",
-    "load",
-    "quantize",
-    "sweep",
-]
+__all__ = ["Artifact", "Request", "Session", "__version__", "compare", "compile", "compile_container", "errors"]
+__all__ += ["export", "load", "quantize", "sweep"]
 
 # Imported when they are asked for, so that importing the package costs nothing: the runtime needs NumPy, which takes
 # most of its import time, and the compiler much more.

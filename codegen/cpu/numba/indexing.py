@@ -20,52 +20,35 @@ from .generation.scalar_functions import from_front, to_int64
 
 
 def _gather(x, indices, y, n, f, scratch, begin, end):
-    extent, inner, count = n[0], n[1], n[2]
-    for u in range(begin, end):
-        index = from_front(indices[u % count], extent)
-        if index < 0:
-            return 1
-        p = (u // count * extent + index) * inner
-        for i in range(inner):
-            y[u * inner + i] = x[p + i]
-    return 0
-
-
-@lowers(Gather, needs=(is_plain, is_movement))
-def lower_gather(op: Op[Gather], target: TargetDescription) -> Kernel:
-    (x, indices), axis = (v.type for v in op.inputs), op.operator.axis
-    dtypes = bits(x.dtype), indices.dtype, bits(x.dtype)
-    inner = math.prod(x.shape[axis + 1 :])
-    units = math.prod(x.shape[:axis]) * indices.elements
-    numbers = x.shape[axis], inner, max(indices.elements, 1)
-    return compile_kernel(op, _gather, target, dtypes=dtypes, units=units, integers=numbers)
-
-
-def _gather_nd(x, indices, y, n, f, scratch, begin, end):
-    coordinates, slices, batch_stride, inner = n[0], n[1], n[2], n[3]
+    coordinates, slices, rows, batch_stride, inner = n[0], n[1], n[2], n[3], n[4]
     for u in range(begin, end):
         p = u // slices * batch_stride
         for c in range(coordinates):
-            index = from_front(indices[u * coordinates + c], n[4 + 2 * c])
+            index = from_front(indices[u % rows * coordinates + c], n[5 + 2 * c])
             if index < 0:
                 return 1
-            p += index * n[5 + 2 * c]
+            p += index * n[6 + 2 * c]
         for i in range(inner):
             y[u * inner + i] = x[p + i]
     return 0
 
 
-@lowers(GatherND, needs=(is_plain, is_movement))
-def lower_gather_nd(op: Op[GatherND], target: TargetDescription) -> Kernel:
-    (x, indices), batch = (v.type for v in op.inputs), op.operator.batch_dims
-    count = indices.shape[-1]
+@lowers(Gather, GatherND, needs=(is_plain, is_movement))
+def lower_gather(op: Op[Gather | GatherND], target: TargetDescription) -> Kernel:
+    (x, indices), operator = (v.type for v in op.inputs), op.operator
+    if isinstance(operator, Gather):
+        # Every slice in front of the axis takes all indices.
+        first, count, slices = operator.axis, 1, indices.elements
+        units, rows = math.prod(x.shape[:first]) * slices, slices
+    else:
+        first, (*before, count) = operator.batch_dims, indices.shape[operator.batch_dims :]
+        slices = math.prod(before)
+        units = rows = math.prod(x.shape[:first]) * slices
     strides = row_major(x.shape)
-    table = [number for d in range(batch, batch + count) for number in (x.shape[d], strides[d])]
-    batches = math.prod(x.shape[:batch])
-    slices = math.prod(indices.shape[batch:-1])
-    numbers = (count, max(slices, 1), math.prod(x.shape[batch:]), math.prod(x.shape[batch + count :]), *table)
+    table = [number for d in range(first, first + count) for number in (x.shape[d], strides[d])]
+    numbers = (count, max(slices, 1), max(rows, 1), math.prod(x.shape[first:]), math.prod(x.shape[first + count :]))
     dtypes = bits(x.dtype), indices.dtype, bits(x.dtype)
-    return compile_kernel(op, _gather_nd, target, dtypes=dtypes, units=batches * slices, integers=numbers)
+    return compile_kernel(op, _gather, target, dtypes=dtypes, units=units, integers=(*numbers, *table))
 
 
 @lowers(GatherElements, needs=(is_plain, is_movement))

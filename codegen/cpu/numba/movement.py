@@ -10,6 +10,7 @@ from tilewright.errors import ResourceError
 
 from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK, physical_shape, row_major
+from ....ir.ops.detection.yolo import ReorgYolo
 from ....ir.ops.movement import Concat, Pad, Reorder, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
 from ....ir.ops.shape import Expand, Reshape
 from ....ir.types import TensorType
@@ -27,7 +28,7 @@ def _copied(op: Op, extents: Sequence[int], source: Access, target: TargetDescri
     return copy_kernel(op.name, bits(op.results[0].type.dtype), nest, target)
 
 
-@lowers(Reshape, Expand, Transpose, Slice, Tile, SpaceToDepth, Reorder, needs=(is_plain, is_movement))
+@lowers(Reshape, Expand, Transpose, Slice, Tile, SpaceToDepth, ReorgYolo, Reorder, needs=(is_plain, is_movement))
 def lower_copy(op: Op, target: TargetDescription) -> Kernel:
     operator, shape = op.operator, op.inputs[0].type.shape
     strides, result = row_major(shape), op.result.type.shape
@@ -44,8 +45,13 @@ def lower_copy(op: Op, target: TargetDescription) -> Kernel:
     if isinstance(operator, Tile):
         extents = [e for pair in zip(operator.repeats, shape, strict=True) for e in pair]
         return _copied(op, extents, Access(tuple(s for stride in strides for s in (0, stride))), target)
-    assert isinstance(operator, SpaceToDepth)
-    b, (n, c, h, w) = operator.blocksize, shape
+    n, c, h, w = shape
+    if isinstance(operator, ReorgYolo):
+        # The memory of the input counts as an image of squares, whatever its own shape is.
+        b, c, h, w = operator.stride, c // operator.stride**2, h * operator.stride, w * operator.stride
+    else:
+        assert isinstance(operator, SpaceToDepth)
+        b = operator.blocksize
     split, order = (n, c, h // b, b, w // b, b), (0, 3, 5, 1, 2, 4)
     strides = row_major(split)
     return _copied(op, [split[d] for d in order], Access(tuple(strides[d] for d in order)), target)

@@ -42,35 +42,8 @@ __version__ = get_version()
 
 InputInfoPtr, InputInfoCPtr = InputInfo, CDataPtr
 
-__all__ = [
-    "Blob",
-    "CDataPtr",
-    "ColorFormat",
-    "DataPtr",
-    "ExecutableNetwork",
-    "IECore",
-    "IENetLayer",
-    "IENetwork",
-    "IEPlugin",
-    "InferRequest",
-    "InputInfo",
-    "InputInfoCPtr",
-    "InputInfoPtr",
-    "LayerStats",
-    "LayersStatsMap",
-    "Layout",
-    "MeanVariant",
-    "OutputInfo",
-    "PreProcessChannel",
-    "PreProcessInfo",
-    "ResizeAlgorithm",
-    "StatusCode",
-    "TensorDesc",
-    "WaitMode",
-    "format_map",
-    "get_version",
-    "known_plugins",
-    "layout_int_to_str_map",
-    "layout_str_to_enum",
-    "supported_precisions",
-]
+__all__ = ["Blob", "CDataPtr", "ColorFormat", "DataPtr", "ExecutableNetwork", "IECore", "IENetLayer", "IENetwork"]
+__all__ += ["IEPlugin", "InferRequest", "InputInfo", "InputInfoCPtr", "InputInfoPtr", "LayerStats", "LayersStatsMap"]
+__all__ += ["Layout", "MeanVariant", "OutputInfo", "PreProcessChannel", "PreProcessInfo", "ResizeAlgorithm"]
+__all__ += ["StatusCode", "TensorDesc", "WaitMode", "format_map", "get_version", "known_plugins"]
+__all__ += ["layout_int_to_str_map", "layout_str_to_enum", "supported_precisions"]

@@ -4,18 +4,8 @@ from enum import IntEnum
 
 import numpy as np
 
-__all__ = [
-    "ColorFormat",
-    "MeanVariant",
-    "ResizeAlgorithm",
-    "StatusCode",
-    "WaitMode",
-    "format_map",
-    "known_plugins",
-    "layout_int_to_str_map",
-    "layout_str_to_enum",
-    "supported_precisions",
-]
+__all__ = ["ColorFormat", "MeanVariant", "ResizeAlgorithm", "StatusCode", "WaitMode", "format_map", "known_plugins"]
+__all__ += ["layout_int_to_str_map", "layout_str_to_enum", "supported_precisions"]
 
 
 class Number(IntEnum):

@@ -19,29 +19,11 @@ from .exceptions import Refusal, documented, instance, wrong
 from .members import argument, content, enumeration, integer, integers
 from .values.descriptors import DdrManageAttributes, DeviceDescriptorList, DeviceGroup, ModelNefDescriptor, SystemInfo
 
-__all__ = [
-    "connect_devices",
-    "connect_devices_without_check",
-    "disable_firmware_log",
-    "disconnect_devices",
-    "enable_firmware_log",
-    "get_model_info",
-    "get_system_info",
-    "get_version",
-    "install_driver_for_windows",
-    "load_encrypted_models",
-    "load_encrypted_models_from_file",
-    "load_firmware",
-    "load_firmware_from_file",
-    "load_model",
-    "load_model_from_file",
-    "load_model_from_flash",
-    "reset_device",
-    "scan_devices",
-    "set_npu_timeout",
-    "set_timeout",
-    "store_ddr_management_attributes",
-]
+__all__ = ["connect_devices", "connect_devices_without_check", "disable_firmware_log", "disconnect_devices"]
+__all__ += ["enable_firmware_log", "get_model_info", "get_system_info", "get_version", "install_driver_for_windows"]
+__all__ += ["load_encrypted_models", "load_encrypted_models_from_file", "load_firmware", "load_firmware_from_file"]
+__all__ += ["load_model", "load_model_from_file", "load_model_from_flash", "reset_device", "scan_devices"]
+__all__ += ["set_npu_timeout", "set_timeout", "store_ddr_management_attributes"]
 
 LONGEST_SLEEP = 2**20
 """Seconds."""

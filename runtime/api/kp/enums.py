@@ -272,18 +272,5 @@ class Const(IntEnum):
     CHANNEL_NUM_OTHER_FORMAT = 2
 
 
-__all__ = [
-    "ApiReturnCode",
-    "ChannelOrdering",
-    "Const",
-    "FixedPointDType",
-    "ImageFormat",
-    "ModelTargetChip",
-    "ModelTensorDataLayout",
-    "NormalizeMode",
-    "PaddingMode",
-    "ProductId",
-    "ResetMode",
-    "ResizeMode",
-    "UsbSpeed",
-]
+__all__ = ["ApiReturnCode", "ChannelOrdering", "Const", "FixedPointDType", "ImageFormat", "ModelTargetChip"]
+__all__ += ["ModelTensorDataLayout", "NormalizeMode", "PaddingMode", "ProductId", "ResetMode", "ResizeMode", "UsbSpeed"]

@@ -37,19 +37,11 @@ from .values.results import (
     InferenceFloatNodeOutput,
 )
 
-__all__ = [
-    "generic_data_inference_receive",
-    "generic_data_inference_send",
-    "generic_image_inference_receive",
-    "generic_image_inference_send",
-    "generic_inference_retrieve_fixed_node",
-    "generic_inference_retrieve_float_node",
-    "generic_raw_inference_bypass_pre_proc_receive",
-    "generic_raw_inference_bypass_pre_proc_send",
-    "generic_raw_inference_receive",
-    "generic_raw_inference_send",
-    "set_inference_configuration",
-]
+__all__ = ["generic_data_inference_receive", "generic_data_inference_send", "generic_image_inference_receive"]
+__all__ += ["generic_image_inference_send", "generic_inference_retrieve_fixed_node"]
+__all__ += ["generic_inference_retrieve_float_node", "generic_raw_inference_bypass_pre_proc_receive"]
+__all__ += ["generic_raw_inference_bypass_pre_proc_send", "generic_raw_inference_receive", "generic_raw_inference_send"]
+__all__ += ["set_inference_configuration"]
 
 R = TypeVar("R", bound=GenericRawResult)
 V = TypeVar("V", bound=Value)

@@ -28,25 +28,11 @@ from .schema.base import (
 )
 from .session import QuantizationSession, open_session
 
-__all__ = [
-    "GetInferenceSessionParameters",
-    "InferenceCheckerParameters",
-    "InferenceRunnerParameters",
-    "InferenceSessionParameters",
-    "InputData",
-    "LayerwiseCheckerParameters",
-    "NodeArg",
-    "ParameterWarning",
-    "QuantizationSession",
-    "QuantizationSim",
-    "Simulator",
-    "compare_model_by_inference",
-    "compare_model_by_layer",
-    "get_inference_session",
-    "get_quantization_sim",
-    "load_input_data",
-    "run_inference",
-]
+__all__ = ["GetInferenceSessionParameters", "InferenceCheckerParameters", "InferenceRunnerParameters"]
+__all__ += ["InferenceSessionParameters", "InputData", "LayerwiseCheckerParameters", "NodeArg", "ParameterWarning"]
+__all__ += ["QuantizationSession", "QuantizationSim", "Simulator", "compare_model_by_inference"]
+__all__ += ["compare_model_by_layer", "get_inference_session", "get_quantization_sim", "load_input_data"]
+__all__ += ["run_inference"]
 
 _Parameters = TypeVar("_Parameters")
 

@@ -6,11 +6,11 @@ import numpy as np
 
 from .....ir.core import Op
 from .....ir.ops.detection.priors import Priors
-from .....ir.ops.detection.yolo import RegionYolo, ReorgYolo
+from .....ir.ops.detection.yolo import RegionYolo
 from .....ir.types import DType
 from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
-from ...tensors import bits, has_real_meaning, is_movement, is_plain
+from ...tensors import has_real_meaning, is_plain
 from ..generation.function import compile_kernel
 from ..generation.scalar_functions import larger
 
@@ -47,27 +47,6 @@ def lower_region_yolo(op: Op[RegionYolo], target: TargetDescription) -> Kernel:
     integers = operator.coords, operator.classes, height * width, operator.do_softmax
     units = batch * operator.regions
     return compile_kernel(op, _region, target, units=units, integers=integers)
-
-
-def _reorg(x, y, n, f, scratch, begin, end):
-    stride, channels, height, width = n[0], n[1], n[2], n[3]
-    inner = channels // (stride * stride)
-    for u in range(begin, end):
-        image, channel = u // channels, u % channels
-        c, place = channel % inner, channel // inner
-        for h in range(height):
-            row = ((image * inner + c) * height + h) * stride + place // stride
-            for w in range(width):
-                y[(u * height + h) * width + w] = x[(row * width + w) * stride + place % stride]
-    return 0
-
-
-@lowers(ReorgYolo, needs=(is_plain, is_movement))
-def lower_reorg_yolo(op: Op[ReorgYolo], target: TargetDescription) -> Kernel:
-    batch, channels, height, width = op.inputs[0].type.shape
-    dtype = bits(op.inputs[0].type.dtype)
-    integers = op.operator.stride, channels, height, width
-    return compile_kernel(op, _reorg, target, dtypes=(dtype, dtype), units=batch * channels, integers=integers)
 
 
 def _priors(y, n, f, scratch, begin, end):

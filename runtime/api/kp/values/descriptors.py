@@ -257,20 +257,7 @@ class ModelNefDescriptor(Value):
     target_chip: Member[ModelTargetChip] = enumeration(ModelTargetChip.KP_MODEL_TARGET_CHIP_UNKNOWN)
 
 
-__all__ = [
-    "DdrManageAttributes",
-    "DeviceDescriptor",
-    "DeviceDescriptorList",
-    "DeviceGroup",
-    "FirmwareVersion",
-    "ModelNefDescriptor",
-    "ModelNefMetadata",
-    "NefSchemaVersion",
-    "QuantizationParameters",
-    "QuantizedFixedPointDescriptor",
-    "SetupFileSchemaVersion",
-    "SetupSchemaVersion",
-    "SingleModelDescriptor",
-    "SystemInfo",
-    "TensorDescriptor",
-]
+__all__ = ["DdrManageAttributes", "DeviceDescriptor", "DeviceDescriptorList", "DeviceGroup", "FirmwareVersion"]
+__all__ += ["ModelNefDescriptor", "ModelNefMetadata", "NefSchemaVersion", "QuantizationParameters"]
+__all__ += ["QuantizedFixedPointDescriptor", "SetupFileSchemaVersion", "SetupSchemaVersion", "SingleModelDescriptor"]
+__all__ += ["SystemInfo", "TensorDescriptor"]

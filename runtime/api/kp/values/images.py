@@ -194,13 +194,6 @@ class GenericDataInferenceDescriptor(Value):
     _SHOWN = ("model_id", "inference_number", "input_node_data_num", "input_node_data_list")
 
 
-__all__ = [
-    "GenericDataInferenceDescriptor",
-    "GenericImageInferenceDescriptor",
-    "GenericInputNodeData",
-    "GenericInputNodeImage",
-    "GenericRawBypassPreProcImageHeader",
-    "GenericRawImageHeader",
-    "InferenceConfiguration",
-    "InferenceCropBox",
-]
+__all__ = ["GenericDataInferenceDescriptor", "GenericImageInferenceDescriptor", "GenericInputNodeData"]
+__all__ += ["GenericInputNodeImage", "GenericRawBypassPreProcImageHeader", "GenericRawImageHeader"]
+__all__ += ["InferenceConfiguration", "InferenceCropBox"]

@@ -241,17 +241,7 @@ class InferenceFixedNodeOutput(_NodeOutput, Value):
         )
 
 
-__all__ = [
-    "GenericDataInferenceResult",
-    "GenericDataInferenceResultHeader",
-    "GenericImageInferenceResult",
-    "GenericImageInferenceResultHeader",
-    "GenericRawBypassPreProcResult",
-    "GenericRawBypassPreProcResultHeader",
-    "GenericRawResult",
-    "GenericRawResultHeader",
-    "GenericRawResultNDArray",
-    "HwPreProcInfo",
-    "InferenceFixedNodeOutput",
-    "InferenceFloatNodeOutput",
-]
+__all__ = ["GenericDataInferenceResult", "GenericDataInferenceResultHeader", "GenericImageInferenceResult"]
+__all__ += ["GenericImageInferenceResultHeader", "GenericRawBypassPreProcResult", "GenericRawBypassPreProcResultHeader"]
+__all__ += ["GenericRawResult", "GenericRawResultHeader", "GenericRawResultNDArray", "HwPreProcInfo"]
+__all__ += ["InferenceFixedNodeOutput", "InferenceFloatNodeOutput"]

@@ -26,14 +26,8 @@ try:
 except ModuleNotFoundError:
     raise ImportError(str(NotInstalledError("the Simulator API", "pydantic"))) from None
 
-__all__ = [
-    "GetInferenceSessionParameters",
-    "InferenceCheckerParameters",
-    "InferenceRunnerParameters",
-    "InferenceSessionParameters",
-    "LayerwiseCheckerParameters",
-    "ParameterWarning",
-]
+__all__ = ["GetInferenceSessionParameters", "InferenceCheckerParameters", "InferenceRunnerParameters"]
+__all__ += ["InferenceSessionParameters", "LayerwiseCheckerParameters", "ParameterWarning"]
 
 
 class ParameterWarning(TilewrightWarning):
