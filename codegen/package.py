@@ -155,17 +155,9 @@ def add_engine(
     report: Progress,
 ) -> CpuCode:
     """Generate code for the host's part of a planned module and add it as engine ``name``.
-
-    Args:
-        targets: one or several, the most capable first.
-
-    Returns:
-        The code for the first.
-
-    Raises:
-        UnsupportedError: under ``strict``, an op has no kernel.
-        CodegenError: something cannot be generated.
-    """
+    ``targets``: one or several, the most capable first.
+    Returns the code for the first.
+    Raises UnsupportedError: under ``strict``, an op has no kernel; CodegenError: something cannot be generated."""
     built: list[CpuCode] = []
     for number, target in enumerate(targets, 1):
         what = f"{KERNELS} ({name}{f', level {number} of {len(targets)}' if len(targets) > 1 else ''})"

@@ -27,11 +27,8 @@ def read_affinity(path: str | os.PathLike[str]) -> Affinity:
     The file is a JSON object ``{"Conv_0": "cpu"}``, or has lines ``Conv_0 = cpu``, where ``#`` starts a comment at
     the beginning of a line or after a space. A name with ``=`` in it is written in double quotes. Places are
     ``device`` and ``cpu``, in any case.
-
-    Raises:
-        InputError: the file cannot be read.
-        ParseError: with line and column: neither form, an unknown place, or a name given twice.
-    """
+    Raises InputError: the file cannot be read; ParseError: with line and column: neither form, an unknown place, or a
+    name given twice."""
     name = os.fspath(path)
     try:
         text = contents(name, AFFINITY, f"the affinity file {name!r}").decode()

@@ -98,11 +98,8 @@ def with_keywords(
     options: Callable[P, Keywords], name: str
 ) -> Callable[[Callable[[Keywords], Result]], Callable[P, Result]]:
     """Give a function that takes an object of a dataclass the signature of that class instead, and its documentation.
-
-    Args:
-        options: the dataclass; its fields have a ``documentation`` in their metadata.
-        name: what users call the function, for messages.
-    """
+    ``options``: the dataclass; its fields have a ``documentation`` in their metadata.
+    ``name``: what users call the function, for messages."""
     signature = inspect.signature(options)
     assert all(isinstance(each.type, str) for each in fields(cast("Any", options))), "check_type takes hints as texts"
     helps = {each.name: each.metadata["documentation"] for each in fields(cast("Any", options))}

@@ -180,14 +180,9 @@ class TilewrightBackend(Backend):
         **kwargs: Any,
     ) -> tuple[Any, ...]:
         """What one node computes of arrays.
-
-        Args:
-            outputs_info: not needed; element types and shapes follow from the inputs.
-            kwargs: ``opset_version``, by default the newest that onnx has; options of ``tilewright.compile``.
-
-        Raises:
-            TilewrightError: as of ``TilewrightRep.run``.
-        """
+        ``outputs_info``: not needed; element types and shapes follow from the inputs.
+        ``kwargs``: ``opset_version``, by default the newest that onnx has; options of ``tilewright.compile``.
+        Raises TilewrightError: as of ``TilewrightRep.run``."""
         version = kwargs.pop("opset_version", onnx.defs.onnx_opset_version())
         names = [name for name in node.input if name]
         if isinstance(inputs, Mapping) or not isinstance(inputs, (Sequence, np.ndarray)):

@@ -18,11 +18,7 @@ _REGISTRIES = (REGISTRY, OPSET, LEGACY, LEGACY_TYPES)
 
 def load_library(path: str | os.PathLike[str]) -> None:
     """Execute a file as a module of its own, once in a process as long as its content is the same.
-
-    Raises:
-        InputError: it cannot be read.
-        Exception: whatever it raises; nothing that it registered stays then.
-    """
+    Raises InputError: it cannot be read; Exception: whatever it raises; nothing that it registered stays then."""
     file = os.path.abspath(path)
     try:
         with open(file, "rb") as opened:

@@ -70,12 +70,9 @@ def simplify_pipeline(*, keep_factors: bool = False) -> Pipeline:
 
 def cpu_pipeline(name: str = "software", *, exact: bool = True, narrow: int = 0) -> Pipeline:
     """From a simplified module to one whose every op that is not the device's runs on a CPU kernel.
-
-    Args:
-        exact: without algorithms that round more than sums of products do. What rounds to integers depends on that.
-        narrow: convolutions and products with weights multiply numbers in bfloat16 where that pays on processors that
-            multiply so many times as many of these; by default none do.
-    """
+    ``exact``: without algorithms that round more than sums of products do. What rounds to integers depends on that.
+    ``narrow``: convolutions and products with weights multiply numbers in bfloat16 where that pays on processors that
+    multiply so many times as many of these; by default none do."""
     # Phases of a volume see the same planes.
     shared = EliminateCommonSubexpressions()
     convolutions = (FrameConvolutions(), TransposedConvolutions(), VolumeConvolutions(), shared)
@@ -89,11 +86,8 @@ def cpu_pipeline(name: str = "software", *, exact: bool = True, narrow: int = 0)
 
 def float_pipeline(*, exact: bool = False, narrow: int = 0, keep: Sequence[str] = ()) -> Pipeline:
     """From an imported module to one that computes in floating point on the CPU.
-
-    Args:
-        exact, narrow: as for `cpu_pipeline`.
-        keep: tensors of the model that are further outputs.
-    """
+    ``exact``, ``narrow``: as for `cpu_pipeline`.
+    ``keep``: tensors of the model that are further outputs."""
     simplified = (*simplify_pipeline(keep_factors=True).passes, *kept_pipeline(keep).passes)
     passes = (*simplified, *cpu_pipeline(exact=exact, narrow=narrow).passes)
     return Pipeline((FoldConstants(keep_factors=True), RemoveFakeQuantization(), *passes), "float")

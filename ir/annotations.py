@@ -21,11 +21,8 @@ ANNOTATIONS: "dict[str, Annotation[Any]]" = {}
 
 class Annotation(Generic[T]):
     """One kind of annotation.
-
-    Attributes:
-        key: its name in the textual form.
-        owners: what it may stand at.
-    """
+    ``key``: its name in the textual form.
+    ``owners``: what it may stand at."""
 
     def __init__(self, key: str, type: Any, *owners: type[Op] | type[Function]) -> None:
         self.key = key

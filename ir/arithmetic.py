@@ -143,11 +143,8 @@ def add(
 
     onnxruntime's QLinearAdd rounds in binary32 along the way, differently from one CPU to the next. The two differ,
     by one, only where the sum lies within 2^-14 of a tie.
-
-    Args:
-        multipliers: from ``add_multipliers``.
-        zeros: zero points of a, b and the output.
-    """
+    ``multipliers``: from ``add_multipliers``.
+    ``zeros``: zero points of a, b and the output."""
     first, second, shift = multipliers
     total = (np.asarray(a, np.int64) - zeros[0]) * first + (np.asarray(b, np.int64) - zeros[1]) * second
     return np.clip(round_shift(total + (zeros[2] << shift), shift), low, high)
@@ -157,12 +154,9 @@ def multiply(
     a: Integers, b: Integers, factor: np.float32, zeros: tuple[int, int, int], low: int, high: int
 ) -> NDArray[np.int64]:
     """Multiply two quantised tensors, as onnxruntime's QLinearMul: in binary32, zero point added before rounding.
-
-    Args:
-        factor: ``multiplier`` of the three scales.
-        zeros: zero points of a, b and the output, the output's in the type that the model states: 128 + z of uint8 is
-            not interchangeable with z of int8 here, because the sum is rounded.
-    """
+    ``factor``: ``multiplier`` of the three scales.
+    ``zeros``: zero points of a, b and the output, the output's in the type that the model states: 128 + z of uint8 is
+    not interchangeable with z of int8 here, because the sum is rounded."""
     product = (np.asarray(a, np.int64) - zeros[0]) * (np.asarray(b, np.int64) - zeros[1])
     scaled = product.astype(np.float32) * np.float32(factor) + np.float32(zeros[2])
     return np.clip(np.rint(scaled), low, high).astype(np.int64)
@@ -248,11 +242,8 @@ def table(
     ranges: tuple[tuple[int, int], tuple[int, int]],
 ) -> NDArray[np.int64]:
     """A unary function of a quantised value as a table: entry i is the result for the i-th value of the input type.
-
-    Args:
-        function: float32 to float32, elementwise.
-        scales, zeros, ranges: scale, zero point and (lowest, highest) of input and output.
-    """
+    ``function``: float32 to float32, elementwise.
+    ``scales``, ``zeros``, ``ranges``: scale, zero point and (lowest, highest) of input and output."""
     inputs = np.arange(ranges[0][0], ranges[0][1] + 1)
     return quantize(function(dequantize(inputs, scales[0], zeros[0])), scales[1], zeros[1], *ranges[1])
 
@@ -287,14 +278,9 @@ def score_multipliers(score: float, mask: float) -> tuple[int, int, int]:
     """Integer multipliers of scores and masks: (a, b, shift) with ``score * log2(e) * 2^8`` about ``a / 2**shift``.
 
     The shift is the largest, at most 40, for which the first stays within 24 bits and a sign, and the second in 31.
-
-    Args:
-        score: what a step of the accumulators of scores stands for.
-        mask: what a step of the mask stands for, not negative.
-
-    Raises:
-        ValueError: a step is too large for any shift, or no number.
-    """
+    ``score``: what a step of the accumulators of scores stands for.
+    ``mask``: what a step of the mask stands for, not negative.
+    Raises ValueError: a step is too large for any shift, or no number."""
     octaves = [value * math.log2(math.e) * (1 << OCTAVE_BITS) for value in (score, mask)]
     if not all(map(math.isfinite, octaves)):
         raise ValueError(f"the steps of scores and masks are no numbers: {score} and {mask}")
@@ -339,10 +325,7 @@ def share_weights(scores: Integers, seen: NDArray[np.bool_]) -> NDArray[np.int64
 
     A quotient and a product in binary32, and one rounding to an integer: within 0.5 + 2^-16 of the exact one. What is
     not seen has the weight 0, as all of a row has whose scores are not above 0.
-
-    Args:
-        scores, seen: see :func:`attention_weights`.
-    """
+    ``scores``, ``seen``: see :func:`attention_weights`."""
     above = np.where(seen, np.maximum(np.asarray(scores, np.int64), 0), 0)
     factor = np.float32(127) / np.maximum(above.max(-1, keepdims=True), 1).astype(np.float32)
     return np.rint(above.astype(np.float32) * factor).astype(np.int64)

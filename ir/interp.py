@@ -16,14 +16,9 @@ Observer = Callable[[Op, tuple[np.ndarray, ...]], None]
 
 def run(module: Module, inputs: Mapping[str, np.ndarray], *, observe: Observer | None = None) -> dict[str, np.ndarray]:
     """Outputs of the function ``main`` by name.
-
-    Args:
-        inputs: an array for each parameter, of its logical shape and dtype.
-        observe: called with each op and its results, in order, for debugging and calibration.
-
-    Raises:
-        InputError: an input is missing, unknown, or of the wrong shape or dtype.
-    """
+    ``inputs``: an array for each parameter, of its logical shape and dtype.
+    ``observe``: called with each op and its results, in order, for debugging and calibration.
+    Raises InputError: an input is missing, unknown, or of the wrong shape or dtype."""
     function = module.main
     names = {p.name for p in function.parameters}
     unknown = next((name for name in inputs if name not in names), None)

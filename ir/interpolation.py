@@ -55,11 +55,8 @@ def knots(
     function: Callable[[NDArray[np.float32]], NDArray[np.float32]], scale: np.float32, into: np.float32
 ) -> NDArray[np.int32]:
     """The table of a function: what it makes of each knot, int32 in quarters of a step.
-
-    Args:
-        function: float32 to float32, elementwise; no number counts as the smallest.
-        scale, into: of operand and result, whose zero points are 0.
-    """
+    ``function``: float32 to float32, elementwise; no number counts as the smallest.
+    ``scale``, ``into``: of operand and result, whose zero points are 0."""
     with np.errstate(all="ignore"):
         found = function(dequantize(_positions(), scale, 0)) * np.float32(1 << FRACTION_BITS)
         found = np.where(np.isnan(found), np.float32(-np.inf), found)

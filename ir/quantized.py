@@ -234,12 +234,9 @@ def averaged(
     taps: Iterable[tuple[arithmetic.Region, np.ndarray]], counts: np.ndarray, x: TensorType, y: TensorType
 ) -> np.ndarray:
     """Stored integers of the means of windows.
-
-    Args:
-        taps: for each tap of the window, in row-major order, the windows in which it lies in the tensor, as a region of
-            the result, and what they hold there.
-        counts: by how many elements each window's sum is divided; broadcasts against the result.
-    """
+    ``taps``: for each tap of the window, in row-major order, the windows in which it lies in the tensor, as a region of
+    the result, and what they hold there.
+    ``counts``: by how many elements each window's sum is divided; broadcasts against the result."""
     (scale_x, zero_x), (scale_y, zero_y) = parameters(x), parameters(y)
     if is_wide(x, y):
         total = np.zeros(y.shape, np.int64)

@@ -71,11 +71,8 @@ class Value:
 
 class Constant(Value):
     """A value known at compile time.
-
-    Attributes:
-        array: the elements in logical order whatever ``type.layout`` says; read-only.
-        base: the name without the number that makes it unique, which constants have that were made of one another.
-    """
+    ``array``: the elements in logical order whatever ``type.layout`` says; read-only.
+    ``base``: the name without the number that makes it unique, which constants have that were made of one another."""
 
     __slots__ = ("_digest", "array", "base")
 

@@ -29,14 +29,9 @@ def verify(module: Module, *, stage: str | None = None, elsewhere: Collection[st
     takes and returns, so do branches and loops, each with bodies of its own, and no function calls itself through
     others; layouts exist; annotations are those declared, of the declared types; names of inputs, outputs, functions
     and constants are unique.
-
-    Args:
-        stage: the pass to name in the message.
-        elsewhere: names of functions that may be called although they are not in this module.
-
-    Raises:
-        VerifyError: names function, op and source node, and shows the op.
-    """
+    ``stage``: the pass to name in the message.
+    ``elsewhere``: names of functions that may be called although they are not in this module.
+    Raises VerifyError: names function, op and source node, and shows the op."""
     for name, constant in module.constants.items():
         if constant.name != name:
             raise VerifyError("a constant is filed under another name", stage=stage, expected=name, found=constant.name)

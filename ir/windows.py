@@ -126,14 +126,9 @@ def transposed_axes(
     output_padding: Sequence[int],
 ) -> tuple[WindowAxis, ...]:
     """The windows over the result of a transposed convolution, one for each position of ``image``.
-
-    Args:
-        pads: what is cut off the result: begins of all spatial dimensions, then ends.
-        output_padding: positions behind the last window.
-
-    Raises:
-        IRError: as :func:`window_axes`, or nothing is left of the result.
-    """
+    ``pads``: what is cut off the result: begins of all spatial dimensions, then ends.
+    ``output_padding``: positions behind the last window.
+    Raises IRError: as :func:`window_axes`, or nothing is left of the result."""
     _check(len(image), kernel, strides, dilations, pads, "output_padding", output_padding)
     axes: list[WindowAxis] = []
     for d, count in enumerate(image):

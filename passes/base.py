@@ -150,16 +150,11 @@ class Pass(Immutable):
 
     def run(self, module: Module, *, verification: Verification | None = None) -> Record:
         """Check, apply, verify.
-
-        Args:
-            verification: how much to check; by default what ``TILEWRIGHT_VERIFY`` says.
-
-        Raises:
-            PassError: the pass failed, met a module that breaks what it requires, left one that breaks what it
-                ensures or is not well-formed, or changed it without saying so; names pass, op and source node.
-            ModelError, ResourceError: the network itself cannot be compiled, or asks for more than the limits allow;
-                passed on with the name of the pass.
-        """
+        ``verification``: how much to check; by default what ``TILEWRIGHT_VERIFY`` says.
+        Raises PassError: the pass failed, met a module that breaks what it requires, left one that breaks what it
+        ensures or is not well-formed, or changed it without saying so; names pass, op and source node; ModelError,
+        ResourceError: the network itself cannot be compiled, or asks for more than the limits allow; passed on with the
+        name of the pass."""
         level = verification if verification is not None else Verification.from_environment()
         record = Record(self.name)
         if level is not Verification.OFF:

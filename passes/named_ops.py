@@ -25,14 +25,9 @@ def find_named(
     """The ops that each name stands for: those from a source node, or with a result, of this name.
 
     A ``*`` in a name that none has stands for any characters, for all the ops whose names are like that.
-
-    Args:
-        what, stage: what has the names, and the pass that is to use them, for the message.
-        kinds: names of operators that may be given, too, for all their ops, be there any or not.
-
-    Raises:
-        PassError: a name stands for none.
-    """
+    ``what``, ``stage``: what has the names, and the pass that is to use them, for the message.
+    ``kinds``: names of operators that may be given, too, for all their ops, be there any or not.
+    Raises PassError: a name stands for none."""
     by_name: dict[str, list[Op]] = {kind: [] for kind in kinds}
     for op in ops:
         own = (*op.loc, *(value.name for value in op.results), *([op.name] if op.name in kinds else []))

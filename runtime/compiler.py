@@ -26,11 +26,8 @@ _PEERS = ("onnxruntime", "openvino")
 
 class NotInstalledError(TilewrightError):
     """A package that the compiler needs is not installed.
-
-    Args:
-        what: what needs it.
-        module: of it.
-    """
+    ``what``: what needs it.
+    ``module``: of it."""
 
     def __init__(self, what: str, module: str) -> None:
         name = module.partition(".")[0]

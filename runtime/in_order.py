@@ -76,11 +76,8 @@ class Ordered(Generic[Tag]):
         hopeless: Hopeless | None,
     ) -> None:
         """Append a submission as soon as it may enter. Where this or what follows raises, `withdraw` must be called.
-
-        Args:
-            enters: whether it does so now; under the lock of the monitor.
-            wait, timeout, hopeless: as for `Monitor.step`.
-        """
+        ``enters``: whether it does so now; under the lock of the monitor.
+        ``wait``, ``timeout``, ``hopeless``: as for `Monitor.step`."""
 
         def step() -> bool:
             if not enters():
@@ -102,11 +99,8 @@ class Ordered(Generic[Tag]):
         self, check: Callable[[], None], wait: Wait, timeout: float | None, hopeless: Hopeless | None
     ) -> tuple[list[Request[Any]], Submission[Tag]]:
         """The requests of the next result, which have finished, and what it is a result of.
-
-        Args:
-            check: raises what ends the wait; under the lock of the monitor.
-            wait, timeout, hopeless: as for `Monitor.step`.
-        """
+        ``check``: raises what ends the wait; under the lock of the monitor.
+        ``wait``, ``timeout``, ``hopeless``: as for `Monitor.step`."""
         taken: list[tuple[list[Request[Any]], Submission[Tag]]] = []
 
         def step() -> bool:
@@ -132,12 +126,9 @@ class Ordered(Generic[Tag]):
 
 class InOrder(Ordered[Tag]):
     """Submissions to a session, of which so many may be untaken.
-
-    Args:
-        session: what computes; it stays open when this is closed. `put` also waits for room in its queue, if that is
-            shorter than the runs in all buffers.
-        buffers: how many submissions there may be whose results have not been taken, end markers apart.
-    """
+    ``session``: what computes; it stays open when this is closed. `put` also waits for room in its queue, if that is
+    shorter than the runs in all buffers.
+    ``buffers``: how many submissions there may be whose results have not been taken, end markers apart."""
 
     def __init__(self, session: Session, buffers: int = 2) -> None:
         super().__init__()

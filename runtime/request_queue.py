@@ -64,12 +64,8 @@ class RequestQueue:
 
     def put(self, request: Request[Any], timeout: float | None) -> None:
         """Append a request, waiting for room for at most `timeout` seconds.
-
-        Raises:
-            RequestTimeoutError: there was no room within the time; a callback, which occupies a worker, never waits.
-            ResourceError: there is no worker, and no thread can be started.
-            UsageError: the queue is closed.
-        """
+        Raises RequestTimeoutError: there was no room within the time; a callback, which occupies a worker, never waits;
+        ResourceError: there is no worker, and no thread can be started; UsageError: the queue is closed."""
 
         def append() -> bool:
             if self._closed:

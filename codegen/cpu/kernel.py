@@ -55,11 +55,8 @@ class Kernel(Immutable):
 
 def kernel_name(stem: str, *spec: object) -> str:
     """A symbol for a kernel: what it computes, and a digest of all that its code depends on.
-
-    Args:
-        stem: name of the family, letters and underscores.
-        spec: values with an exact ``repr``: numbers, strings, tuples, operators, tensor types.
-    """
+    ``stem``: name of the family, letters and underscores.
+    ``spec``: values with an exact ``repr``: numbers, strings, tuples, operators, tensor types."""
     return f"{stem}_{hashlib.sha256(repr(spec).encode()).hexdigest()[:16]}"
 
 

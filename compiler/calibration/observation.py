@@ -29,11 +29,8 @@ _NONE: Mapping[str, Activation] = {}
 
 class Observation:
     """What values of a module are on the samples of options, which hold calibration data.
-
-    Args:
-        values: by the names under which they are asked for.
-        findings: receives what the samples are like, when ranges are asked for.
-    """
+    ``values``: by the names under which they are asked for.
+    ``findings``: receives what the samples are like, when ranges are asked for."""
 
     def __init__(
         self, module: Module, values: Mapping[str, Value], options: CompileOptions, findings: Findings | None = None
@@ -88,14 +85,9 @@ class Observation:
         """The range of each of the values of these names, over all samples.
 
         Those that were asked for before of the same samples are not looked for again.
-
-        Args:
-            whole: names of values whose range is from the smallest to the largest number, whatever the method is.
-            functions: what alone is made of values, by name, for methods that ask what rounding changes.
-
-        Raises:
-            CalibrationError: a bad sample, or one that makes a value infinite or not a number.
-        """
+        ``whole``: names of values whose range is from the smallest to the largest number, whatever the method is.
+        ``functions``: what alone is made of values, by name, for methods that ask what rounding changes.
+        Raises CalibrationError: a bad sample, or one that makes a value infinite or not a number."""
         options, total, seen = self._options, len(self.samples), self.seen
         method = options.calibration_method, options.percentile
         keys: dict[str, Hashable] = {name: (self.made_of[name], *method, functions.get(name)) for name in names}

@@ -64,11 +64,8 @@ class Histogram(MinMax):
 
     Counts depend on what was seen alone, not on its order: a value's bin follows from the limit in exact arithmetic,
     and what is at the limit itself has one of its own, which stays right when the limit doubles.
-
-    Attributes:
-        counts: int64[BINS + 1].
-        limit: the least power of two that no value is beyond; 0 while only zeros were seen, which ``zeros`` counts.
-    """
+    ``counts``: int64[BINS + 1].
+    ``limit``: the least power of two that no value is beyond; 0 while only zeros were seen, which ``zeros`` counts."""
 
     def __init__(self) -> None:
         super().__init__()

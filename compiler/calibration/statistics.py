@@ -39,11 +39,8 @@ class Findings:
 
 class Watched:
     """Samples that are looked at as they pass.
-
-    Args:
-        inputs: types by name.
-        expected: ranges that inputs are expected to have, where something tells them.
-    """
+    ``inputs``: types by name.
+    ``expected``: ranges that inputs are expected to have, where something tells them."""
 
     def __init__(
         self, samples: Iterable[Inputs], inputs: Mapping[str, TensorType], expected: Mapping[str, Range]

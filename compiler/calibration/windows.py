@@ -30,11 +30,8 @@ def places_of(samples: int) -> int:
 
 def windows(op: Product, x: np.ndarray, index: int, places: int = PLACES) -> np.ndarray:
     """Elements of x that results are made of: [places, groups, inner], in the order of :func:`rows_of_weights`.
-
-    Args:
-        index: of the sample; places are drawn anew for each, the same ones every time.
-        places: at most so many, all if there are fewer.
-    """
+    ``index``: of the sample; places are drawn anew for each, the same ones every time.
+    ``places``: at most so many, all if there are fewer."""
     rng = np.random.default_rng(index)
     if is_op(op, MatMul):
         rows = np.swapaxes(x, -1, -2) if op.operator.transpose_a else x

@@ -80,12 +80,8 @@ def _threads(text: str) -> list[int]:
 
 def run(arguments: argparse.Namespace) -> str | Comparison:
     """What it prints, where every contender computes the same.
-
-    Raises:
-        WrongOutputsError: one does not.
-        InterruptedCommandError: Ctrl-C, when something was measured.
-        TilewrightError: as `compare` says; or the page cannot be written.
-    """
+    Raises WrongOutputsError: one does not; InterruptedCommandError: Ctrl-C, when something was measured;
+    TilewrightError: as `compare` says; or the page cannot be written."""
     from ...runtime.files.output_file import check_output, write_file
     from ..benchmark.comparison import compare
     from ..benchmark.tables import page

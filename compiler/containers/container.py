@@ -48,12 +48,9 @@ def compile_container(compilation: ContainerCompilation) -> Container:
     Each model takes an image as int8 [1, C, H, W] and gives int8 outputs of four dimensions, all with zero point 0; as
     integers, they are the same on each engine. Outputs that are computed in floating point, such as those of a softmax,
     are rounded to integers at the end.
-
-    Raises:
-        UnsupportedError: a model takes another than one image, or gives integers of its own.
-        NoCalibrationError: nothing tells the range of an input or output.
-        TilewrightError: as ``tilewright.compile``; UsageError for wrong ids or devices.
-    """
+    Raises UnsupportedError: a model takes another than one image, or gives integers of its own; NoCalibrationError:
+    nothing tells the range of an input or output; TilewrightError: as ``tilewright.compile``; UsageError for wrong ids
+    or devices."""
     models, ids = _pairs(compilation)
     check_target(compilation.kp_target)
     check_ids(ids)

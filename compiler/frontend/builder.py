@@ -196,11 +196,8 @@ class SequenceValue(Value):
 
 class ModuleBuilder:
     """State of one import: the module so far, and what may still be put into constants.
-
-    Attributes:
-        copies: how often what is emitted stands in the function, as a step of loops that are unrolled.
-        countable: steps of computing that may still be taken to know how many a loop takes.
-    """
+    ``copies``: how often what is emitted stands in the function, as a step of loops that are unrolled.
+    ``countable``: steps of computing that may still be taken to know how many a loop takes."""
 
     def __init__(self, module: Module) -> None:
         self.module = module
@@ -242,14 +239,9 @@ class ModuleBuilder:
         self, operator: Operator, *operands: Value | None, types: Sequence[TensorType] | None = None, name: str = ""
     ) -> tuple[Value, ...]:
         """Apply ``operator``; at once if every operand is a constant and the result is small.
-
-        Args:
-            types: of the results where they do not follow from the operands.
-            name: to call the result by, instead of the names that the node gives its outputs.
-
-        Raises:
-            ModelError: an operand is a sequence.
-        """
+        ``types``: of the results where they do not follow from the operands.
+        ``name``: to call the result by, instead of the names that the node gives its outputs.
+        Raises ModelError: an operand is a sequence."""
         found = next((value for value in operands if isinstance(value, SequenceValue)), None)
         if found is not None:
             message = f"%{found.name} is a sequence or optional where a tensor is read"

@@ -139,15 +139,9 @@ def read_module(
     bounds: Mapping[str, int] | None = None,
 ) -> Module:
     """The module of a model, ONNX or IR, or of a text with its arrays in ``blobs/`` beside it.
-
-    Args:
-        input_shapes, external_data, frozen, bounds: see :func:`import_model`; for models only.
-
-    Raises:
-        ModelError, InputError: the file cannot be read, or is not what its name says.
-        UsageError: shapes are given for a text, which has its own.
-        ParseError, VerifyError: the text is malformed, or is no sound module.
-    """
+    ``input_shapes``, ``external_data``, ``frozen``, ``bounds``: see :func:`import_model`; for models only.
+    Raises ModelError, InputError: the file cannot be read, or is not what its name says; UsageError: shapes are given
+    for a text, which has its own; ParseError, VerifyError: the text is malformed, or is no sound module."""
     if is_ir(path) or path.suffix == ".onnx":
         return import_model(path, input_shapes, external_data, frozen, bounds)
     if input_shapes:

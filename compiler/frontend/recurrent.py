@@ -113,11 +113,8 @@ class Cell:
         self, node: SourceNode, x: Value, state: tuple[Value, ...], *, is_reverse: bool, lengths: Value | None = None
     ) -> tuple[Value, tuple[Value, ...]]:
         """Hidden states of all steps in the order of time [steps, batch, hidden], and the state at the end.
-
-        Args:
-            x: [steps, batch, features].
-            lengths: how many steps each sequence has, integers [batch]; the others leave the state and give zeros.
-        """
+        ``x``: [steps, batch, features].
+        ``lengths``: how many steps each sequence has, integers [batch]; the others leave the state and give zeros."""
         steps, rows, features = x.type.shape
         importer = self.importer
         projected = self.projected(reshape(importer, x, (steps * rows, features)))

@@ -26,14 +26,9 @@ def cast(importer: ModuleBuilder, x: Value, to: DType) -> Value:
 
 def filled_in(node: SourceNode, x: TensorType, wanted: Sequence[int], *, zero_copies: bool = True) -> tuple[int, ...]:
     """A shape for the elements of ``x`` in which an extent may be left open.
-
-    Args:
-        wanted: at most one -1, which stands for what is left.
-        zero_copies: 0 stands for the extent of ``x`` at its position.
-
-    Raises:
-        ModelError: there is no such extent, or ``x`` does not divide into the shape.
-    """
+    ``wanted``: at most one -1, which stands for what is left.
+    ``zero_copies``: 0 stands for the extent of ``x`` at its position.
+    Raises ModelError: there is no such extent, or ``x`` does not divide into the shape."""
     shape = list(wanted)
     if zero_copies:
         if any(e == 0 and d >= x.rank for d, e in enumerate(shape)):

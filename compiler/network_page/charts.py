@@ -87,11 +87,8 @@ def _some(ticks: Sequence[float], most: int) -> Sequence[float]:
 
 def roofline(label: str, points: Sequence[Point], peak: float, bandwidth: float) -> str:
     """Rates of layers by arithmetic intensity, below what bandwidth and multipliers allow.
-
-    Args:
-        peak: multiply-accumulates a second.
-        bandwidth: bytes a second.
-    """
+    ``peak``: multiply-accumulates a second.
+    ``bandwidth``: bytes a second."""
     ridge = peak / bandwidth
     across = [each.intensity for each in points]
     lowest = min(peak / 20, *(each.rate for each in points))

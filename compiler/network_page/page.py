@@ -130,11 +130,8 @@ class Measured(Immutable):
 
 def measure(artifact: Artifact, threads: int | None) -> Measured:
     """Measure the engine of an artifact that runs on the CPU alone.
-
-    Raises:
-        UsageError: it holds none.
-        TilewrightError: the artifact's code may not run here or does not fit this processor; nothing is compiled.
-    """
+    Raises UsageError: it holds none; TilewrightError: the artifact's code may not run here or does not fit this
+    processor; nothing is compiled."""
     engine = next((name for name in ENGINES if name in artifact.manifest.engines and name != "device"), None)
     if engine is None:
         raise UsageError("the artifact has no engine for the CPU alone, which could be measured", hint=_BOTH)

@@ -41,11 +41,8 @@ def walk(
     layers: Mapping[Op, Choose],
 ) -> None:
     """Compute both networks.
-
-    Args:
-        types: of the plan's values, as they are quantised.
-        layers: what chooses the weights of these; the others have in both networks those of the module.
-    """
+    ``types``: of the plan's values, as they are quantised.
+    ``layers``: what chooses the weights of these; the others have in both networks those of the module."""
     largest = max((sum(v.type.elements for v in (*op.inputs, *op.results)) for op in module.main.ops), default=1)
     used = samples[: max(1, MOST_BYTES // (8 * largest))]
     exact: dict[Value, Arrays] = {p: [each[p.name] for each in used] for p in module.main.parameters}

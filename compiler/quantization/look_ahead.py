@@ -70,11 +70,8 @@ class Ahead(Immutable):
 
     def made(self, y: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
         """What becomes of results, [outputs, places, units], and what makes slopes of them of its slopes.
-
-        Args:
-            y: results of the layer, [channels, places, units].
-            units: which of the patches these are.
-        """
+        ``y``: results of the layer, [channels, places, units].
+        ``units``: which of the patches these are."""
         clamped, is_free = _clamped(y, self.bounds)
         if self.patches is None:
             return clamped, lambda slope: slope * is_free

@@ -326,12 +326,9 @@ def _observed(
     whole: Sequence[str] = (),
 ) -> dict[str, Range]:
     """The ranges of values on the samples of the options.
-
-    Args:
-        wide: names of those of 16 bits, which have integers enough for the whole range, and for twice that, so that
-            nothing is cut off of what other samples make of them.
-        whole: names of others that have the whole range.
-    """
+    ``wide``: names of those of 16 bits, which have integers enough for the whole range, and for twice that, so that
+    nothing is cut off of what other samples make of them.
+    ``whole``: names of others that have the whole range."""
     if options.calibration is not None:
         # What an input may be, and not what may be cut off of it.
         functions = {name: function_behind(value) for name, value in values.items()}

@@ -192,14 +192,9 @@ class SimulatedModel:
         self, input_shapes: Mapping[str, Sequence[int]] | None = None, *, keep: Sequence[str] = ()
     ) -> Artifact:
         """The network compiled for this processor.
-
-        Args:
-            input_shapes: of the inputs whose shapes the model leaves open.
-            keep: tensors that are further outputs, as in ``tilewright.compile``.
-
-        Raises:
-            TilewrightError: it cannot be compiled.
-        """
+        ``input_shapes``: of the inputs whose shapes the model leaves open.
+        ``keep``: tensors that are further outputs, as in ``tilewright.compile``.
+        Raises TilewrightError: it cannot be compiled."""
         options = CompileOptions()
         options = CompileOptions(instruments=observers(options))
         module = self.module(input_shapes)

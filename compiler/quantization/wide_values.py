@@ -35,15 +35,10 @@ def wide_values(
     plan: Plan, function: Function, names: Collection[str], dropped: set[str] | None = None
 ) -> tuple[str, ...]:
     """Names of the values of a plan that are to be of 16 bits.
-
-    Args:
-        names: of operators, of source nodes, of results and of parameters, or ``all``. A clamp that is all that reads
-            an op counts as part of it.
-        dropped: receives names that would be refused.
-
-    Raises:
-        PassError: a name stands for ops of which none has a quantised form, or is read as integers.
-    """
+    ``names``: of operators, of source nodes, of results and of parameters, or ``all``. A clamp that is all that reads
+    an op counts as part of it.
+    ``dropped``: receives names that would be refused.
+    Raises PassError: a name stands for ops of which none has a quantised form, or is read as integers."""
     if EVERY in names:
         return (*plan.values,)
     ops = find_named(function.ops, [*still_there(function.ops, names, REGISTRY)], WIDE, "quantize", REGISTRY)

@@ -161,11 +161,8 @@ def _path(points: Sequence[tuple[float, float]], colour: int | None, dash: int) 
 
 def picture(title: str, names: Sequence[str], shown: Sequence[Show], points: Sequence[Point]) -> str:
     """The SVG of a sweep over fields.
-
-    Args:
-        shown: how the values of each field are spelled.
-        points: one at least.
-    """
+    ``shown``: how the values of each field are spelled.
+    ``points``: one at least."""
     title = on_one_line(title)
     drawing = _Drawing(names, shown, points)
     size_unit = 2**20 if max(point.scratchpad_bytes for point in points) > 2**20 else 2**10

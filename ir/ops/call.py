@@ -22,11 +22,8 @@ class Call(Operator[tuple[Value, ...]]):
 
     There are no samples, and no form in ONNX: a call means nothing without the module that holds its function.
     :func:`tilewright.ir.interp.run_op` follows it.
-
-    Attributes:
-        callee: name of the function, any but ``main``; calls form no circle.
-        shares: how often the function is applied.
-    """
+    ``callee``: name of the function, any but ``main``; calls form no circle.
+    ``shares``: how often the function is applied."""
 
     GIVEN_RESULTS: ClassVar[bool] = True
 

@@ -68,11 +68,8 @@ class If(ControlFlow):
     """Run one of two functions.
 
     Operands: the condition, bool[], then the arguments of both functions. Results: those of the function that runs.
-
-    Attributes:
-        then: the function for a condition that holds.
-        otherwise: the function for one that does not.
-    """
+    ``then``: the function for a condition that holds.
+    ``otherwise``: the function for one that does not."""
 
     then: str
     otherwise: str
@@ -104,11 +101,8 @@ class Loop(ControlFlow):
     Results: the states at the end; for each piece all of them, one after the other along a new first dimension; how
     many steps were taken, i64[]. There is room for the pieces of as many steps as the first extent says; a further step
     is refused (`InputError`), and what no step filled is zero.
-
-    Attributes:
-        body: the function.
-        states: how many states there are.
-    """
+    ``body``: the function.
+    ``states``: how many states there are."""
 
     body: str
     states: int

@@ -193,12 +193,9 @@ class Pad(Operator[UnaryOperands]):
 @operator("depth_to_space")
 class DepthToSpace(Operator[UnaryOperands]):
     """Spread channels over blocks of pixels: [N, C, H, W] to [N, C / b², H * b, W * b].
-
-    Attributes:
-        blocksize: b.
-        mode: ``DCR``: a channel is (row in block, column in block, result channel); ``CRD``: (result channel, row,
-            column).
-    """
+    ``blocksize``: b.
+    ``mode``: ``DCR``: a channel is (row in block, column in block, result channel); ``CRD``: (result channel, row,
+    column)."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
 
@@ -287,11 +284,8 @@ class SpaceToDepth(Operator[UnaryOperands]):
 @operator("trilu")
 class Trilu(Operator[UnaryOperands]):
     """Keep one triangle of the matrices in the last two dimensions, zero the other.
-
-    Attributes:
-        upper: keep the elements with column >= row + k; otherwise those with column <= row + k.
-        k: which diagonal bounds the triangle.
-    """
+    ``upper``: keep the elements with column >= row + k; otherwise those with column <= row + k.
+    ``k``: which diagonal bounds the triangle."""
 
     upper: bool
     k: int = 0

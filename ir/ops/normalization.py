@@ -64,11 +64,8 @@ class BatchNorm(Operator[tuple[Value, Value, Value, Value, Value]]):
 
 class _TrailingNorm(Operator[OperandsT_co]):
     """Base: over the dimensions from ``axis`` to the last.
-
-    Attributes:
-        axis: first normalised dimension, counted from the front.
-        epsilon: added under the square root.
-    """
+    ``axis``: first normalised dimension, counted from the front.
+    ``epsilon``: added under the square root."""
 
     axis: int
     epsilon: float
@@ -120,11 +117,8 @@ class RmsNorm(_TrailingNorm[tuple[Value, Value]]):
 class GroupNorm(Operator[tuple[Value, Value, Value]]):
     """Each group of neighbouring channels of each image of x [N, C, *spatial] standardised together, times scale [C],
     plus b [C]. With a group for each channel it is instance normalisation.
-
-    Attributes:
-        groups: divides the number of channels.
-        epsilon: added to the variance.
-    """
+    ``groups``: divides the number of channels.
+    ``epsilon``: added to the variance."""
 
     groups: int
     epsilon: float
@@ -177,11 +171,8 @@ class Lrn(Operator[UnaryOperands]):
 @operator("lp_norm")
 class LpNorm(Operator[UnaryOperands]):
     """x over its p-norm along one dimension, which is added up in float64; zeros stay zeros.
-
-    Attributes:
-        axis: counted from the front.
-        p: 1 or 2.
-    """
+    ``axis``: counted from the front.
+    ``p``: 1 or 2."""
 
     axis: int
     p: int

@@ -24,11 +24,8 @@ def lowest(dtype: np.dtype) -> np.ndarray:
 
 class Windowed(Operator[UnaryOperands]):
     """Base: x [N, C, *spatial] to [N, C, *output], each element from one window of one channel.
-
-    Attributes:
-        kernel, strides, dilations: one for each spatial dimension.
-        pads: begins of all spatial dimensions, then ends; explicit, whatever the rounding mode of the source was.
-    """
+    ``kernel``, ``strides``, ``dilations``: one for each spatial dimension.
+    ``pads``: begins of all spatial dimensions, then ends; explicit, whatever the rounding mode of the source was."""
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
@@ -113,12 +110,9 @@ class AveragePool(Pool):
     Quantised: 8-bit tensors of any scales; the sum of the real numbers in binary32, one after the other, see
     :func:`tilewright.ir.arithmetic.average`. Of 16 bits, where all windows have as many elements, see
     :func:`tilewright.ir.quantized.mixed`.
-
-    Attributes:
-        count_include_pad: padding counts as zeros; else the mean is over the elements of x in the window.
-        overhang: how far windows may reach beyond the end padding of each spatial dimension. What lies there is not
-            even padding and never counts: it is there because the source rounded the number of windows up.
-    """
+    ``count_include_pad``: padding counts as zeros; else the mean is over the elements of x in the window.
+    ``overhang``: how far windows may reach beyond the end padding of each spatial dimension. What lies there is not
+    even padding and never counts: it is there because the source rounded the number of windows up."""
 
     QUANTIZATION = QuantizationRule.RESCALE
 

@@ -61,11 +61,8 @@ class QuantizeLinear(Operator[ScaledOperands]):
 
     Operands: x [...] and scale of one float dtype; zero_point, 0 where absent. Result: the shape of x, dtype ``to``,
     which is that of the zero point. The division is in float32.
-
-    Attributes:
-        to: i8, u8, i16 or u16.
-        axis: the dimension that scale and zero point run along; ``none``: one for the whole tensor.
-    """
+    ``to``: i8, u8, i16 or u16.
+    ``axis``: the dimension that scale and zero point run along; ``none``: one for the whole tensor."""
 
     to: DType
     axis: int | None = None

@@ -120,11 +120,8 @@ class ArgExtreme(Operator[UnaryOperands]):
     """Base of the positions of extremes.
 
     Operands: x. Result: i64 indices along ``axis``, which has extent 1 (``keepdims``) or is gone.
-
-    Attributes:
-        axis: counted from the front.
-        select_last_index: of equal elements, take the last instead of the first.
-    """
+    ``axis``: counted from the front.
+    ``select_last_index``: of equal elements, take the last instead of the first."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
 
@@ -183,11 +180,8 @@ class TopK(Operator[UnaryOperands]):
 class Cumulative(Operator[UnaryOperands]):
     """Base of what elements up to each have in common, along ``axis``; result like x. Integers wrap around, and half
     floats are computed with in single precision.
-
-    Attributes:
-        exclusive: an element does not count into its own result.
-        reverse: run from the end.
-    """
+    ``exclusive``: an element does not count into its own result.
+    ``reverse``: run from the end."""
 
     FUNCTION: ClassVar[np.ufunc]
 

@@ -41,11 +41,8 @@ class Unique(Operator[UnaryOperands]):
 
     Results, all i64, with n elements or slices: their positions [n]; for each element or slice of x, which of those
     its value is [n]; how often each occurs [n]; how many there are []. NaN equals NaN and is larger than all numbers.
-
-    Attributes:
-        axis: slices along it are compared, element by element; ``None`` for the elements of x in row-major order.
-        sorted: the smallest value first; otherwise the first position first.
-    """
+    ``axis``: slices along it are compared, element by element; ``None`` for the elements of x in row-major order.
+    ``sorted``: the smallest value first; otherwise the first position first."""
 
     axis: int | None = None
     sorted: bool = True
@@ -106,11 +103,9 @@ class NonMaxSuppression(Operator[tuple[Value, Value, Value, Value, Value]]):
 
     Results: i64 [images * classes * least of n and ``room``, 3], rows of image, class and box, by image, then by class,
     then the best first, of equal scores the lower box; how many there are, i64[].
-
-    Attributes:
-        room: how many boxes a class of an image has room for.
-        centred: boxes are [x, y, width, height], x and y of the centre; otherwise [y, x, y, x] of two opposite corners.
-    """
+    ``room``: how many boxes a class of an image has room for.
+    ``centred``: boxes are [x, y, width, height], x and y of the centre; otherwise [y, x, y, x] of two opposite
+    corners."""
 
     room: int
     centred: bool = False

@@ -24,11 +24,8 @@ class TreeEnsemble(Operator[tuple[Value, Value, Value, Value, Value, Value, Valu
     + 1]``, each for one target. Result [rows, outputs], of the dtype of x; trees are taken in order.
 
     A table that points out of bounds, or to an earlier node, is an error when the network runs.
-
-    Attributes:
-        outputs: how many targets there are.
-        combine: ``sum``, or ``min`` or ``max``, which leave out NaN. What no leaf has a weight for is 0.
-    """
+    ``outputs``: how many targets there are.
+    ``combine``: ``sum``, or ``min`` or ``max``, which leave out NaN. What no leaf has a weight for is 0."""
 
     COMBINATIONS: ClassVar[dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
         "sum": np.add,

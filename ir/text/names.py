@@ -6,11 +6,8 @@ from collections.abc import Container, Iterable
 
 class Names:
     """Names that are taken.
-
-    Args:
-        taken: from the start.
-        separator: stands between a name and its number.
-    """
+    ``taken``: from the start.
+    ``separator``: stands between a name and its number."""
 
     def __init__(self, taken: Iterable[str] = (), separator: str = ".") -> None:
         self._taken = set(taken)

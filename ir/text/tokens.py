@@ -36,12 +36,9 @@ class Token(NamedTuple):
 
 class TokenReader:
     """Base of recursive-descent parsers: one method for each part of the language, each reading its tokens.
-
-    Args:
-        grammar: matches one token; its named groups are the kinds, among them ``string``, ``int``, ``float``, ``word``
-            and ``space``, which is skipped.
-        read_float: the value of a token of kind ``float``.
-    """
+    ``grammar``: matches one token; its named groups are the kinds, among them ``string``, ``int``, ``float``, ``word``
+    and ``space``, which is skipped.
+    ``read_float``: the value of a token of kind ``float``."""
 
     def __init__(self, text: str, grammar: re.Pattern[str], read_float: Callable[[str], float]) -> None:
         self._text, self._grammar = text, grammar

@@ -331,11 +331,8 @@ class LookUp(Operator[TableOperands]):
 @operator("tile_resize", TILE_OPERATORS)
 class Resize(Operator[MapOperands]):
     """Pixels repeated by a nearest-neighbour rule: row y is row floor((y * step + origin) / 2^16) of x.
-
-    Attributes:
-        output: rows and columns of the result.
-        step, origin: rows, then columns, in units of 2^-16.
-    """
+    ``output``: rows and columns of the result.
+    ``step``, ``origin``: rows, then columns, in units of 2^-16."""
 
     output: Pair
     step: Pair
@@ -360,11 +357,8 @@ class Resize(Operator[MapOperands]):
 class ResizeLinear(Operator[MapOperands]):
     """Pixels interpolated: row y lies at floor((y * step + origin) / 2^16) units of 2^-11 of the distance of rows of x,
     moved to its first or last row where it is outside; see ``arithmetic.interpolate``.
-
-    Attributes:
-        output: rows and columns of the result.
-        step, origin: rows, then columns, in units of 2^-27.
-    """
+    ``output``: rows and columns of the result.
+    ``step``, ``origin``: rows, then columns, in units of 2^-27."""
 
     output: Pair
     step: Pair

@@ -97,11 +97,8 @@ class Buffer(Operator[tuple[()]]):
 @operator("tile_part", TILE_OPERATORS)
 class Part(Operator[UnaryOperands]):
     """A box of a place, as a place: what is written there is written in the whole.
-
-    Attributes:
-        image: which one, of a map with several images; -1 for all of them.
-        rows, columns, channels: as (first, count). On chip, channels begin at a block of 16.
-    """
+    ``image``: which one, of a map with several images; -1 for all of them.
+    ``rows``, ``columns``, ``channels``: as (first, count). On chip, channels begin at a block of 16."""
 
     image: int
     rows: tuple[int, int]
@@ -158,11 +155,8 @@ class InCluster(Operator[UnaryOperands]):
 @operator("tile_phase", TILE_OPERATORS)
 class Phase(Operator[UnaryOperands]):
     """Every so many rows and columns of a whole map in DRAM, as a place: what is written there is written in the whole.
-
-    Attributes:
-        step: from row to row, and from column to column.
-        first: row and column that are taken first.
-    """
+    ``step``: from row to row, and from column to column.
+    ``first``: row and column that are taken first."""
 
     step: tuple[int, int]
     first: tuple[int, int]

@@ -178,11 +178,8 @@ RECORD_WORDS = tuple(LoadRecord(0).words)
 @operator("tile_receive", TILE_OPERATORS)
 class Receive(Crossing):
     """A tensor of the network as a map in DRAM, as ``tile_enter``; another card puts it there, with ``tile_send``.
-
-    Attributes:
-        card: the other one, counted from 0 among those that run together.
-        tag: of the messages from that card to this one, which it is.
-    """
+    ``card``: the other one, counted from 0 among those that run together.
+    ``tag``: of the messages from that card to this one, which it is."""
 
     card: int
     tag: int
@@ -197,11 +194,8 @@ class Receive(Crossing):
 @operator("tile_send", TILE_OPERATORS)
 class Send(Crossing):
     """A map in DRAM as a tensor of the network, as ``tile_leave``; another card takes it, with ``tile_receive``.
-
-    Attributes:
-        card: the other one, counted from 0 among those that run together.
-        tag: of the messages from this card to that one, which it is.
-    """
+    ``card``: the other one, counted from 0 among those that run together.
+    ``tag``: of the messages from this card to that one, which it is."""
 
     shape: tuple[int, ...]
     card: int

@@ -43,10 +43,7 @@ class QuantizeAttention(Pass):
     accelerator multiplies them by what is computed, and would have to take off another one by a product of its own.
     Products of two maps become scores where the accelerator can have them: of whole blocks of columns, and of no more
     than fit its clusters.
-
-    Attributes:
-        machine: name of a sample machine or path of a machine file.
-    """
+    ``machine``: name of a sample machine or path of a machine file."""
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)

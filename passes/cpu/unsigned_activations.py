@@ -27,12 +27,9 @@ class UnsignedActivations(Pass):
     every rounding, as 128 and 32768 are even; products and means of windows, which add the zero point before they round
     (:func:`tilewright.ir.arithmetic.multiply`), keep their type between conversions. A function is left alone where
     others see its stored integers: callers, functions that it calls, the device.
-
-    Attributes:
-        signed: bytes the other way, from ``u8`` to ``i8``.
-        exact: False moves products and means as well, and no words: files for other tools, which round in their own
-            way and take words of either kind.
-    """
+    ``signed``: bytes the other way, from ``u8`` to ``i8``.
+    ``exact``: False moves products and means as well, and no words: files for other tools, which round in their own way
+    and take words of either kind."""
 
     requires = (UNPLANNED,)
 

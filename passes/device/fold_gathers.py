@@ -263,12 +263,9 @@ def _coarser(fine: Channels, coarse: Channels) -> Iterator[Channels]:
 
 def _in_whole_blocks(made: Channels, read: Channels, parts: Iterator[Channels], size: int) -> Channels:
     """Channels in pieces of a size that few groups make and few groups read.
-
-    Args:
-        made, read: groups of each channel.
-        parts: that channels fall into, each time fewer: what is left of the whole blocks of a part goes into one of the
-            next.
-    """
+    ``made``, ``read``: groups of each channel.
+    ``parts``: that channels fall into, each time fewer: what is left of the whole blocks of a part goes into one of the
+    next."""
     left = np.lexsort((made, read))
     blocks: list[Channels] = []
     for part in parts:

@@ -100,15 +100,10 @@ class Orders:
 
     def arrange(self, function: Function, which: PlannedOrder) -> float | None:
         """Put what becomes instructions into the order in which it can start, if that is to be faster.
-
-        Args:
-            function: the program or a copy of it, as it is written.
-            which: as of :class:`tilewright.ir.annotations.Plan`.
-
-        Returns:
-            The share of its cycles that this saves, in the time that orders are made in; 0 where no better one was
-            found, None where none was looked for.
-        """
+        ``function``: the program or a copy of it, as it is written.
+        ``which``: as of :class:`tilewright.ir.annotations.Plan`.
+        Returns the share of its cycles that this saves, in the time that orders are made in; 0 where no better one was
+        found, None where none was looked for."""
         if which == "written" or self._written is None:
             return None
         found = schedule(self.steps, self._links(which == "layers"), _SHARE, limit=self._written)

@@ -30,11 +30,8 @@ class SplitCards(Pass):
 
     What crosses is a result of one function and a parameter of another, once for each that takes it: ``sends`` and
     ``receives`` say which these are. A parameter of the whole is one of each card that reads it.
-
-    Attributes:
-        machine: name of a sample machine, or path of a machine file.
-        clusters: of each card, that work on an image.
-    """
+    ``machine``: name of a sample machine, or path of a machine file.
+    ``clusters``: of each card, that work on an image."""
 
     requires = (PLACED, UNPLANNED)
     ensures = (PLACED,)
@@ -172,11 +169,8 @@ def _messages(ops: list[Op], card_of: dict[Op, int]) -> dict[tuple[Value, int], 
 
 class _Part:
     """The function of a card.
-
-    Attributes:
-        entering, received: what its parameters are, those from the host first, then those from other cards.
-        leaving, sent: what its results are, those for the host first, then those for other cards, with these.
-    """
+    ``entering``, ``received``: what its parameters are, those from the host first, then those from other cards.
+    ``leaving``, ``sent``: what its results are, those for the host first, then those for other cards, with these."""
 
     def __init__(
         self, whole: Function, ops: list[Op], card: int, messages: dict[tuple[Value, int], MessageEnd], name: str

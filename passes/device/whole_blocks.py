@@ -63,11 +63,8 @@ class WholeBlocks(Pass):
     leaves them out. A map that is joined either takes along what is left out of it, or a choice leaves that out before.
     All this is done in a function where its tiles then cost an eighth less, or less, and an order of it 5 % less. No
     output changes by a bit.
-
-    Attributes:
-        machine: name of a sample machine or path of a machine file.
-        clusters: that work on an image.
-    """
+    ``machine``: name of a sample machine or path of a machine file.
+    ``clusters``: that work on an image."""
 
     machine: str
     clusters: int = 1

@@ -167,11 +167,8 @@ def plan_memory(
 
     Ops run in the order in which they stand. A value is live from the op that defines it to the last op that reads it,
     both included, and so is the value that it is a part of.
-
-    Args:
-        bytes_of: size of a value in bytes.
-        together: the same for consecutive ops that run in turn, piece by piece; None for those that run alone.
-    """
+    ``bytes_of``: size of a value in bytes.
+    ``together``: the same for consecutive ops that run in turn, piece by piece; None for those that run alone."""
     ranges: dict[Value, tuple[int, int]] = {}
     roots = roots_of(parts)
     spans = _spans([together(op) for op in function.ops])

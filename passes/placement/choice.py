@@ -86,11 +86,8 @@ class CostModel(Immutable):
 
     def on_device(self, op: Op, packed: bool = False, kept: frozenset[Value] = frozenset()) -> float:
         """Of one op that the device can run.
-
-        Args:
-            packed: whether the pixels of the map that it reads lie without padding.
-            kept: maps that other ops of the device make and read, which stay on chip if they fit.
-        """
+        ``packed``: whether the pixels of the map that it reads lie without padding.
+        ``kept``: maps that other ops of the device make and read, which stay on chip if they fit."""
         if is_view(op):
             return 0.0
         small = frozenset(v for v in kept if map_shape(v.type).padded_elements <= self.machine.maps_bytes // 2)

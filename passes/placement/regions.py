@@ -22,11 +22,8 @@ def assign_regions(producers: Mapping[Node, Sequence[Node]], chosen: Set[Node]) 
     region; and a path from end to end has to change sides as often as there are levels. What is connected inside a
     level and reads nothing of it from outside then moves up to the level of its first reader, where its results need
     not travel.
-
-    Args:
-        producers: for every node those that it reads, which come before it.
-        chosen: the nodes to put into regions.
-    """
+    ``producers``: for every node those that it reads, which come before it.
+    ``chosen``: the nodes to put into regions."""
     levels: dict[Node, int] = {}
     readers: dict[Node, list[Node]] = {node: [] for node in producers}
     for node in producers:

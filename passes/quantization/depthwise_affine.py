@@ -34,13 +34,10 @@ class DepthwiseAffine(Pass):
 
     What follows goes into the same convolution, as where a normalisation and a scale with its own names are two layers.
     Comes before calibration: the values that are calibrated are those of the convolutions.
-
-    Attributes:
-        prelu: so does a PReLU with a slope for each channel, if its result becomes integers: x and a convolution of
-            what of it is below zero. And arithmetic on tokens, [N, tokens, channels], whose means become pools, and
-            what compares channels of a map with each other.
-        keep: names of operators, of source nodes or of results that stay in floating point, with their PReLUs.
-    """
+    ``prelu``: so does a PReLU with a slope for each channel, if its result becomes integers: x and a convolution of
+    what of it is below zero. And arithmetic on tokens, [N, tokens, channels], whose means become pools, and what
+    compares channels of a map with each other.
+    ``keep``: names of operators, of source nodes or of results that stay in floating point, with their PReLUs."""
 
     requires = (PLAIN, UNPLANNED)
 

@@ -28,11 +28,8 @@ def affine_parameters(range: Range, dtype: DType) -> Quantization:
     The range is widened to contain zero, which is represented exactly: padding and ReLU need it. A range of no
     width, such as that of a tensor that is always zero, gets the scale 1. Integers of 16 bits are symmetric, with the
     zero point 0, which halves what accumulators have to hold, and no range fills them as it does 8 bits.
-
-    Args:
-        range: finite numbers, the smaller one first.
-        dtype: ``i8``, ``u8``, ``i16`` or another integer type.
-    """
+    ``range``: finite numbers, the smaller one first.
+    ``dtype``: ``i8``, ``u8``, ``i16`` or another integer type."""
     low, high = min(range[0], 0.0), max(range[1], 0.0)
     limits = np.iinfo(dtype.numpy)
     if dtype is DType.I16:
@@ -77,11 +74,8 @@ def _levels(weights: np.ndarray) -> np.ndarray | None:
 
 def grid_of(weights: np.ndarray, span: int = LEVELS - 1) -> tuple[float, np.ndarray] | None:
     """Step and integers, with 0 among the grid's points, that weights are products of; ``None`` if there are none.
-
-    Args:
-        weights: finite numbers.
-        span: how far the largest integer may lie above the smallest, 0 included.
-    """
+    ``weights``: finite numbers.
+    ``span``: how far the largest integer may lie above the smallest, 0 included."""
     values = _levels(weights)
     if values is None or values.size < 2:
         return None

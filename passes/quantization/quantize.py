@@ -121,11 +121,8 @@ def _with_maker(op: Op) -> list[Op | None]:
 def _store_numbers(module: Module, op: Op[Mul | Add | Concat], type: TensorType | None, dtype: DType) -> None:
     """Make the known operands of an op integers, with the parameters of its result where it joins them, else around 0
     and of as many bits.
-
-    Args:
-        type: of the result, if that is of integers.
-        dtype: of the result otherwise.
-    """
+    ``type``: of the result, if that is of integers.
+    ``dtype``: of the result otherwise."""
     function = op.function
     assert function is not None
     for index, constant in enumerate(op.inputs):

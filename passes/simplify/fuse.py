@@ -18,10 +18,7 @@ class Fuse(Pass):
     of equal shapes, as its residual. Then what is left of elementwise ops joins into ``fused_elementwise``: an op
     joins the group of its readers if they all are in one group and results have equal shapes, so nothing is computed
     twice. Only floating-point epilogues; quantised ones change rounding.
-
-    Attributes:
-        max_operands, max_statements: limits of one ``fused_elementwise``.
-    """
+    ``max_operands``, ``max_statements``: limits of one ``fused_elementwise``."""
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)

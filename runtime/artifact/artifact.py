@@ -37,15 +37,9 @@ def write_artifact(
     path: str | os.PathLike[str], manifest: Manifest, sections: Sequence[Section], *, is_packed: bool = False
 ) -> None:
     """Write a ``.twa`` file: complete, or not at all. Equal arguments give equal bytes for the same user and machine.
-
-    Args:
-        is_packed: deflated, which takes fewer bytes and cannot be mapped.
-
-    Raises:
-        ArtifactError: the manifest contradicts itself or the sections.
-        ResourceError: the manifest is too large.
-        OutputError: the file cannot be written.
-    """
+    ``is_packed``: deflated, which takes fewer bytes and cannot be mapped.
+    Raises ArtifactError: the manifest contradicts itself or the sections; ResourceError: the manifest is too large;
+    OutputError: the file cannot be written."""
     # Late: the runtime writes none.
     from ..files.output_file import output_file
 
@@ -231,15 +225,9 @@ class Artifact(Container):
 
     def judge(self, trust: str | None = None) -> Verdict:
         """Whether its native code may run here, and why (not).
-
-        Args:
-            trust: what the caller requires: ``sha256:…``, its digest, or ``ed25519:…``, the key that it is signed by.
-
-        Raises:
-            TrustError: it is not what the caller requires.
-            ArtifactError: someone vouches for it, and its content is not what was vouched for.
-            UsageError: the requirement is of no known form.
-        """
+        ``trust``: what the caller requires: ``sha256:…``, its digest, or ``ed25519:…``, the key that it is signed by.
+        Raises TrustError: it is not what the caller requires; ArtifactError: someone vouches for it, and its content is
+        not what was vouched for; UsageError: the requirement is of no known form."""
         verdict = judge(self.credentials, trust, self.origin)
         # Its CRC-32 tells accidents; between a stranger's machine and this one, someone may have made others fit it.
         if verdict.trusted and not verdict.local:
@@ -248,10 +236,7 @@ class Artifact(Container):
 
     def text(self, name: str) -> str:
         """The content of a text section.
-
-        Raises:
-            ArtifactError: there is no such section, or it is not UTF-8.
-        """
+        Raises ArtifactError: there is no such section, or it is not UTF-8."""
         try:
             return str(self.copy(name), "utf-8")
         except UnicodeDecodeError:

@@ -111,14 +111,9 @@ def plain(
     parse_constant: Callable[[str], object] | None = None,
 ) -> object:
     """What any JSON text says: all such texts of strangers are read here.
-
-    Args:
-        pairs: makes objects of their names and values.
-        parse_constant: as for `parse`.
-
-    Raises:
-        ValueError: it is no such text, is nested too deeply, or holds too many values.
-    """
+    ``pairs``: makes objects of their names and values.
+    ``parse_constant``: as for `parse`.
+    Raises ValueError: it is no such text, is nested too deeply, or holds too many values."""
     if text.count(",") > limits.JSON_VALUES:
         raise ValueError(f"it has more than {limits.JSON_VALUES} {limits.JSON_VALUES.what}")
     try:

@@ -35,16 +35,10 @@ _DASK = "dask://"
 
 def answers(function: Function, queue: Queue, on: str = LOCAL, workers: int = 1) -> Answers:
     """What a function makes of the items of a queue, in any order, each with its number.
-
-    Args:
-        on: `LOCAL`, or ``dask://HOST:PORT`` of the scheduler of a Dask cluster, whose workers have Tilewright.
-        workers: processes, where they are local.
-
-    Raises:
-        UsageError: there is no such place, or the function is what no other process can be told.
-        NotInstalledError: Dask is not installed.
-        ClusterError: there is no cluster with workers.
-    """
+    ``on``: `LOCAL`, or ``dask://HOST:PORT`` of the scheduler of a Dask cluster, whose workers have Tilewright.
+    ``workers``: processes, where they are local.
+    Raises UsageError: there is no such place, or the function is what no other process can be told; NotInstalledError:
+    Dask is not installed; ClusterError: there is no cluster with workers."""
     if on == LOCAL:
         return in_processes(function, queue, workers)
     host, _, port = on.removeprefix(_DASK).rpartition(":")
@@ -87,15 +81,9 @@ def _unpacked(value: dict[str, Any]) -> Any:
 
 class Notes:
     """The file of a job.
-
-    Args:
-        path: of the file, which need not be there.
-        job: digest of the job.
-
-    Raises:
-        UsageError: it is a file of something else.
-        InputError: it cannot be read.
-    """
+    ``path``: of the file, which need not be there.
+    ``job``: digest of the job.
+    Raises UsageError: it is a file of something else; InputError: it cannot be read."""
 
     def __init__(self, path: Path, job: str) -> None:
         self._path, self._job = path, job

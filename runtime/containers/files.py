@@ -193,14 +193,9 @@ def check_ids(ids: Sequence[int]) -> None:
 
 def container_bytes(models: Sequence[records.ContainedModel], target: str, toolchain: str) -> bytes:
     """The file; equal arguments give equal bytes.
-
-    Args:
-        target: the kind of device, KL520 or KL720.
-        toolchain: what made it.
-
-    Raises:
-        UsageError: there is no such device, or the ids are wrong.
-    """
+    ``target``: the kind of device, KL520 or KL720.
+    ``toolchain``: what made it.
+    Raises UsageError: there is no such device, or the ids are wrong."""
     check_target(target)
     check_ids([model.id for model in models])
     parts: list[records.Parts] = []

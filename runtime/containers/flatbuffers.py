@@ -50,14 +50,9 @@ _CONTENT_ALIGNMENT = 16
 
 class Table:
     """A table in a buffer of a stranger. What it says is checked when it is asked for.
-
-    Args:
-        position: where in the buffer the table begins.
-        name: what errors call it.
-
-    Raises:
-        ContainerError: the table, or what a field says, does not lie in the buffer.
-    """
+    ``position``: where in the buffer the table begins.
+    ``name``: what errors call it.
+    Raises ContainerError: the table, or what a field says, does not lie in the buffer."""
 
     def __init__(self, buffer: memoryview, position: int, name: str) -> None:
         self._buffer = buffer

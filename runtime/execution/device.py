@@ -69,11 +69,8 @@ def of_bytes(bytes: np.ndarray, map: np.ndarray) -> None:
 
 def check_machine(artifact: Artifact, engine: Engine, machine: Machine) -> None:
     """Prove that the device programs of an engine were compiled for ``machine``.
-
-    Raises:
-        ArtifactError, InstructionError: a program is damaged.
-        MachineError: it was compiled for another machine; the message says how they differ.
-    """
+    Raises ArtifactError, InstructionError: a program is damaged; MachineError: it was compiled for another machine; the
+    message says how they differ."""
     from ..simulator import verifier
 
     for name in program_names(engine):

@@ -32,14 +32,9 @@ class Fit(NamedTuple):
 
 class Padding:
     """What may be padded of an artifact of several shapes, and which dimensions that concerns.
-
-    Args:
-        views: the artifact in each of its shapes.
-        names: of the open extents along which inputs may be padded.
-
-    Raises:
-        UsageError: there is no such extent, or nothing tells what of an output would belong to the padding.
-    """
+    ``views``: the artifact in each of its shapes.
+    ``names``: of the open extents along which inputs may be padded.
+    Raises UsageError: there is no such extent, or nothing tells what of an output would belong to the padding."""
 
     def __init__(self, views: Sequence[Artifact], names: Sequence[str]) -> None:
         self._manifests = [view.manifest for view in views]

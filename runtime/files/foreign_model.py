@@ -170,11 +170,8 @@ FORMATS = (
 
 def foreign_format(start: bytes, path: str = "") -> Format | None:
     """The format of a file that begins so, ``None`` if it is none of those that are known.
-
-    Args:
-        start: the first `START` bytes, or all where there are fewer.
-        path: of the file; some are known by their names alone.
-    """
+    ``start``: the first `START` bytes, or all where there are fewer.
+    ``path``: of the file; some are known by their names alone."""
     name = path.lower()
     return next((each for each in FORMATS if each.is_one(start) or name.endswith(each.endings)), None)
 

@@ -30,14 +30,9 @@ def read_table(
     """Samples of each input, [lines, ...]: all columns are those of the one input, or those with its name.
 
     A first line without any number in it has the names of the columns.
-
-    Args:
-        inputs: extents of a sample, without those of the batch, and type of its numbers, by name.
-        most: read at most so many lines of numbers.
-
-    Raises:
-        InputError: the file cannot be read, is no such table, or does not fit the inputs; names line and column.
-    """
+    ``inputs``: extents of a sample, without those of the batch, and type of its numbers, by name.
+    ``most``: read at most so many lines of numbers.
+    Raises InputError: the file cannot be read, is no such table, or does not fit the inputs; names line and column."""
     lines = _lines(path)
     header: list[str] = []
     first = next(lines, None)

@@ -141,11 +141,8 @@ def _passed(banks: int, run: int, pitch: int) -> tuple[int, int]:
 def port_cycles(machine: Machine, pixels: Count, run: Count, pitch: Count) -> Count:
     """Cycles in which the shared port of the maps passes pixels one after the other, as if all were of one row that
     begins in bank 0.
-
-    Args:
-        run: bytes of a pixel.
-        pitch: bytes from pixel to pixel.
-    """
+    ``run``: bytes of a pixel.
+    ``pitch``: bytes from pixel to pixel."""
     if isinstance(run, int) and isinstance(pitch, int):
         some, cycles = _passed(machine.maps_banks, run, pitch)
         return ceil_divide(pixels * cycles, some)

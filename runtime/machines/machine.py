@@ -261,16 +261,11 @@ def _check_ports(machine: Machine) -> None:
 
 def from_json(text: str, source: str = "machine description") -> Machine:
     """Parse and validate a machine description.
-
-    Args:
-        text: a JSON object with ``format``, every field of ``Machine``, ``timing``, and ``energy`` or not. A number may
-            be written as an object ``{"value": number, "origin": text}`` that says where it comes from.
-        source: what to call the text in messages, usually its path.
-
-    Raises:
-        MachineError: the text is not JSON, a field is missing, unknown, of the wrong kind, out of range or contradicts
-            another; the message names the field.
-    """
+    ``text``: a JSON object with ``format``, every field of ``Machine``, ``timing``, and ``energy`` or not. A number may
+    be written as an object ``{"value": number, "origin": text}`` that says where it comes from.
+    ``source``: what to call the text in messages, usually its path.
+    Raises MachineError: the text is not JSON, a field is missing, unknown, of the wrong kind, out of range or
+    contradicts another; the message names the field."""
     return read_file(text, source).machine
 
 

@@ -154,11 +154,8 @@ def is_native(triple: str) -> bool:
 
 def missing(triple: str, required: Iterable[str]) -> str | None:
     """Why code for a target cannot run on this machine, None when it can.
-
-    Args:
-        triple: LLVM triple of the target.
-        required: LLVM names of the extensions that the code may use, without signs.
-    """
+    ``triple``: LLVM triple of the target.
+    ``required``: LLVM names of the extensions that the code may use, without signs."""
     if not is_native(triple):
         return f"it is for {triple.partition('-')[0]}, this machine is {architecture()}"
     lacking = sorted(set(required) - features() - set(_NEVER_USED.split()))

@@ -63,11 +63,8 @@ def image_of(
     content: bytes, path: str, mode: str, formats: Sequence[str] = FORMATS, *, upright: bool = False
 ) -> Image.Image:
     """The image in the bytes of a file; as :func:`read_image`.
-
-    Args:
-        path: what errors call it.
-        formats: what Pillow may take it for.
-    """
+    ``path``: what errors call it.
+    ``formats``: what Pillow may take it for."""
     try:
         image = _decoded(content, path, formats)
         if mode == "P" and image.mode not in ("P", "L"):

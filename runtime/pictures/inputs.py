@@ -26,15 +26,10 @@ class Declared(Immutable):
 
 def declared(source: Declaration | None, names: Collection[str] | None = None) -> dict[str, Declared] | Declared:
     """What is declared, for all inputs or by name.
-
-    Args:
-        source: as `Preprocessing.of` takes it; or a mapping from input names to such, as text with semicolons between
-            the inputs: ``left:imagenet;right:mean=0,scale=1/255``.
-        names: of the inputs, if they are known.
-
-    Raises:
-        UsageError: names the key, or the input that there is none of.
-    """
+    ``source``: as `Preprocessing.of` takes it; or a mapping from input names to such, as text with semicolons between
+    the inputs: ``left:imagenet;right:mean=0,scale=1/255``.
+    ``names``: of the inputs, if they are known.
+    Raises UsageError: names the key, or the input that there is none of."""
     named = _by_name(source)
     if named is None:
         given = cast("PreprocessingSource | None", source)

@@ -146,14 +146,10 @@ class Preprocessing(Immutable):
 
     def stretch(self, pixels: np.ndarray, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
         """Pixels of any size as an input of batch 1: stretched whatever ``resize`` says, then as from a file.
-
-        Args:
-            pixels: uint8[height, width, 3] in the order red, green, blue.
-            shape, dtype: those of the network's input, whose batch does not matter.
-
-        Raises:
-            NotInstalledError: they are of another size than the input, or it is grey, and Pillow is not installed.
-        """
+        ``pixels``: uint8[height, width, 3] in the order red, green, blue.
+        ``shape``, ``dtype``: those of the network's input, whose batch does not matter.
+        Raises NotInstalledError: they are of another size than the input, or it is grey, and Pillow is not
+        installed."""
         channels, height, width = self._extents(shape)
         if pixels.shape[:2] == (height, width) and self._mode(channels) == "RGB":
             return self.normalize(pixels, shape, dtype)
@@ -165,12 +161,9 @@ class Preprocessing(Immutable):
 
     def normalize(self, pixels: np.ndarray, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
         """Pixels of the input's size as an input of batch 1: ordered, then (pixel - mean) * scale in binary32.
-
-        Args:
-            pixels: uint8[height, width] in grey, or uint8[height, width, 3] in the order red, green, blue; with alpha
-                behind the others where the input has a channel for it, uint8[height, width, 2 or 4].
-            shape, dtype: those of the network's input, whose batch does not matter.
-        """
+        ``pixels``: uint8[height, width] in grey, or uint8[height, width, 3] in the order red, green, blue; with alpha
+        behind the others where the input has a channel for it, uint8[height, width, 2 or 4].
+        ``shape``, ``dtype``: those of the network's input, whose batch does not matter."""
         found = np.empty((1, *shape[1:]), dtype)
         planes = found[0] if self.layout == "nchw" else found[0].transpose(2, 0, 1)
         values, bands = _values(self.mean, self.scale, dtype.str), np.atleast_3d(pixels)
@@ -217,11 +210,8 @@ class Preprocessing(Immutable):
 
     def fit(self, sizes: Sequence[tuple[int, int]], shape: Sequence[int]) -> str:
         """What it takes to make images fit an input, in the median and in words; nothing where they fit as they are.
-
-        Args:
-            sizes: width and height of each image.
-            shape: that of the input, which images fit.
-        """
+        ``sizes``: width and height of each image.
+        ``shape``: that of the input, which images fit."""
         _, height, width = self._extents(shape)
         ratios = [each[0] * height / (each[1] * width) for each in sizes]
         # Lying and standing images are stretched alike, whichever side gives way.

@@ -130,11 +130,8 @@ class OpenModel(TypedDict):
 
 def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as_json: bool) -> str | InspectedArtifact:
     """The engines of an artifact, layer by layer, and where its bytes go.
-
-    Args:
-        shown: the engine whose layers to show; JSON has those of all.
-        memory: where the intermediate results of that engine lie, to show that too.
-    """
+    ``shown``: the engine whose layers to show; JSON has those of all.
+    ``memory``: where the intermediate results of that engine lie, to show that too."""
     layers = {name: _layers(artifact, name) for name in ENGINES if name in artifact.manifest.engines}
     if as_json:
         return _found(artifact, layers, memory)

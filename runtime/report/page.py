@@ -60,11 +60,8 @@ class Bar(Immutable):
 
 def page(title: str, heading: str, *parts: str, style: str = "", script: str = "") -> str:
     """The whole page.
-
-    Args:
-        parts: of the body, as HTML.
-        style, script: further ones.
-    """
+    ``parts``: of the body, as HTML.
+    ``style``, ``script``: further ones."""
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><meta name="viewport" '
         f'content="width=device-width, initial-scale=1"><meta http-equiv="Content-Security-Policy" '
@@ -80,11 +77,8 @@ def paragraphs(lines: Sequence[str]) -> str:
 
 def picture(label: str, bars: Sequence[Bar], line: float) -> str:
     """A bar for each value, good ones from ``line`` on, which is drawn as well.
-
-    Args:
-        label: what the picture shows, for those who do not see it.
-        bars: of values of at least 0.
-    """
+    ``label``: what the picture shows, for those who do not see it.
+    ``bars``: of values of at least 0."""
     unit = _WIDTH / max(line, *(bar.value for bar in bars))
     names = min(max(len(bar.name) for bar in bars), _LETTERS) * _LETTER + 2 * _GAP
     height, width = len(bars) * (_BAR + _GAP) + _GAP, names + _WIDTH + _NUMBERS

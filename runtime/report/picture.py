@@ -22,17 +22,9 @@ def write_picture(file: BinaryIO, results: Mapping[str, np.ndarray], inputs: Col
     """Write the first output that is a picture as PNG: one or three channels, or four of a network that takes as many,
     of numbers whose units their range tells; or the best class of each pixel, in a palette, as masks for
     `tilewright quantize` are.
-
-    Args:
-        inputs: shapes of what the network takes.
-
-    Returns:
-        What the picture shows, in words.
-
-    Raises:
-        InputError: no output is a picture.
-        NotInstalledError: Pillow is not installed.
-    """
+    ``inputs``: shapes of what the network takes.
+    Returns what the picture shows, in words.
+    Raises InputError: no output is a picture; NotInstalledError: Pillow is not installed."""
     try:
         from PIL import Image
     except ModuleNotFoundError:

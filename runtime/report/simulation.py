@@ -167,11 +167,8 @@ def device_programs(artifact: Artifact, stage: str) -> dict[str, tuple[Program, 
 
 def check_machine(artifact: Artifact, name_or_path: str) -> None:
     """Refuse an artifact that was compiled for another machine than this one.
-
-    Raises:
-        ArtifactError: it holds no device program.
-        MachineError: it was, and how the two differ; or there is no such machine.
-    """
+    Raises ArtifactError: it holds no device program; MachineError: it was, and how the two differ; or there is no such
+    machine."""
     machine = load_machine(name_or_path)
     for programs in device_programs(artifact, "simulate").values():
         own = programs[0].machine

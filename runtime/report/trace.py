@@ -90,11 +90,8 @@ class Trace:
         self, track: Track, name: str, kind: str, start: int, end: int, details: Mapping[str, object] | None = None
     ) -> Slice:
         """Add a slice; of two that begin together, the outer one first.
-
-        Args:
-            kind: its category, by which viewers search and filter.
-            details: what is shown of it when it is selected.
-        """
+        ``kind``: its category, by which viewers search and filter.
+        ``details``: what is shown of it when it is selected."""
         event = {"name": name, "cat": kind, "ph": "X", **_place(track, start), "dur": (end - start) / 1e3}
         self._slices.append({**event, "args": dict(details)} if details else event)
         return Slice(track, start, end)
@@ -293,11 +290,8 @@ def traced_requests(
     session: Session, inputs: Mapping[str, np.ndarray], requests: int, workers: int
 ) -> list[TracedRequest]:
     """Run requests, all submitted at once, after one that is not told of: it makes what others find.
-
-    Args:
-        requests: how many, at least 1.
-        workers: how many run at a time.
-    """
+    ``requests``: how many, at least 1.
+    ``workers``: how many run at a time."""
 
     def compute() -> TracedRequest:
         started = perf_counter()

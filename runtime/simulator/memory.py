@@ -23,12 +23,9 @@ LARGEST_IMAGE = 1 << 22
 
 class Memory:
     """What the instructions of a cluster see: its scratchpads, the DRAM regions of the card, and its peers.
-
-    Args:
-        machine: gives the sizes of the scratchpads.
-        card: its DRAM regions are shared by all clusters. Not kept alive: memories of a run that is over would
-            otherwise wait in a circle for the garbage collector, a megabyte each.
-    """
+    ``machine``: gives the sizes of the scratchpads.
+    ``card``: its DRAM regions are shared by all clusters. Not kept alive: memories of a run that is over would
+    otherwise wait in a circle for the garbage collector, a megabyte each."""
 
     def __init__(self, machine: Machine, card: "CardMemory") -> None:
         self.maps = np.full(machine.maps_bytes, POISON, np.uint8)
@@ -61,15 +58,10 @@ class Memory:
 
 class CardMemory:
     """The DRAM regions of a program as bytes, and the memories of the clusters that it uses.
-
-    Args:
-        program: gives the machine, the regions and the number of clusters.
-        contents: uint8 arrays for regions by name, used in place, of the size of the region. Output regions that are
-            not given are made here; so is scratch, which may be large and is touched only where it is written.
-
-    Raises:
-        InputError: a constant or input region is missing, or a region has the wrong size.
-    """
+    ``program``: gives the machine, the regions and the number of clusters.
+    ``contents``: uint8 arrays for regions by name, used in place, of the size of the region. Output regions that are
+    not given are made here; so is scratch, which may be large and is touched only where it is written.
+    Raises InputError: a constant or input region is missing, or a region has the wrong size."""
 
     def __init__(self, program: Program, contents: Mapping[str, NDArray[np.uint8]]) -> None:
         self.regions: list[NDArray[np.uint8]] = []

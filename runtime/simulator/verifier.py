@@ -36,15 +36,10 @@ MessageType = TypeVar("MessageType", Send, Receive)
 
 def pair_messages(queues: Mapping[Stream, Sequence[Instruction]], cards: int) -> dict[Place, Place]:
     """The receive of every send.
-
-    Args:
-        queues: the instructions of all cards that run together.
-        cards: how many these are.
-
-    Raises:
-        InstructionError: a message is from or to a card that is none of them, or its own; has the tag of another one
-            between the two; or has no other end, or one of another length.
-    """
+    ``queues``: the instructions of all cards that run together.
+    ``cards``: how many these are.
+    Raises InstructionError: a message is from or to a card that is none of them, or its own; has the tag of another one
+    between the two; or has no other end, or one of another length."""
     sent, received = _by_message(queues, cards, Send), _by_message(queues, cards, Receive)
     for one, other, what in ((sent, received, "receives"), (received, sent, "sends")):
         for key, (stream, index, item) in one.items():
@@ -130,15 +125,10 @@ def verify(program: Program, machine: Machine) -> VerifiedProgram:
 
 def verify_cards(programs: Sequence[Program], machine: Machine) -> VerifiedProgram:
     """Prove the programs of several cards safe to run together on a machine.
-
-    Args:
-        programs: by card, one at least.
-
-    Raises:
-        MachineError: one was made for a machine that differs, the message says how; or it has not so many cards.
-        InstructionError: naming stream, index, field, what was found and the rule.
-        ResourceError: they have more instructions, or work in larger regions, than the limits allow.
-    """
+    ``programs``: by card, one at least.
+    Raises MachineError: one was made for a machine that differs, the message says how; or it has not so many cards;
+    InstructionError: naming stream, index, field, what was found and the rule; ResourceError: they have more
+    instructions, or work in larger regions, than the limits allow."""
     if len(programs) > machine.cards:
         raise MachineError(
             "the program uses more cards than the machine has", expected=machine.cards, found=len(programs)

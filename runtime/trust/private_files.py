@@ -31,15 +31,10 @@ def _place(variable: str, default: str, name: str) -> str | None:
 
 def read(path: str | None, maximum: int, *, secret: bool = True) -> bytes | None:
     """The content of a file; None where there is none, or no home for it. Never waits, whatever lies there.
-
-    Args:
-        maximum: bytes that it may have.
-        secret: whether nobody else may be able to read it either.
-
-    Raises:
-        TrustError: someone else could have written or, if `secret`, read it, or may write its folder; or it cannot be
-            read.
-    """
+    ``maximum``: bytes that it may have.
+    ``secret``: whether nobody else may be able to read it either.
+    Raises TrustError: someone else could have written or, if `secret`, read it, or may write its folder; or it cannot
+    be read."""
     if path is None:
         return None
     try:
@@ -116,15 +111,9 @@ def _lock(descriptor: int, locked: bool) -> None:
 
 def write(path: str, content: bytes, *, replace: bool) -> None:
     """Put a file in place that only this user may read, complete and durable or not at all.
-
-    Args:
-        replace: whether a file that is there goes; otherwise it stays.
-
-    Raises:
-        FileExistsError: it is there and is not to be replaced.
-        TrustError: someone else may write its folder.
-        OSError: it cannot be written.
-    """
+    ``replace``: whether a file that is there goes; otherwise it stays.
+    Raises FileExistsError: it is there and is not to be replaced; TrustError: someone else may write its folder;
+    OSError: it cannot be written."""
     # Late: whoever loads an artifact only reads.
     from ..files.output_file import complete_file
 

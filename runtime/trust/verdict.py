@@ -27,15 +27,9 @@ class Verdict(NamedTuple):
 
 def judge(credentials: Credentials, trust: str | None, origin: str) -> Verdict:
     """Decide about an artifact.
-
-    Args:
-        trust: what the caller requires: ``sha256:`` and its digest, or ``ed25519:`` and the key that it is signed by.
-        origin: how messages call the artifact.
-
-    Raises:
-        TrustError: it is not what the caller requires.
-        UsageError: the requirement is of no known form.
-    """
+    ``trust``: what the caller requires: ``sha256:`` and its digest, or ``ed25519:`` and the key that it is signed by.
+    ``origin``: how messages call the artifact.
+    Raises TrustError: it is not what the caller requires; UsageError: the requirement is of no known form."""
     if trust is not None:
         return _required(credentials, trust, origin)
     objection = machine_key.objection(credentials.digest, credentials.tag)

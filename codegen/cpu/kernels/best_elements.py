@@ -24,11 +24,8 @@ class Best(Extreme):
 
     Elements are compared as integers of the same order, in which both zeros are the same and NaN lies beyond infinity;
     of each lane as they are, where the first position is all that is asked for.
-
-    Attributes:
-        is_last: of equal elements the last one is the best, else the first.
-        positions_alone: the elements are not written, and NaN is the best of all, be it the smallest that is sought.
-    """
+    ``is_last``: of equal elements the last one is the best, else the first.
+    ``positions_alone``: the elements are not written, and NaN is the best of all, be it the smallest that is sought."""
 
     CHAINS: ClassVar[int] = 1
     SHORT: ClassVar[int] = 16

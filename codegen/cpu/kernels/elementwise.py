@@ -32,11 +32,8 @@ from .vector_nest import Expression, nest_kernel
 
 class Formulas(Expression):
     """A straight line of operators on single precision and truth values; the last one makes the result.
-
-    Attributes:
-        exponents: for each step that of a power, where it is a constant with a formula of its own.
-        halves: steps whose results are half floats, which are computed in single precision and rounded.
-    """
+    ``exponents``: for each step that of a power, where it is a constant with a formula of its own.
+    ``halves``: steps whose results are half floats, which are computed in single precision and rounded."""
 
     MASKS: ClassVar[bool] = True
     REAL: ClassVar[bool] = True
@@ -183,11 +180,8 @@ def _saturated(b: FunctionBuilder, real: Register, dtype: DType) -> Register:
 
 class Extreme(Expression):
     """The larger or smaller stored integer of two.
-
-    Attributes:
-        is_signed: how the integers are read.
-        takes_larger: the larger; else the smaller.
-    """
+    ``is_signed``: how the integers are read.
+    ``takes_larger``: the larger; else the smaller."""
 
     is_signed: bool
     takes_larger: bool

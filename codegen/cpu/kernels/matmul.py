@@ -42,11 +42,8 @@ class DotProducts(ProductSpec):
 
     Arguments: x [*, rows, inner], w [*, columns, inner], bias [columns], residual and result [*, rows, columns];
     row-major, single precision. The result may lie where the residual lies.
-
-    Attributes:
-        batch, x_strides, w_strides: see :class:`FloatProduct`.
-        turned: x and w come in the other order.
-    """
+    ``batch``, ``x_strides``, ``w_strides``: see :class:`FloatProduct`.
+    ``turned``: x and w come in the other order."""
 
     rows: int
     columns: int

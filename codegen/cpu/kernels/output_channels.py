@@ -115,11 +115,8 @@ class Channels(Immutable):
         self, b: FunctionBuilder, totals: Registers, windows: Registers, factors: Register, zeros: Register | None
     ) -> list[Register]:
         """Results at their scale, of vectors of the same channels.
-
-        Args:
-            totals, windows: accumulators, and what zero points of weights are multiplied with, if there are any.
-            factors, zeros: where those of the channels lie.
-        """
+        ``totals``, ``windows``: accumulators, and what zero points of weights are multiplied with, if there are any.
+        ``factors``, ``zeros``: where those of the channels lie."""
         factor = b.load(F32.of(CHANNEL_BLOCK), factors)
         zero = b.load(VECTOR, zeros) if zeros is not None else None
         reals = []

@@ -46,11 +46,8 @@ class WeightOnlySpec(ProductSpec):
 
     Arguments: x, w, scale [K / block, N], zero of the same shape, bias, residual and result as of
     :class:`.FloatProduct`.
-
-    Attributes:
-        block: rows that have a scale in common; whole words, or all rows.
-        has_zero: there is an argument for it.
-    """
+    ``block``: rows that have a scale in common; whole words, or all rows.
+    ``has_zero``: there is an argument for it."""
 
     _: KW_ONLY
     bits: int

@@ -26,11 +26,8 @@ Values = dict[str, Register]
 
 class WindowSpec(KernelSpec):
     """Base of the specifications of operators over windows, in layout ``c16`` unless said otherwise.
-
-    Attributes:
-        batch, channels: N and C.
-        rows, columns: geometry along y and x. One dimension is an image of one row.
-    """
+    ``batch``, ``channels``: N and C.
+    ``rows``, ``columns``: geometry along y and x. One dimension is an image of one row."""
 
     batch: int
     channels: int
@@ -49,11 +46,8 @@ class WindowSpec(KernelSpec):
 
     def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
         """What a work item looks up for its output channels.
-
-        Args:
-            block: the first vector of channels, of ``vectors``.
-            active: channels in the last of them.
-        """
+        ``block``: the first vector of channels, of ``vectors``.
+        ``active``: channels in the last of them."""
         return {}
 
     def row_values(self, b: FunctionBuilder, values: Values, row: Register, reach: Reach) -> Values:

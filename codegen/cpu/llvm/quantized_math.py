@@ -101,11 +101,8 @@ class StoredRange(Immutable):
         self, b: FunctionBuilder, values: Sequence[Register], order: Sequence[int] = NATURAL, *, are_small: bool
     ) -> list[Register]:
         """Vectors of 16 numbers as :meth:`store_form` makes them, one after the other in vectors of 16 to 64 bytes.
-
-        Args:
-            order: the places of a result that the numbers of a vector belong to, four neighbours side by side.
-            are_small: no magnitude is above 2^30, so that a conversion to integers cannot overflow.
-        """
+        ``order``: the places of a result that the numbers of a vector belong to, four neighbours side by side.
+        ``are_small``: no magnitude is above 2^30, so that a conversion to integers cannot overflow."""
         if self.dtype is DType.I16 or not packs(b.target):
             places = [order.index(place) for place in NATURAL]
             values = values if order == NATURAL else [b.shuffle(value, value, places) for value in values]

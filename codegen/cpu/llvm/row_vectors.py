@@ -12,11 +12,8 @@ RowStep = Callable[["RowVector", Registers], Union[Sequence[Register], None]]
 
 class RowVector:
     """Some neighbouring elements of a row: a full vector of them, or the rest of the row.
-
-    Attributes:
-        offset: of the first, in bytes.
-        mask: which lanes exist; ``None`` for all.
-    """
+    ``offset``: of the first, in bytes.
+    ``mask``: which lanes exist; ``None`` for all."""
 
     def __init__(self, b: FunctionBuilder, offset: Register, mask: Register | None, lanes: int) -> None:
         self._b = b

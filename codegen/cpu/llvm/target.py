@@ -235,11 +235,8 @@ def _initialize() -> None:
 
 def allowed(architecture: str, here: Set[str], of_llvm: Mapping[str, bool]) -> frozenset[str]:
     """The extensions that code for a machine may use: those of our table that it has, where LLVM agrees.
-
-    Args:
-        here: what the operating system says that it has, by LLVM's names; the runtime asks nothing else.
-        of_llvm: what LLVM says of it. It lists all that it knows on x86-64, elsewhere only a part.
-    """
+    ``here``: what the operating system says that it has, by LLVM's names; the runtime asks nothing else.
+    ``of_llvm``: what LLVM says of it. It lists all that it knows on x86-64, elsewhere only a part."""
     return usable(architecture, {name for name in here if of_llvm.get(name, architecture != "x86_64")})
 
 

@@ -70,11 +70,8 @@ def byte_product(x_is_signed: bool, w_is_signed: bool) -> str:
 
 def configure(b: FunctionBuilder, rows: int, inner: int) -> None:
     """Set the shapes of all tiles, which become zero.
-
-    Args:
-        rows: of the sums and of the left factor.
-        inner: bytes in a row of the left factor; the right one has a row of 64 bytes for each four of them.
-    """
+    ``rows``: of the sums and of the left factor.
+    ``inner``: bytes in a row of the left factor; the right one has a row of 64 bytes for each four of them."""
     if not (0 < rows <= ROWS and 0 < inner <= ROW_BYTES and inner % 4 == 0):
         raise CodegenError("no tile is so large", expected=f"{ROWS} rows of {ROW_BYTES} bytes", found=(rows, inner))
     widths = [ROW_BYTES] * 4 + [inner] * 2 + [ROW_BYTES] * 2

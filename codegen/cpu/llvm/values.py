@@ -110,14 +110,9 @@ class ValueBuilder:
         runs: bool | None = None,
     ) -> Registers:
         """Run ``body`` for each index from ``begin`` up to, not including, ``end``.
-
-        Args:
-            carried: values at the start.
-            runs: whether it surely runs at least once; found out from constant bounds.
-
-        Returns:
-            The carried values at the end.
-        """
+        ``carried``: values at the start.
+        ``runs``: whether it surely runs at least once; found out from constant bounds.
+        Returns the carried values at the end."""
         begin, end = self.integer(begin), self.integer(end)
         if begin.constant is not None and end.constant is not None:
             if begin.constant >= end.constant:

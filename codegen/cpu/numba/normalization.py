@@ -63,11 +63,8 @@ def _standardized(
     op: Op, extents: tuple[int, int, int, int], epsilon: float, target: TargetDescription, centred: bool = True
 ) -> Kernel:
     """A kernel for rows seen as [units, channels, inner], whose scale starts over after ``groups`` rows.
-
-    Args:
-        extents: units, groups, channels, inner.
-        centred: the mean is subtracted.
-    """
+    ``extents``: units, groups, channels, inner.
+    ``centred``: the mean is subtracted."""
     has_bias = len(op.inputs) == 3
     source = _STANDARDIZE.format(
         tensors="x, scale, b, y" if has_bias else "x, scale, y",

@@ -121,11 +121,8 @@ def _compile(op: Op, typed: _Typed, shape: Sequence[int], axes: Sequence[int], t
 
 def _loops(first: int, rank: int, extents: int, strides: int, is_split: bool) -> tuple[list[str], str]:
     """Loops over ``i<first>`` …, and the position in x to which they lead.
-
-    Args:
-        extents, strides: where they begin in the table.
-        is_split: the first loop runs over the work items.
-    """
+    ``extents``, ``strides``: where they begin in the table.
+    ``is_split``: the first loop runs over the work items."""
     ranges = ["begin, end" if is_split and d == 0 else f"n[{extents + d}]" for d in range(rank)]
     position = " + ".join(["0", *(f"i{first + d} * n[{strides + d}]" for d in range(rank))])
     return [f"for i{first + d} in range({ranges[d]}):" for d in range(rank)], position

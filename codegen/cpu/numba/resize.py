@@ -57,11 +57,8 @@ def _weighted(rank: int, taps: int, number: str, weight: str, result: str) -> Ke
     """As :func:`_nearest`, with ``taps`` elements for each index and their weights; -1 marks what is outside.
 
     What the last dimension is sampled from is one row, the sum of others, which is made first where it is read.
-
-    Args:
-        weight: that of a place ``t`` in the tables.
-        result: what a ``total`` becomes, ``absent`` or not.
-    """
+    ``weight``: that of a place ``t`` in the tables.
+    ``result``: what a ``total`` becomes, ``absent`` or not."""
     first, last, (loops, q) = 4 + rank, rank - 1, _outputs(rank - 1, 4)
     head = [f"image, inner, taps, parts, columns = n[0], n[1], {taps}, n[2], n[{3 + rank}]"]
     head += [f"base{d} = {f'base{d - 1} + n[{3 + d}] * taps' if d else 0}" for d in range(rank)]

@@ -133,11 +133,8 @@ class IrExporter:
         self, type: str, inputs: Sequence[Value | Tensor], result: TensorType, *, opset: int = 1, **attributes: Any
     ) -> Tensor:
         """A layer of one output.
-
-        Args:
-            opset: the operator set whose version of the layer it is.
-            attributes: those of ``None`` are left out.
-        """
+        ``opset``: the operator set whose version of the layer it is.
+        ``attributes``: those of ``None`` are left out."""
         return self.layers(type, inputs, [result], opset=opset, **attributes)[0]
 
     def layers(

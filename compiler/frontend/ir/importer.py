@@ -57,11 +57,8 @@ def legacy(*types: str) -> Callable[[ImportFunction], ImportFunction]:
 
 class IrImporter(ModuleBuilder):
     """State of one import.
-
-    Attributes:
-        values: by (layer id, port id) of the output.
-        inputs: the names of the network's inputs.
-    """
+    ``values``: by (layer id, port id) of the output.
+    ``inputs``: the names of the network's inputs."""
 
     def __init__(
         self, document: Document, module: Module, input_shapes: InputShapes | None = None, frozen: Frozen | None = None
@@ -236,11 +233,8 @@ def import_document(
     document: Document, input_shapes: InputShapes | None = None, frozen: Frozen | None = None
 ) -> Module:
     """The network of a document as a module, whose inputs and outputs are called after layers.
-
-    Args:
-        input_shapes: a full shape for inputs, by the names of their layers.
-        frozen: values of inputs that become constants.
-    """
+    ``input_shapes``: a full shape for inputs, by the names of their layers.
+    ``frozen``: values of inputs that become constants."""
     module = Module(document.name or "network")
     module.metadata = {"ir_version": str(document.version), "sha256": document.digest}
     if document.images:

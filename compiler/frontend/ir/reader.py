@@ -37,15 +37,10 @@ _HINT = "Give both files as the Model Optimizer or openvino.save_model wrote the
 
 def read_document(model: Source, weights: Source | None = None) -> Document:
     """The network of an .xml file and its .bin file.
-
-    Args:
-        model: the path or the contents of the .xml file.
-        weights: the path or the contents of the .bin file; by default it lies beside the .xml file under its name. It
-            may be missing where no layer holds an array.
-
-    Raises:
-        ModelError: a file cannot be read, is damaged or inconsistent, or of a version that is not known.
-    """
+    ``model``: the path or the contents of the .xml file.
+    ``weights``: the path or the contents of the .bin file; by default it lies beside the .xml file under its name. It
+    may be missing where no layer holds an array.
+    Raises ModelError: a file cannot be read, is damaged or inconsistent, or of a version that is not known."""
     text = _content(model, limits.XML_FILE)
     root = _parsed(text, model)
     if root.tag != "net":

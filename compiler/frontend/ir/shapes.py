@@ -24,12 +24,9 @@ assert _families.OPSET
 
 def reshape(document: Document, input_shapes: InputShapes, *, keeps_batch: bool = False) -> None:
     """Change a document to other shapes of its inputs; where that fails, it stays as it was.
-
-    Args:
-        input_shapes: a full shape for inputs, by the names of their layers; others keep theirs.
-        keeps_batch: let ``Reshape`` layers that state the batch follow that of the inputs. So a network can have
-            another batch in which a converter wrote the old one.
-    """
+    ``input_shapes``: a full shape for inputs, by the names of their layers; others keep theirs.
+    ``keeps_batch``: let ``Reshape`` layers that state the batch follow that of the inputs. So a network can have
+    another batch in which a converter wrote the old one."""
     batch = _batch(document, input_shapes)
     changed = with_batch_kept(document, batch) if keeps_batch else document
     found = _shapes(changed, input_shapes)
@@ -162,14 +159,9 @@ assert _families.OPSET
 
 class OnnxSource:
     """An ONNX model that documents are made of.
-
-    Attributes:
-        name: of the networks: that of the file without its ending, or that of the graph.
-        inputs: the shapes that the model says, by name; `OPEN` where it leaves an extent open.
-
-    Raises:
-        ModelError: it is damaged, or says nothing of the dimensions of an input.
-    """
+    ``name``: of the networks: that of the file without its ending, or that of the graph.
+    ``inputs``: the shapes that the model says, by name; `OPEN` where it leaves an extent open.
+    Raises ModelError: it is damaged, or says nothing of the dimensions of an input."""
 
     def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
         self._model, self._digest = load_model(source)

@@ -52,15 +52,9 @@ def edited(
 
     A layer is a node that computes something of the inputs; constants, copies and changes between floating point and
     integers are none. What the last layer computes are the outputs then.
-
-    Args:
-        layers: how many there are to be at most.
-        without_last: how many at the end there are not to be.
-
-    Raises:
-        ModelError: the model cannot be read.
-        UsageError: no layer would be left.
-    """
+    ``layers``: how many there are to be at most.
+    ``without_last``: how many at the end there are not to be.
+    Raises ModelError: the model cannot be read; UsageError: no layer would be left."""
     model = ModelProto()
     model.CopyFrom(load_model(source)[0])
     for info in model.graph.input:

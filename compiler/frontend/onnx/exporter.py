@@ -66,11 +66,8 @@ def exports(*operators: type[OperatorT], quantized: bool = False) -> Callable[[E
 
 class Exporter:
     """State of one export. Tensors are named by ONNX name (a string) or by the value that they stand for.
-
-    Args:
-        function: what is exported; its parameters and results keep their names.
-        is_qdq: what computes with quantised tensors is written in floating point, between conversions.
-    """
+    ``function``: what is exported; its parameters and results keep their names.
+    ``is_qdq``: what computes with quantised tensors is written in floating point, between conversions."""
 
     def __init__(self, exporters: Exports, function: Function, is_qdq: bool) -> None:
         self.exporters = exporters

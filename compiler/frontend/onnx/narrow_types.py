@@ -156,12 +156,9 @@ def widened(importer: ModuleBuilder, x: Value, code: int) -> Value:
 
 def narrowed(importer: ModuleBuilder, x: Value, code: int, saturate: bool = True, mode: str = "up") -> Value:
     """Numbers as stored elements of a type.
-
-    Args:
-        saturate: for float8: what is too large becomes the largest number, not infinity or NaN.
-        mode: ``up``, ``down`` or ``nearest``: how powers of two (FLOAT8E8M0) are rounded; all others are rounded to the
-            nearest, ties to even. Integers are truncated to their bits.
-    """
+    ``saturate``: for float8: what is too large becomes the largest number, not infinity or NaN.
+    ``mode``: ``up``, ``down`` or ``nearest``: how powers of two (FLOAT8E8M0) are rounded; all others are rounded to the
+    nearest, ties to even. Integers are truncated to their bits."""
     if is_integer(code):
         return _truncated(importer, x, code)
     x = cast(importer, x, DType.F32)

@@ -146,11 +146,8 @@ class ReducibleModel:
         inputs: dict[str, ValueInfoProto] | None = None,
     ) -> bytes | None:
         """The model of these nodes, if it is sound.
-
-        Args:
-            renamed: tensors that are read in place of others.
-            constants, inputs: what stands in place of those of the model.
-        """
+        ``renamed``: tensors that are read in place of others.
+        ``constants``, ``inputs``: what stands in place of those of the model."""
         renamed = renamed or {}
         is_resized = constants is not None or inputs is not None
         chosen = [_renamed(node, renamed) for node in nodes]

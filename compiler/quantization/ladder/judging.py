@@ -104,11 +104,8 @@ def score(
 ) -> Score:
     """The score of results, given those in floating point, the class of each row, or `UNLABELLED`, and the shape of the
     first.
-
-    Args:
-        sizes: elements of each result by name, in order.
-        has_masks: whether the classes are those of pixels.
-    """
+    ``sizes``: elements of each result by name, in order.
+    ``has_masks``: whether the classes are those of pixels."""
     ends = np.cumsum([*(sizes or {}).values()])[:-1]
     powers, size = np.zeros((2, len(ends) + 1)), shape[0] * max(1, shape[1]) * shape[2]
     for a, b in zip(expected, found, strict=True):
@@ -163,14 +160,9 @@ def read_labels(
     """The classes of some samples: of a ``.npy`` file of whole numbers, or of lines ``CLASS``, in the order of the
     samples, or ``NAME CLASS``, by the name of the image, with the folders before it or without; or of a folder of
     images with the same names, whose pixels are classes, 255 none, made to fit as the samples are.
-
-    Args:
-        type, shape: of the first result, and of the answers in it.
-        at: numbers of these samples.
-
-    Raises:
-        CalibrationError: classes are missing, too many, or none of the network's.
-    """
+    ``type``, ``shape``: of the first result, and of the answers in it.
+    ``at``: numbers of these samples.
+    Raises CalibrationError: classes are missing, too many, or none of the network's."""
     where = f"the labels {os.fspath(path)!r}"
     if os.path.isdir(path):
         return _masks(Path(path), where, samples, type, shape, at)

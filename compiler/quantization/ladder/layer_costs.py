@@ -31,11 +31,8 @@ def layer_costs(quantized: Module, options: CompileOptions) -> LayerCosts:
 
     In floating point the CPU takes about twice as long. What the accelerator computes has to leave it for that, with
     its tensors, and may cut a region in two.
-
-    Args:
-        quantized: the network, by the same options.
-        options: which machine it is for, and whether the accelerator is among the engines.
-    """
+    ``quantized``: the network, by the same options.
+    ``options``: which machine it is for, and whether the accelerator is among the engines."""
     placed, on_device = clone_module(quantized), "device" in (options.engines or ())
     machine = os.fspath(options.machine or DEFAULT)
     passes = outline_pipeline(machine, order=options.devices if on_device else "cpu").passes

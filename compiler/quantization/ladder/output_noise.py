@@ -211,11 +211,8 @@ def harmed_results(
     report: ProgressReport = silent,
 ) -> list[Harmed]:
     """What rounding results does to the outputs, the most first over the time that 16 bits take longer, or by itself.
-
-    Args:
-        price: that time, modelled, of the `PRICED` that do most; the others come after them.
-        least: seconds; what takes less is as good as what takes these.
-    """
+    ``price``: that time, modelled, of the `PRICED` that do most; the others come after them.
+    ``least``: seconds; what takes less is as good as what takes these."""
     found: dict[str, float] = {}
     for value in prepared.plan().values.values():
         for name in value.producer.loc[:1] if value.producer is not None else (value.name,):
@@ -239,11 +236,8 @@ class Kept(Immutable):
 
 def layers_to_keep(prepared: Prepared, noise: OutputNoise, seconds: Mapping[str, float], most: int) -> Iterator[Kept]:
     """More and more nodes: each time those that leave most noise out for the time that they take longer.
-
-    Args:
-        seconds: by node, what the network takes longer when that one is in floating point.
-        most: nodes at most; at least one stays quantised.
-    """
+    ``seconds``: by node, what the network takes longer when that one is in floating point.
+    ``most``: nodes at most; at least one stays quantised."""
     kept: tuple[str, ...] = ()
     left = noise.of(prepared.plan())
     while True:

@@ -101,13 +101,9 @@ def quantize_model(given: Quantizing) -> Quantization:
     Samples at even distances, up to two thirds of them and 100, are calibrated on, but for every fourth, which chooses
     methods; the others are judged on. The option ``methods`` has no effect, for these are tried. A try that fails is
     left out, but for the first one.
-
-    Raises:
-        UsageError: there is no calibration data, the model is quantised already, the goal is none, no engine computes
-            in integers, or an output is the model or the other one.
-        CalibrationError: the samples are wrong, or too few to divide.
-        TilewrightError: as for compiling and exporting.
-    """
+    Raises UsageError: there is no calibration data, the model is quantised already, the goal is none, no engine
+    computes in integers, or an output is the model or the other one; CalibrationError: the samples are wrong, or too
+    few to divide; TilewrightError: as for compiling and exporting."""
     given = given.checked()
     options = check_options(CompileOptions(**{each.name: getattr(given, each.name) for each in fields(CompileOptions)}))
     options = with_open_inputs(given.model, options)

@@ -107,12 +107,9 @@ class RegionPool(Operator[tuple[Value, Value]]):
 @operator("roi_pool")
 class RoiPool(RegionPool):
     """The largest element of each bin of a region, or the element at a point of it.
-
-    Attributes:
-        size: bins of a region, down and to the right.
-        mode: ``max`` | ``bilinear``; for the latter, regions are parts of the image whatever the scale, the points are
-            spread from border to border of the region, and those outside x are 0.
-    """
+    ``size``: bins of a region, down and to the right.
+    ``mode``: ``max`` | ``bilinear``; for the latter, regions are parts of the image whatever the scale, the points are
+    spread from border to border of the region, and those outside x are 0."""
 
     size: tuple[int, int]
     mode: str = "max"

@@ -51,11 +51,8 @@ class Cascade(Immutable):
 
 class Cascades:
     """The choice for a function whose kept maps are chosen.
-
-    Attributes:
-        units: of the function, in order.
-        found: cascades that do not overlap, in the order of their ops.
-    """
+    ``units``: of the function, in order.
+    ``found``: cascades that do not overlap, in the order of their ops."""
 
     def __init__(self, ops: Sequence[Op], machine: Machine, maps: KeptMaps, chosen: Chosen) -> None:
         self.units = units_of(ops)

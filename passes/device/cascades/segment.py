@@ -278,11 +278,8 @@ def rings_of(
     units: Sequence[Unit], tiles: Sequence[Tile], reads: Reads, kept: AbstractSet[Value], rolled: AbstractSet[Value]
 ) -> dict[Value, int]:
     """The rows of the ring of each map that lies in no other one.
-
-    Args:
-        kept: maps that stay on chip, these among them.
-        rolled: maps that only these units touch.
-    """
+    ``kept``: maps that stay on chip, these among them.
+    ``rolled``: maps that only these units touch."""
     made = {unit.made for unit in units}
     places = {value: _Place.of(value, kept if value in kept else made - kept) for value in made}
     rolling = {places[value].root for value in rolled}

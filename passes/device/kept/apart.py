@@ -78,11 +78,8 @@ def lay_apart(maps: KeptMaps, chosen: Chosen) -> None:
 
 class _Windows:
     """A convolution of each channel alone, whose map stays on chip.
-
-    Attributes:
-        blocks: of channels that a cluster has.
-        least: cycles of the array where it does not wait.
-    """
+    ``blocks``: of channels that a cluster has.
+    ``least``: cycles of the array where it does not wait."""
 
     def __init__(self, op: Op, machine: Machine, clusters: int) -> None:
         self.op, self._machine = op, machine
@@ -97,11 +94,8 @@ class _Windows:
 
     def cycles(self, blocks: int, channels: int, further: int = 0) -> int:
         """Of the array, for slices of so many blocks.
-
-        Args:
-            channels: that lie together.
-            further: pixels that rows lie further apart than they are long.
-        """
+        ``channels``: that lie together.
+        ``further``: pixels that rows lie further apart than they are long."""
         machine, window, (rows, columns, *_) = self._machine, self._window, tile_annotation(self.op)
         pixel = -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK
         row = (self._source.width + further) * pixel

@@ -138,11 +138,8 @@ def explain_kept(
     ops: Sequence[Op], clusters: int, machine: Machine, kept: AbstractSet[Value], taken: Sequence[int]
 ) -> Iterator[tuple[Op, MapPlace]]:
     """The place of each op's result.
-
-    Args:
-        ops: of a function, tiled and split.
-        taken: bytes that these take of the maps scratchpad of a cluster while each op runs.
-    """
+    ``ops``: of a function, tiled and split.
+    ``taken``: bytes that these take of the maps scratchpad of a cluster while each op runs."""
     held = holdings(ops, clusters, kept)
     for op in ops:
         value = op.result

@@ -291,11 +291,8 @@ class _Dense(_Convolution):
 
     def _tiles(self, slices: Sequence[int], held: list[Held | None] | None) -> None:
         """Slices of output channels, tile by tile: from one load of the map if its channels are done at once.
-
-        Args:
-            slices: by their number in each lane.
-            held: weights and parameters that are loaded already.
-        """
+        ``slices``: by their number in each lane.
+        ``held``: weights and parameters that are loaded already."""
         whole = [(0, self.source.channels)]
         for areas in zip_longest(*(lane.boxes(whole) for lane in self.lanes)):
             tiles = [

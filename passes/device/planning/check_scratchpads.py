@@ -115,11 +115,8 @@ class Piece(NamedTuple):
 
     def owners(self, memories: tuple[Owners, ...], *, padded: bool) -> Iterator[tuple[Owners, int]]:
         """The owners of all units, [images, rows, columns, units], as views, and who they should be.
-
-        Args:
-            memories: of those that the place lies in.
-            padded: with the padding behind the last channel.
-        """
+        ``memories``: of those that the place lies in.
+        ``padded``: with the padding behind the last channel."""
         layout = self.layout
         (image, images), (row, rows), (column, columns), (channel, channels) = self.box
         if not any(layout.strides):

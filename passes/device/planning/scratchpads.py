@@ -87,11 +87,8 @@ def place_bytes(op: Op) -> int:
 
 class RoundRobin:
     """The addresses of one scratchpad of each cluster, round and round: what has been free for longest is taken first.
-
-    Args:
-        size: of the scratchpad, in bytes.
-        position: where each cluster goes on, in bytes from the first round on: which cluster is further is known.
-    """
+    ``size``: of the scratchpad, in bytes.
+    ``position``: where each cluster goes on, in bytes from the first round on: which cluster is further is known."""
 
     def __init__(self, size: int, position: dict[int, int] | None = None) -> None:
         self.size = size

@@ -60,11 +60,8 @@ def shared_searches() -> Iterator[None]:
 
 class TileSearches:
     """Makes searches, and remembers them, for all functions and machines alike inside `shared_searches`.
-
-    Args:
-        stationary, clusters: see :class:`tilewright.passes.device.tiling.tile_search.TileSearch`.
-        images: of the function, see :data:`tilewright.ir.annotations.IMAGES`.
-    """
+    ``stationary``, ``clusters``: see :class:`tilewright.passes.device.tiling.tile_search.TileSearch`.
+    ``images``: of the function, see :data:`tilewright.ir.annotations.IMAGES`."""
 
     def __init__(
         self,

@@ -54,11 +54,8 @@ class Distances(Immutable):
 
 class ConvolutionTile:
     """The body of the innermost function: some output pixels by some vectors of output channels.
-
-    Attributes:
-        pixels, vectors: extents.
-        active: channels in the last vector; the other lanes are to be set to zero.
-    """
+    ``pixels``, ``vectors``: extents.
+    ``active``: channels in the last vector; the other lanes are to be set to zero."""
 
     def __init__(
         self,

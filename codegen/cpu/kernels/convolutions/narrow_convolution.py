@@ -29,11 +29,8 @@ class NarrowConvolution(TiledWindow, FloatOutput):
     """Of single precision numbers that the copy has in bfloat16; then bias, residual and activation.
 
     ``tiles`` has the bias of all outputs before the weights. The result lies apart from the residual.
-
-    Attributes:
-        x_layout: of x. In row-major order it has no more than four channels, and the copy has four.
-        narrow: those of ``residual`` and ``y`` that are in layout ``n32``.
-    """
+    ``x_layout``: of x. In row-major order it has no more than four channels, and the copy has four.
+    ``narrow``: those of ``residual`` and ``y`` that are in layout ``n32``."""
 
     SIZE: ClassVar[int] = 2
 

@@ -158,11 +158,8 @@ class TiledWindow(WindowSpec):
 
     Arguments: as others of its kind, and before the result ``tiles``, from which weights are read: see
     :meth:`weights_of`.
-
-    Attributes:
-        outputs, groups: as for :class:`.direct_convolution.DirectConvolution`.
-        product: the instruction; see :mod:`..llvm.tiles`.
-    """
+    ``outputs``, ``groups``: as for :class:`.direct_convolution.DirectConvolution`.
+    ``product``: the instruction; see :mod:`..llvm.tiles`."""
 
     SIZE: ClassVar[int] = 1
     """Bytes of an element of the copy."""
@@ -217,11 +214,8 @@ class TiledWindow(WindowSpec):
         self, b: FunctionBuilder, lines: Registers, copy: Register, pixels: int, distances: tuple[int, int]
     ) -> None:
         """Copy pixels of a row.
-
-        Args:
-            lines: where the first of them lies in each plane.
-            distances: bytes from pixel to pixel in a plane and in the copy.
-        """
+        ``lines``: where the first of them lies in each plane.
+        ``distances``: bytes from pixel to pixel in a plane and in the copy."""
         source, target = distances
 
         def pixel(index: Register) -> None:

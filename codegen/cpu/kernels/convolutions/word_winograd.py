@@ -32,12 +32,9 @@ from .winograd import MOST_INPUTS, WinogradSpec, windows_of
 
 class WholeWinograd(Winograd):
     """An algorithm whose transforms are integers.
-
-    Attributes:
-        multiples: for 0, each point with its opposite, and infinity: by what its products are multiplied in the last
-            transform.
-        divisor: by what results are larger along one axis.
-    """
+    ``multiples``: for 0, each point with its opposite, and infinity: by what its products are multiplied in the last
+    transform.
+    ``divisor``: by what results are larger along one axis."""
 
     multiples: tuple[int, ...]
     divisor: int
@@ -63,11 +60,8 @@ class WordWinograd(QuantizedOutput, WinogradSpec):
     """Convolution of stride 1, bias, activation and requantisation.
 
     Weights are read as ``w``, 16-bit integers: the data of :func:`word_winograd`.
-
-    Attributes:
-        algorithm: one of `ALGORITHMS`.
-        is_signed: bytes of x are.
-    """
+    ``algorithm``: one of `ALGORITHMS`.
+    ``is_signed``: bytes of x are."""
 
     STEP: ClassVar[int] = 2
     OWN_WEIGHTS: ClassVar[bool] = True

@@ -168,11 +168,8 @@ def positions(
     b: FunctionBuilder, matrix: Register, batch: Sequence[int], *strides: Sequence[int]
 ) -> tuple[Register, ...]:
     """Where a matrix of a batch of results finds its factors, in matrices.
-
-    Args:
-        batch: extents of the batch dimensions.
-        strides: of each factor, along each of them; 0 where it is the same for all.
-    """
+    ``batch``: extents of the batch dimensions.
+    ``strides``: of each factor, along each of them; 0 where it is the same for all."""
     found = tuple(b.integer(0) for _ in strides)
     for extent, *steps in reversed(list(zip(batch, *strides, strict=True))):
         index, matrix = b.remainder(matrix, extent), b.divide(matrix, extent)

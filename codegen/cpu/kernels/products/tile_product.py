@@ -108,13 +108,10 @@ class TileBlocks:
 
     def over_columns(self, vectors: int, active: int, visit: Callable[[Register, OverRows], None]) -> None:
         """Generate what visits columns, one or two vectors at a time.
-
-        Args:
-            active: columns in the last vector.
-            visit: called with the number of the first vector, and with what generates the blocks of all rows. Values
-                of the columns are ``w``, ``start``, with which sums begin, and ``scratch``, those of tiles ``x`` and
-                ``y``, and whatever the end takes.
-        """
+        ``active``: columns in the last vector.
+        ``visit``: called with the number of the first vector, and with what generates the blocks of all rows. Values of
+        the columns are ``w``, ``start``, with which sums begin, and ``scratch``, those of tiles ``x`` and ``y``, and
+        whatever the end takes."""
         b = self._b
 
         def visited(first: Register, count: int, active: int) -> None:
@@ -242,11 +239,8 @@ def tile_rows(extent: int, product: str) -> int:
 
 def pays(work: Work, steps: TileSteps, rows: int, blocks: int, packed: int, target: TargetDescription) -> bool:
     """Whether tiles are estimated to cost less than vectors.
-
-    Args:
-        rows, blocks: of tiles, and pairs of them that cover the image.
-        packed: 64 bytes of x that are copied before.
-    """
+    ``rows``, ``blocks``: of tiles, and pairs of them that cover the image.
+    ``packed``: 64 bytes of x that are copied before."""
     columns = work.output_blocks
     # A product takes a cycle a row and some more, half of that again goes where tiles do not come from the first level
     # cache, weights from the second at about 28 bytes a cycle; requantisation takes four for each result.

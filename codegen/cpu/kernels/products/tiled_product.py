@@ -28,11 +28,8 @@ _ITEM_TILES, _ITEM_VECTORS = 4, 8
 class TiledRows(KernelSpec):
     """Base: products of a matrix of rows and one of weights, which are read from ``tiles``, as :class:`TileSteps` packs
     them. The result lies apart from all operands.
-
-    Attributes:
-        product: the instruction; see :mod:`...llvm.tiles`.
-        rows, columns: of the result.
-    """
+    ``product``: the instruction; see :mod:`...llvm.tiles`.
+    ``rows``, ``columns``: of the result."""
 
     RESULT_BYTES: ClassVar[int] = 1
     """Of an element of the result."""

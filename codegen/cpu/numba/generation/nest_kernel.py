@@ -46,11 +46,8 @@ def copies_kernel(
     stem: str, dtype: DType, tensors: int, copies: tuple[tuple[int, int, Nest], ...], target: TargetDescription
 ) -> Kernel:
     """A kernel that copies elements of ``dtype`` between several tensors.
-
-    Args:
-        tensors: number of pointers that the kernel takes.
-        copies: source, destination and how elements are copied; all nests have the same first extent.
-    """
+    ``tensors``: number of pointers that the kernel takes.
+    ``copies``: source, destination and how elements are copied; all nests have the same first extent."""
     name = kernel_name(stem, "copies", dtype.bytes, tensors, copies, target)
     entry = NumbaEntry(target, name, tensors)
     bits = Type(f"i{8 * dtype.bytes}")

@@ -160,14 +160,9 @@ _ENDS = ("pad-r", "pad-b")
 
 def numbers(node: IrNode, name: str, old: str, spatial: int, default: int | None = None) -> Integers:
     """One number for each spatial dimension.
-
-    Args:
-        name: of the list, since version 3.
-        old: what the attributes of single dimensions begin with, and in Caffe that of all of them.
-
-    Raises:
-        ModelError: there is another number of them, or none and no default.
-    """
+    ``name``: of the list, since version 3.
+    ``old``: what the attributes of single dimensions begin with, and in Caffe that of all of them.
+    Raises ModelError: there is another number of them, or none and no default."""
     if node.has(name):
         values = node.ints(name)
         if len(values) != spatial:

@@ -74,11 +74,8 @@ def normalized(
     node: IrNode, importer: IrImporter, x: Value, axes: tuple[int, ...], epsilon: float | None, is_inside: bool = True
 ) -> Value:
     """``x`` less its mean along ``axes``, over the root of its variance; one op where there is one.
-
-    Args:
-        epsilon: ``None`` to leave the variance as it is.
-        is_inside: epsilon is added to the variance, else to its root.
-    """
+    ``epsilon``: ``None`` to leave the variance as it is.
+    ``is_inside``: epsilon is added to the variance, else to its root."""
     rank = x.type.rank
     if epsilon is not None and is_inside and x.type.dtype is DType.F32:
         if rank > 2 and axes == tuple(range(2, rank)):

@@ -199,11 +199,8 @@ def _scan(
     length: Value | None = None,
 ) -> list[Value]:
     """The states at the end, and pieces stacked along a new first dimension.
-
-    Args:
-        directions: name of the attribute that says which of ``sources`` are read from the end.
-        length: how many steps to take; by default all.
-    """
+    ``directions``: name of the attribute that says which of ``sources`` are read from the end.
+    ``length``: how many steps to take; by default all."""
     backward = node.ints(directions, (0,) * len(sources))
     if not len(axes) == len(backward) == len(sources):
         raise node.model_error("axes and directions need one element for each scan input", expected=len(sources))

@@ -20,12 +20,9 @@ def rotated(
 ) -> Value:
     """``x``, [batch, heads, rows, width] or [batch, rows, heads * width], with pairs of the first elements of each head
     turned by the angles of their positions.
-
-    Args:
-        places: the positions, [batch or 1, rows], by which the tables of both functions, [positions, pairs], are read;
-            without them they are [batch or 1, rows, pairs].
-        interleaved: pairs are neighbours; else one comes from each half.
-    """
+    ``places``: the positions, [batch or 1, rows], by which the tables of both functions, [positions, pairs], are read;
+    without them they are [batch or 1, rows, pairs].
+    ``interleaved``: pairs are neighbours; else one comes from each half."""
     whole, pairs = x.type.shape, cos.type.shape[-1]
     axis = 1 if len(whole) == 3 else 2
     if axis == 1:

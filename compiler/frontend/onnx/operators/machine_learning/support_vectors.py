@@ -102,11 +102,8 @@ def import_svm_classifier(node: Node, importer: Importer) -> list[Value]:
 
 def _of_pairs(coefficients: np.ndarray, each: Sequence[int]) -> np.ndarray:
     """What each support vector counts in the score of each pair, [vectors, pairs].
-
-    Args:
-        coefficients: [classes - 1, vectors]; those of a vector for all classes but its own, in order.
-        each: how many vectors each class has, in order.
-    """
+    ``coefficients``: [classes - 1, vectors]; those of a vector for all classes but its own, in order.
+    ``each``: how many vectors each class has, in order."""
     first, second = np.triu_indices(len(each), 1)
     own = np.repeat(np.arange(len(each)), each)[:, None]
     other = np.where(own == first, second - 1, first)

@@ -100,11 +100,8 @@ def _attention(
 ) -> list[Value]:
     """softmax(scale * Q K^T + bias, where the mask allows) V of all heads, side by side, [batch, rows, heads * width];
     the keys and the values, those of the past first, [batch, heads, positions, width].
-
-    Args:
-        parts: queries, keys and values, each [batch, positions, heads * width], or [batch, heads, positions, width].
-        past: keys and values, [batch, heads, positions, width], or nothing.
-    """
+    ``parts``: queries, keys and values, each [batch, positions, heads * width], or [batch, heads, positions, width].
+    ``past``: keys and values, [batch, heads, positions, width], or nothing."""
     heads = node.int("num_heads")
     if heads < 1 or any(part.type.rank == 3 and part.type.shape[2] % heads for part in parts):
         raise node.model_error("the heads do not divide what they share", found=heads)
