@@ -91,8 +91,7 @@ class Package:
     def add_shape(self, other: "Package") -> None:
         """Add the network in a further shape, which was put together with the same pool of constants.
 
-        A section that an earlier shape has as well is stored once.
-        """
+        A section that an earlier shape has as well is stored once."""
         earlier = dict(self._stored or {_content(part): part.name for part in self.sections})
         self._stored = dict(earlier)
         names: dict[str, str] = {}

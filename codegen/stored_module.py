@@ -45,8 +45,7 @@ class InlineArray(Immutable):
 class BlobIndex(Immutable):
     """Where the arrays lie that a module text names by hash; `again` lists those that lie there in another layout, too.
 
-    Artifacts of older versions do not have the second list.
-    """
+    Artifacts of older versions do not have the second list."""
 
     arrays: Mapping[str, StoredArray | InlineArray]
     again: tuple[StoredArray, ...] = ()
@@ -147,8 +146,7 @@ def alone(module: Module, op: Op) -> Module:
     """A module whose ``main`` applies one op.
 
     Constants become parameters, since they are stored already: those that are operands, and behind all operands those
-    that :func:`constants_inside` gives, which each body is handed on.
-    """
+    that :func:`constants_inside` gives, which each body is handed on."""
     inside = constants_inside(module, op)
     single = clone_module(module, [body.name for body in _bodies(module, op)])
     for body in single.functions.values():

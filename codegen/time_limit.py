@@ -46,8 +46,7 @@ class TimeLimit:
     def check_kernels(self, done: int, total: int) -> None:
         """The same between two kernels of a program.
 
-        Nothing can interrupt the making of machine code of all kernels together: so its time is foreseen.
-        """
+        Nothing can interrupt the making of machine code of all kernels together: so its time is foreseen."""
         now = thread_time()
         if not done:
             self._begun = now

@@ -305,8 +305,7 @@ def _on_device(
 ) -> tuple[Module, dict[str, Assembled]]:
     """The module with ops placed, and its device functions as instructions, by name.
 
-    What is stored of the device's functions, and what reports read, are their ops and not the tiles of these.
-    """
+    What is stored of the device's functions, and what reports read, are their ops and not the tiles of these."""
     placed = clone_module(quantized)
     machine = load_machine(machine_name)
     clusters = clusters_of(options, machine)

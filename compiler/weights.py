@@ -166,8 +166,7 @@ def with_parameters(artifact: Artifact, engine: str, parameters: Mapping[str, Pa
     its shapes.
 
     Everything that was folded from them is derived anew, and everything else is as it was: with a layer's own weights
-    no byte of any result differs.
-    """
+    no byte of any result differs."""
     pool = ConstantPool()
     first, *others = (_changed(each, engine, parameters, pool) for each in artifact.in_shapes())
     for other in others:

@@ -121,8 +121,7 @@ def is_word_product(op: Op) -> bool:
 def word_parts(op: Product) -> int | None:
     """Of a word product the parts that its input channels are to be cut into, blocks of 16, for sums that fit 32 bits
     whatever the input is: without those of other parts, but all with what zero points and the bias add. ``None`` if
-    there are none such.
-    """
+    there are none such."""
     if not overflowing_channels(op, 32).size:
         return 1
     w, bias = op.inputs[1], op.operands.b

@@ -42,8 +42,7 @@ def _gelu_tanh(x: np.ndarray, _: Args) -> np.ndarray:
 def clip_bounds(args: Args, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     """The bounds of a clip as scalars of ``dtype``; integers that cannot hold one are bounded by their range.
 
-    A bound of NaN does not bound floats, as in onnxruntime.
-    """
+    A bound of NaN does not bound floats, as in onnxruntime."""
     if dtype.kind == "f":
         low, high = (-math.inf if math.isnan(args[0]) else args[0]), (math.inf if math.isnan(args[1]) else args[1])
         return np.asarray(low, dtype), np.asarray(high, dtype)

@@ -125,8 +125,7 @@ def requantize_sum(
 def add_multipliers(scale_a: np.float32, scale_b: np.float32, scale_c: np.float32) -> tuple[int, int, int]:
     """Integer multipliers of an addition: (a, b, shift) with ``scale_a / scale_c`` about ``a / 2**shift``.
 
-    The shift is the largest for which both multipliers, rounded, stay within 24 bits; at most 62.
-    """
+    The shift is the largest for which both multipliers, rounded, stay within 24 bits; at most 62."""
     with np.errstate(over="ignore"):  # an infinite ratio is refused below
         ratios = [float(np.float32(scale) / np.float32(scale_c)) for scale in (scale_a, scale_b)]
     shift = min(62, SIGNIFICANT_BITS - int(np.frexp(max(ratios))[1]))
@@ -201,8 +200,7 @@ def fixed_points(points: NDArray[np.float32]) -> NDArray[np.int64]:
 def neighbours(points: Integers, extent: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """The elements before and after points of ``fixed_points``, and the fraction of the way to the second.
 
-    Points outside are moved to the first or last of ``extent`` elements; behind the last there is that again.
-    """
+    Points outside are moved to the first or last of ``extent`` elements; behind the last there is that again."""
     inside = np.clip(np.asarray(points, np.int64), 0, (extent - 1) << INTERPOLATION_BITS)
     first = inside >> INTERPOLATION_BITS
     return first, np.minimum(first + 1, extent - 1), inside - (first << INTERPOLATION_BITS)

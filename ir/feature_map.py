@@ -73,8 +73,7 @@ class MapShape(NamedTuple):
 def map_shape(type: TensorType) -> MapShape:
     """[N, C, H, W] as it is; [N, C, L] as one row; [M, K] as a row of M pixels with K channels.
 
-    Of 16 bits, blocks of 16 channels are two of bytes each, see :func:`in_bytes`.
-    """
+    Of 16 bits, blocks of 16 channels are two of bytes each, see :func:`in_bytes`."""
     shape = type.shape
     if type.dtype in WIDE:
         shape = (*shape[:1], 2 * -(-shape[1] // CHANNEL_BLOCK) * CHANNEL_BLOCK, *shape[2:])
@@ -94,8 +93,7 @@ def in_bytes(numbers: np.ndarray) -> np.ndarray:
     """Integers of 16 bits [..., channels] as int8 [..., bytes], the channels of the last block filled up with 0.
 
     Each block of 16 channels is two: a number q is the byte floor(q / 256) in the first, the byte q modulo 256 - 128
-    in the second.
-    """
+    in the second."""
     filled = np.pad(numbers, [*[(0, 0)] * (numbers.ndim - 1), (0, -numbers.shape[-1] % CHANNEL_BLOCK)])
     blocks = filled.reshape(*numbers.shape[:-1], -1, 1, CHANNEL_BLOCK).astype(np.int64)
     pairs = np.concatenate([blocks >> 8, (blocks & 255) - 128], axis=-2)
@@ -157,8 +155,7 @@ def convolution_maps(op: Op) -> tuple[MapShape, MapShape]:
 
     Where each pixel of the result comes from one pixel alone, images are taken as further rows, or as pixels of a row
     if they are columns of single pixels with few channels: in memory they follow each other anyway, and larger maps
-    cost less.
-    """
+    cost less."""
     source, target, window = map_shape(op.inputs[0].type), map_shape(op.result.type), window_of(op)
     is_pointwise = window.taps == 1 and window.stride == (1, 1) and window.begin == (0, 0)
     if not is_pointwise or source[:3] != target[:3]:

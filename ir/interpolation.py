@@ -34,8 +34,7 @@ def segment(x: Integers) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[
     """The first knot of the segment that holds an integer, how far it lies behind, and the length as a power of two.
 
     The magnitude is m = x, or -1 - x below zero; with e = max(bits of m - 6, 0) its segment is number 32 e + floor(m /
-    2^e) of its side, of length 2^e.
-    """
+    2^e) of its side, of length 2^e."""
     x = np.asarray(x, np.int64)
     magnitude = np.where(x < 0, ~x, x)
     length = np.maximum(bit_length(magnitude) - SEGMENT_BITS - 1, 0)

@@ -108,8 +108,7 @@ class Winograd(Immutable):
     def transformed(self, blocks: np.ndarray) -> np.ndarray:
         """Weights in the order of ``o16i16`` transformed, in that of the algorithm's layout.
 
-        They are of the same element type, and the same bytes on every machine.
-        """
+        They are of the same element type, and the same bytes on every machine."""
         outputs, inputs, *_, inner, outer = blocks.shape
         taps = np.ascontiguousarray(np.moveaxis(blocks, (2, 3), (0, 1)), np.float64)
         found = np.empty((outputs, self.extent, self.extent, inputs, inner, outer), blocks.dtype)
@@ -309,8 +308,7 @@ def unpack(array: np.ndarray, type: TensorType) -> np.ndarray:
 def is_same_order(a: TensorType, b: TensorType) -> bool:
     """Whether both types, of one shape, put every element at the same address, without padding of their own.
 
-    Blocked order is row-major order where there is one position and whole blocks.
-    """
+    Blocked order is row-major order where there is one position and whole blocks."""
     if a.layout == b.layout:
         return True
     return {a.layout, b.layout} == {"", "c16"} and math.prod(a.shape[2:]) == 1 and a.shape[1] % CHANNEL_BLOCK == 0

@@ -159,8 +159,7 @@ class Operator(Immutable, Generic[OperandsT_co]):
     def evaluate(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> tuple[np.ndarray, ...]:
         """Results by the reference, quantised or not, in the dtypes of ``result_types``.
 
-        Results without elements need no computation: nothing is refused then, such as an index out of range.
-        """
+        Results without elements need no computation: nothing is refused then, such as an index out of range."""
         arrays = self.padded(arrays)
         if not any(type.elements for type in result_types):
             return tuple(np.zeros(type.shape, type.dtype.numpy) for type in result_types)
@@ -178,8 +177,7 @@ class Operator(Immutable, Generic[OperandsT_co]):
     ) -> np.ndarray | tuple[np.ndarray, ...]:
         """What the operator computes on stored integers; the rule is documented with the operator.
 
-        Data movement works on stored integers as on any numbers; every other operator overrides this.
-        """
+        Data movement works on stored integers as on any numbers; every other operator overrides this."""
         if self.QUANTIZATION in (QuantizationRule.PRESERVE, QuantizationRule.UNIFY):
             return self.reference(*arrays)
         raise IRError("the operator has no meaning on quantised tensors", op=self.name)
@@ -252,8 +250,7 @@ def declared(
 ) -> OperatorClass:
     """An operator that is said in one line: its base with another function, and what else the header of a class takes.
 
-    The class stands where its base does, under the name of the operator in capitals: `GeluTanh` for ``gelu_tanh``.
-    """
+    The class stands where its base does, under the name of the operator in capitals: `GeluTanh` for ``gelu_tanh``."""
     title = "".join(word.capitalize() for word in name.split("_"))
     members = {"__doc__": documentation, "__module__": base.__module__}
     cls = python_types.new_class(title, (base,), {"function": function, **header}, lambda own: own.update(members))

@@ -216,8 +216,7 @@ def _present(types: Types) -> list[TensorType]:
 
 def accumulator_factors(x: TensorType, w: TensorType, y: TensorType) -> np.ndarray:
     """Requantisation multipliers: float32[channels], or float32[1] for weights quantised per tensor. Of a result of
-    real numbers, what accumulators are multiplied with.
-    """
+    real numbers, what accumulators are multiplied with."""
     assert w.quant is not None
     if y.quant is None:
         return arithmetic.multiplier(parameters(x)[0], np.asarray(w.quant.scale, np.float32), np.float32(1))
@@ -329,8 +328,7 @@ def requantized(
 def table(function: Callable[[np.ndarray], np.ndarray], x: TensorType, y: TensorType) -> np.ndarray:
     """A function of one 8-bit tensor as 256 stored integers of the result, by stored integer of x from the lowest.
 
-    Where the function gives no number, the entry is the smallest integer, as of ``quantize``.
-    """
+    Where the function gives no number, the entry is the smallest integer, as of ``quantize``."""
     (scale_x, zero_x), (scale_y, zero_y) = parameters(x), parameters(y)
 
     def numbers(values: np.ndarray) -> np.ndarray:

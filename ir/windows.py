@@ -44,8 +44,7 @@ class WindowAxis(Immutable):
 
     def reach(self, tap: int, first: int = 0, count: int | None = None) -> tuple[int, int]:
         """Those of the windows ``first`` to ``first + count``, by default all, whose tap lies in the tensor, counted
-        from ``first``.
-        """
+        from ``first``."""
         offset = self.position(first, tap)
         low = max(0, -(offset // self.stride))
         high = min(self.output if count is None else count, (self.input - 1 - offset) // self.stride + 1)
@@ -59,8 +58,7 @@ class WindowAxis(Immutable):
     def seen_taps(self) -> Iterator[int]:
         """The taps that lie in the tensor in some window, ascending.
 
-        In time that grows with extents and taps seen, not with those in the padding.
-        """
+        In time that grows with extents and taps seen, not with those in the padding."""
         tap = 0
         while self.input and tap < self.kernel:
             if self.reach(tap) != (0, 0):

@@ -55,8 +55,7 @@ class Ordered(Generic[Tag]):
 
     All methods may be called from many threads at once; each result goes to one of those who wait for it. Ctrl-C ends
     every wait, and what was submitted stays as it is. In a process that is forked off, what had not been computed
-    fails.
-    """
+    fails."""
 
     def __init__(self) -> None:
         self.monitor = Monitor()

@@ -28,8 +28,7 @@ class StepTime(NamedTuple):
 class HostPiece(NamedTuple):
     """Stages [first, last) of an engine, which the host does in one piece.
 
-    `after` and `before` name the device programs on either side, or are empty; `operators` counts steps.
-    """
+    `after` and `before` name the device programs on either side, or are empty; `operators` counts steps."""
 
     first: int
     last: int
@@ -67,8 +66,7 @@ class StepProfile(NamedTuple):
     """A step of the network and the median of its times.
 
     `kernel` names what executed it: a kernel function, ``reference`` for the reference interpreter, or the device.
-    `nodes` are the nodes of the source model; `macs` and `bytes` count per run.
-    """
+    `nodes` are the nodes of the source model; `macs` and `bytes` count per run."""
 
     name: str
     op: str

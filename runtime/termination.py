@@ -31,8 +31,7 @@ def orderly_termination(signals: Collection[int] = DEFAULTS.keys()) -> Iterator[
 
     So what is half written is taken away. While something is imported they wait until it is there, because an extension
     module that is stopped while it initialises may end the process. A signal that someone ignores (``nohup``) or
-    handles stays theirs; outside the main thread, which alone may handle signals, nothing changes.
-    """
+    handles stays theirs; outside the main thread, which alone may handle signals, nothing changes."""
     main_thread = threading.main_thread()
     is_main = threading.current_thread() is main_thread
     ours = [

@@ -26,8 +26,7 @@ _ASKED_AGAIN, _ASKED_EVERY = 0.005, 0.04
 class LeftBehind(Protocol):
     """What a forked process puts right before anything else happens in it.
 
-    Only the thread that forked is left there: what others had begun never goes on, and their locks stay locked.
-    """
+    Only the thread that forked is left there: what others had begun never goes on, and their locks stay locked."""
 
     def leave_behind(self) -> None: ...
 
@@ -130,8 +129,7 @@ class Latch:
 class Wait(NamedTuple):
     """What one waits for: whether it comes without a call of another thread, and the words when it does not.
 
-    `late` is the sentence for what is still so when the time is over, `hint` for who waits without end.
-    """
+    `late` is the sentence for what is still so when the time is over, `hint` for who waits without end."""
 
     comes: Callable[[], bool]
     late: str = ""
@@ -254,8 +252,7 @@ def compute_aside(compute: Callable[[Asked | None], Result]) -> Result:
 
     An exception that a signal handler raises here, such as KeyboardInterrupt, goes out at once. The computation is then
     abandoned: it ends where it asks, and everything that it refers to lives until then. It does not keep the process
-    from ending. Where no thread can be started, it is computed on this one, and is never abandoned.
-    """
+    from ending. Where no thread can be started, it is computed on this one, and is never abandoned."""
     results, errors = list[Result](), list[BaseException]()
     finished, abandoned = Latch(), Asked()
 
@@ -283,8 +280,7 @@ def compute_aside(compute: Callable[[Asked | None], Result]) -> Result:
 
 class Watchdog:
     """Abandons what the main thread itself computes for longer than some seconds: a thread looks while there are such
-    computations, which costs these nothing, where a thread for each costs tens of microseconds.
-    """
+    computations, which costs these nothing, where a thread for each costs tens of microseconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

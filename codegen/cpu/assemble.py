@@ -94,8 +94,7 @@ def _task(call: KernelCall, target: TargetDescription, input_count: int) -> Func
     """``i32 task(ptr context, ptr scratch, i64 begin, i64 end)``: some work items of a step.
 
     It finds its tensors by the context, which lies in the caches of all threads: what the caller would write down for
-    each step they would have to fetch from its cache.
-    """
+    each step they would have to fetch from its cache."""
     parameters = [("context", PTR), ("scratch", PTR), ("begin", I64), ("end", I64)]
     b = FunctionBuilder(target, _task_name(call), parameters, I32, internal=True)
     context, *others = b.arguments

@@ -44,8 +44,7 @@ class Arithmetic(ABC, Generic[Value]):
         - ``expm1``, ``log1p``: exp(x) - 1 for x up to 88, log(1 + x) for x >= 0, both exact near zero;
         - ``sigmoid``: 1 / (1 + exp(-x));
         - ``fmod``: the remainder with the sign of x, in C;
-        - ``left_shift``, ``right_shift``: of integers.
-        """
+        - ``left_shift``, ``right_shift``: of integers."""
 
     @abstractmethod
     def cast(self, value: Value, to: DType) -> Value:

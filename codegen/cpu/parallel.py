@@ -66,8 +66,7 @@ def is_shared(kernel: Kernel, time: int) -> bool:
 
 def shared_steps(times: Mapping[int, int]) -> dict[int, bool]:
     """Of steps that are worth several threads those that are shared out in a program, and whether sleeping threads are
-    woken for each.
-    """
+    woken for each."""
     left, found = sum(times.values()), dict[int, bool]()
     if left < _TEAM:
         return found

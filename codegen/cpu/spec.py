@@ -28,8 +28,7 @@ class ConstantTable(Immutable):
 class KernelSpec(Immutable, ABC):
     """Base of all specifications: a computation on given shapes.
 
-    The fields say everything that the code depends on but the target, so that equal kernels get one name.
-    """
+    The fields say everything that the code depends on but the target, so that equal kernels get one name."""
 
     @property
     def name(self) -> str:

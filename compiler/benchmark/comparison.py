@@ -209,8 +209,7 @@ def _measure(
 def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
     """How far the worst output is off, as the length of the difference over that of the output; infinite where outputs
     have other shapes, or where one of both has no finite number. An output whose name the contender does not give is
-    found by its place. Names of classes are not compared, and maps from these to numbers as the numbers, sorted.
-    """
+    found by its place. Names of classes are not compared, and maps from these to numbers as the numbers, sorted."""
     worst = 0.0
     # What a sequence holds are outputs of their own here.
     items = {name: other for name, other in found.items() if isinstance(other, list)}

@@ -81,8 +81,7 @@ def told_shapes(
 
 def _told(extents: _Extents, shape: tuple[int, ...] | None, *, is_line: bool) -> tuple[int, ...] | None:
     """The shape of one sample with these extents, from that of an array of samples; None where it does not say so. A
-    line of numbers fills a batch of one where the other extents are known.
-    """
+    line of numbers fills a batch of one where the other extents are known."""
     begins = _begins_with_batch(extents) or (is_line and {*map(type, extents[1:])} == {int})
     batch = tuple(each if isinstance(each, int) else 1 for each in extents[:begins])
     rest = extents[len(batch) :]

@@ -78,8 +78,7 @@ _SEEN = ("low", "high", "digests", *_COUNTS, *_LISTS)
 class _Input:
     """What is seen of an input.
 
-    Terms of sums are kept, one of each sample, and added up at the end: so the sums do not depend on who saw what.
-    """
+    Terms of sums are kept, one of each sample, and added up at the end: so the sums do not depend on who saw what."""
 
     def __init__(self, name: str, type: TensorType, expected: Range | None) -> None:
         shape = type.shape

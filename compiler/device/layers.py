@@ -67,8 +67,7 @@ class DeviceLayers(Immutable):
         """The places that compiling takes as ``affinity``, for places wanted by layer.
 
         Layers that become one op go where that of them was wanted which does most of the work, the first one if none
-        does any. Layers of which no op is left have no place.
-        """
+        does any. Layers of which no op is left have no place."""
         groups = self._groups(wanted)
         found: dict[str, str] = {}
         supported = self.supported

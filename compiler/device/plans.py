@@ -254,8 +254,7 @@ class _Drafts:
         """The best; of a small program also of those with another tile or split of one op, one change after the other.
 
         The next op waits for what tiles and clusters make of this one, and no price knows for how long: in a small
-        program that is much of its time, and few drafts are needed to find out.
-        """
+        program that is much of its time, and few drafts are needed to find out."""
         best = self.best()
         ops = [op for op in best.function.ops if fused_convolution(op) is None]
         if best.plan.cascades or len(ops) * len(best.assembled.assembler.order) > _TRIED:

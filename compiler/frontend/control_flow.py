@@ -61,8 +61,7 @@ def counted(
 ) -> tuple[Sequence[Value], Sequence[Value]]:
     """What `emit_loop` is given, with the number of steps and a condition that holds where pieces are stacked and no
     data decide when the loop ends: what a condition follows is often a counter, as exporters write it for frameworks
-    without numbers of steps.
-    """
+    without numbers of steps."""
     (most, going, *begin), (condition, *after) = given, results
     if len(after) == len(begin):
         return given, results
@@ -142,8 +141,7 @@ def freeze_flags(names: Sequence[str]) -> str:
 
 def warnings_of(module: Module) -> list[str]:
     """What users should know of the branches of an imported module: which of them single numbers alone decide on, and
-    how to decide at compile time; and which of them cannot run.
-    """
+    how to decide at compile time; and which of them cannot run."""
     found: list[str] = []
     for op in module.main.ops:
         names = [each.name for each in scalar_inputs(module, op.inputs[0])] if is_op(op, If) else []
@@ -172,8 +170,7 @@ def hint_of_export(op: Op) -> str | None:
 
 def unrolled(module: Module) -> Module:
     """A copy in which loops of ``main`` are what their steps do, where it is known how many they take, and as long as
-    that is :data:`limits.WRITTEN_STEPS` together at most; the module itself if it has no loop.
-    """
+    that is :data:`limits.WRITTEN_STEPS` together at most; the module itself if it has no loop."""
     if not any(is_op(op, Loop) for op in module.main.ops):
         return module
     module = clone_module(module)

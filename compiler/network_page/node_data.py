@@ -30,8 +30,7 @@ def node_data(layers: Sequence[Layer]) -> dict[str, dict[str, Any]]:
     """Node data by name: ``place``, and of `_AMOUNTS` those that any layer has.
 
     A layer that several nodes became has one place, which all of them get, and one amount, which only the first of them
-    gets, the one that the others were fused into: sums over nodes are those of the network.
-    """
+    gets, the one that the others were fused into: sums over nodes are those of the network."""
     places: dict[str, dict[str, None]] = {}
     amounts: dict[str, dict[str, float]] = {name: {} for name in _AMOUNTS}
     for layer in layers:

@@ -162,8 +162,7 @@ def memories(programs: Sequence[SimulatedProgram]) -> Memories:
 
 def memory_map(artifact: Artifact, engine: str) -> Table:
     """One row for each op result in the work memory of an engine, in order of execution: where it lies, and by which
-    steps it is written and last read.
-    """
+    steps it is written and last read."""
     columns = [
         Column("name", "result"),
         Column("offset", "offset", right=True),

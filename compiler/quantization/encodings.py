@@ -295,8 +295,7 @@ def _entry_of_channels(entries: list[_Fields]) -> Encoding:
 def _scale_and_offset(entry: _Fields, bits: int) -> tuple[float, int]:
     """By ``scale`` and ``offset``, or as they follow from ``min`` and ``max``.
 
-    Oldest files have an offset of the other sign, or none; ``min`` then says where the grid begins.
-    """
+    Oldest files have an offset of the other sign, or none; ``min`` then says where the grid begins."""
     is_symmetric = entry.truth("is_symmetric")
     low = entry.number("min") if entry.has("min") else None
     if not entry.has("scale") and low is not None and entry.has("max"):

@@ -91,8 +91,7 @@ def _with_margin(largest: np.ndarray) -> np.ndarray:
 
     Largest numbers of samples are taken to be distributed as Gumbel found. With so many times as many samples the
     largest of all is then farther by the logarithm of that, times what single samples differ by: a channel that all
-    show alike has been seen, one that few show has not. E. J. Gumbel, "Statistics of Extremes", 1958.
-    """
+    show alike has been seen, one that few show has not. E. J. Gumbel, "Statistics of Extremes", 1958."""
     spread = np.sqrt(6) / np.pi * largest.std(0, dtype=np.float64)
     found = largest.max(0)
     return np.maximum(MARGIN * found, found + np.log(MORE_SAMPLES) * np.where(found > 0, spread, 0.0))

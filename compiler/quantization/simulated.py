@@ -71,8 +71,7 @@ def grid_of(encoding: Encoding, shape: tuple[int, ...], channels: Channels | Non
 
 def _channel_axis(shape: tuple[int, ...], count: int, channels: Channels | None) -> int | None:
     """The dimension that scales of channels run along, where the file does not say so: that of the output channels of
-    weights; else the second, which is that of channels in activations; else the only one of that extent.
-    """
+    weights; else the second, which is that of channels in activations; else the only one of that extent."""
     if channels is not None:
         return channels.axis
     if len(shape) > 1 and shape[1] == count:

@@ -18,8 +18,7 @@ from .unary import Unary
 class Activation(Unary):
     """Base: the operator form of an entry of :data:`tilewright.ir.activation.ACTIVATIONS`, of the same name.
 
-    Its attributes, in order, are the arguments of the entry.
-    """
+    Its attributes, in order, are the arguments of the entry."""
 
     @property
     def act(self) -> str:

@@ -41,8 +41,7 @@ Xor = declared(Logic, "xor", "Whether one only is true", np.logical_xor)
 class Where(Elementwise[tuple[Value, Value, Value]]):
     """x where the condition holds, else y.
 
-    Operands: condition, of truth values; x and y of one element type; all three broadcast.
-    """
+    Operands: condition, of truth values; x and y of one element type; all three broadcast."""
 
     QUANTIZATION = QuantizationRule.UNIFY
 

@@ -36,8 +36,7 @@ class ControlFlow(Operator[tuple[Value, ...]]):
     Bodies are never ``main``, and none contains itself. Result types are given with the op, since an operator knows no
     module; :func:`tilewright.ir.verify.verify` compares them with the bodies. What is quantised stays outside.
 
-    There are no samples: an op means nothing without the module that holds its bodies.
-    """
+    There are no samples: an op means nothing without the module that holds its bodies."""
 
     GIVEN_RESULTS: ClassVar[bool] = True
 
@@ -49,8 +48,7 @@ class ControlFlow(Operator[tuple[Value, ...]]):
     @property
     def given_from(self) -> int:
         """The first of the operands that bodies are given as they are. Bodies have parameters for all operands but one
-        ahead of these, in their order.
-        """
+        ahead of these, in their order."""
         raise NotImplementedError(type(self).__name__)
 
     def signatures(self, operands: Sequence[TensorType], results: ResultTypes) -> tuple[Signature, ...]:

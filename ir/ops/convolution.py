@@ -116,8 +116,7 @@ class NarrowConv(_Convolution):
 
     Operands and result are those of ``conv`` in single precision. Engines differ in whether a residual is rounded as
     well, in the order of sums, which are single precision, and may take factors and sums below 2^-126 as zero, and in
-    whether infinities of one group make NaN of others: such may be multiplied with zero.
-    """
+    whether infinities of one group make NaN of others: such may be multiplied with zero."""
 
     @property
     def conv(self) -> Conv:
@@ -138,8 +137,7 @@ class NarrowConv(_Convolution):
 def joined_groups(group: int, channels: int, outputs: int) -> int | None:
     """How many neighbouring groups make whole blocks of channels together; all if none do so, ``None`` for too many.
 
-    Kernels that multiply blocks compute so many as one, with weights of zero between them.
-    """
+    Kernels that multiply blocks compute so many as one, with weights of zero between them."""
     inputs, results = channels // group, outputs // group
     counts = (count for count in range(1, group) if group % count == 0)
     found = next((n for n in counts if not (n * inputs % CHANNEL_BLOCK or n * results % CHANNEL_BLOCK)), group)
@@ -165,8 +163,7 @@ def copied_bytes(conv: Conv, x: tuple[int, ...], w: tuple[int, ...]) -> int:
 def accumulate(x: np.ndarray, w: np.ndarray, conv: Conv) -> np.ndarray:
     """Sums of products of a convolution without bias, [N, O, *output], in the dtype of the operands.
 
-    One matrix product for each kernel tap; pads with zeros, so quantised callers subtract zero points first.
-    """
+    One matrix product for each kernel tap; pads with zeros, so quantised callers subtract zero points first."""
     axes = conv.windows(x.shape, w.shape)
     outputs, channels = w.shape[0] // conv.group, w.shape[1]
     y = np.zeros((x.shape[0], w.shape[0], *(axis.output for axis in axes)), np.result_type(x, w))
@@ -189,8 +186,7 @@ def accumulate(x: np.ndarray, w: np.ndarray, conv: Conv) -> np.ndarray:
 
 def _check_operands(conv: "Conv | ConvTranspose", x: TensorType, w: TensorType, *others: TensorType | None) -> None:
     """Raise IRError unless x and w have spatial dimensions, all operands are floats of one type or some are quantised,
-    and there is a group at least.
-    """
+    and there is a group at least."""
     types = [type for type in (x, w, *others) if type is not None]
     if all(type.quant is None for type in types):
         check_dtype(x, FLOATS)
@@ -216,8 +212,7 @@ class ConvTranspose(Operator[ConvTransposeOperands]):
     Operands: x [N, C, *spatial]; w [C, O/group, *kernel]; b [O]. Result [N, O, *output] with
     output = stride * (extent - 1) + output_padding + dilation * (kernel - 1) + 1 - pad_begin - pad_end.
 
-    There is no form on quantised tensors: quantisation makes ordinary convolutions of it, one for each phase.
-    """
+    There is no form on quantised tensors: quantisation makes ordinary convolutions of it, one for each phase."""
 
     strides: tuple[int, ...]
     pads: tuple[int, ...]

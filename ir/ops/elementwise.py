@@ -47,8 +47,7 @@ def check_dtype(type: TensorType, allowed: tuple[DType, ...]) -> None:
 class Elementwise(Operator[OperandsT_co]):
     """Base: an element of the only result depends on the elements at its position of the broadcast operands alone.
 
-    A subclass may give, in its header, the function that is its reference and the element types of its operands.
-    """
+    A subclass may give, in its header, the function that is its reference and the element types of its operands."""
 
     DTYPES: ClassVar[tuple[DType, ...]] = NUMBERS
 
@@ -65,8 +64,7 @@ class Elementwise(Operator[OperandsT_co]):
 class Binary(Elementwise[BinaryOperands]):
     """Base: two operands of one element type, broadcast against each other; the result has that type too.
 
-    A subclass gives its function, or overrides ``reference`` where integers or attributes need more than one.
-    """
+    A subclass gives its function, or overrides ``reference`` where integers or attributes need more than one."""
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
         check_dtype(x, self.DTYPES)
@@ -156,8 +154,7 @@ class Mod(Binary):
 class Pow(Binary, dtypes=(DType.F16, DType.F32, DType.F64, DType.I32, DType.I64)):
     """x to the power of y, in the element type of x, which y need not have.
 
-    Powers of integers are taken in double precision and cut to integers, as onnxruntime does.
-    """
+    Powers of integers are taken in double precision and cut to integers, as onnxruntime does."""
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
         check_dtype(x, self.DTYPES)

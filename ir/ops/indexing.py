@@ -48,8 +48,7 @@ class Gather(Operator[tuple[Value, Value]]):
     """Pick slices of x along ``axis``.
 
     Operands: x, of any dtype; indices, of any shape. Result: the shape of x with the extent of ``axis`` replaced by
-    the shape of indices.
-    """
+    the shape of indices."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
 
@@ -68,8 +67,7 @@ class Gather(Operator[tuple[Value, Value]]):
 class GatherElements(Operator[tuple[Value, Value]]):
     """Pick one element for each index: along ``axis`` by the index, along all others by its own position.
 
-    Operands: x; indices, of the rank of x and no larger than it apart from ``axis``. Result: the shape of indices.
-    """
+    Operands: x; indices, of the rank of x and no larger than it apart from ``axis``. Result: the shape of indices."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
 
@@ -97,8 +95,7 @@ def check_inside(indices: TensorType, x: TensorType, axis: int) -> None:
 def element_positions(x: np.ndarray, indices: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
     """For each position of ``indices``, where in ``x`` it points: its own position with ``axis`` replaced.
 
-    The arrays broadcast to the shape of ``indices``, which has elements.
-    """
+    The arrays broadcast to the shape of ``indices``, which has elements."""
     found: list[np.ndarray] = list(np.indices(indices.shape, sparse=True))
     found[axis] = from_front(indices, x.shape[axis])
     return tuple(found)
@@ -109,8 +106,7 @@ class GatherND(Operator[tuple[Value, Value]]):
     """Pick slices of x by index tuples.
 
     Operands: x; indices [*batch, ..., n]. Result [*batch, ..., *x.shape[batch_dims + n:]]: the last dimension of
-    indices holds coordinates of x after the batch dimensions, which both operands share.
-    """
+    indices holds coordinates of x after the batch dimensions, which both operands share."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
 
@@ -171,8 +167,7 @@ def check_updates(reduction: str, x: TensorType, updates: TensorType, shape: tup
 class ScatterND(Operator[tuple[Value, Value, Value]]):
     """A copy of x with slices replaced, the reverse of ``gather_nd`` without batch dimensions.
 
-    Operands: x; indices [..., n]; updates [..., *x.shape[n:]]. Result: like x.
-    """
+    Operands: x; indices [..., n]; updates [..., *x.shape[n:]]. Result: like x."""
 
     reduction: str = "none"
 
@@ -196,8 +191,7 @@ class OneHot(Operator[tuple[Value, Value]]):
     """A new dimension ``axis`` of extent ``depth`` that holds ``on`` at the index and ``off`` elsewhere.
 
     Operands: indices, of any numeric dtype (fractions are dropped); values [off, on], whose dtype is that of the
-    result. An index outside -depth to depth - 1 leaves ``off`` everywhere.
-    """
+    result. An index outside -depth to depth - 1 leaves ``off`` everywhere."""
 
     depth: int
     axis: int

@@ -79,8 +79,7 @@ class MatMulInteger(Operator[tuple[Value, Value, Value | None, Value | None]]):
     """Matrix product of 8-bit integers, exact, wrapping at 32 bits.
 
     Operands: a [*batch, M, K]; b [*batch, K, N]; a_zero_point, one or M; b_zero_point, one or N; 0 where absent.
-    Result: i32 [*batch, M, N], the sums of (a - a_zero_point) * (b - b_zero_point).
-    """
+    Result: i32 [*batch, M, N], the sums of (a - a_zero_point) * (b - b_zero_point)."""
 
     def infer(
         self, a: TensorType, b: TensorType, a_zero_point: TensorType | None, b_zero_point: TensorType | None

@@ -118,8 +118,7 @@ class NarrowMatMul(_MatrixProduct):
     """Matrix product of numbers that are rounded to bfloat16 before (to nearest, ties to even), then bias, residual and
     activation in single precision. The attributes are those of ``matmul``.
 
-    Operands and result are those of ``matmul`` in single precision. Engines differ as for ``narrow_conv``.
-    """
+    Operands and result are those of ``matmul`` in single precision. Engines differ as for ``narrow_conv``."""
 
     @property
     def matmul(self) -> MatMul:
@@ -138,8 +137,7 @@ class NarrowMatMul(_MatrixProduct):
 class Determinant(Operator[UnaryOperands]):
     """Determinants of square matrices, by elimination in float64, whose rows are exchanged for the largest pivot.
 
-    Operands: x [..., n, n]. Result [...].
-    """
+    Operands: x [..., n, n]. Result [...]."""
 
     def infer(self, x: TensorType) -> TensorType:
         check_dtype(x, FLOATS)

@@ -40,8 +40,7 @@ class Transpose(Operator[UnaryOperands]):
 class Concat(Operator[tuple[Value, ...]]):
     """Join tensors along ``axis``.
 
-    Operands: one or more of equal dtype and, other dimensions than ``axis`` apart, equal shape.
-    """
+    Operands: one or more of equal dtype and, other dimensions than ``axis`` apart, equal shape."""
 
     QUANTIZATION = QuantizationRule.UNIFY
 
@@ -227,8 +226,7 @@ class Interleave(Operator[UnaryOperands]):
 
     Operands: x [N, P * C, *extents], where P is the product of ``strides``; a channel is (phase along each dimension,
     result channel). Result: [N, C, *shape]; position i along a dimension is ``(i + begin) // stride`` of phase
-    ``(i + begin) % stride``.
-    """
+    ``(i + begin) % stride``."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
 
@@ -309,8 +307,7 @@ class Reorder(Operator[UnaryOperands]):
     """The same tensor in another layout, as the types of operand and result say.
 
     Operands: x, of any dtype. Result: shape, dtype and quantisation of x, in any layout of
-    :mod:`tilewright.ir.layout`; in the layout of x it is a copy.
-    """
+    :mod:`tilewright.ir.layout`; in the layout of x it is a copy."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
 

@@ -45,8 +45,7 @@ def _standardize_exactly(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -
 class BatchNorm(Operator[tuple[Value, Value, Value, Value, Value]]):
     """(x - mean) / sqrt(var + epsilon) * scale + b, with statistics from training.
 
-    Operands: x [N, C, *spatial]; scale, b, mean and var [C].
-    """
+    Operands: x [N, C, *spatial]; scale, b, mean and var [C]."""
 
     epsilon: float
 
@@ -87,8 +86,7 @@ class _TrailingNorm(Operator[OperandsT_co]):
 class LayerNorm(_TrailingNorm[tuple[Value, Value, Value | None]]):
     """Standardised over the dimensions from ``axis`` to the last, times scale, plus b.
 
-    Operands: x; scale and b of the shape of these dimensions.
-    """
+    Operands: x; scale and b of the shape of these dimensions."""
 
     def infer(self, x: TensorType, scale: TensorType, b: TensorType | None) -> TensorType:
         return self._check(x, scale=scale, b=b)
@@ -102,8 +100,7 @@ class LayerNorm(_TrailingNorm[tuple[Value, Value, Value | None]]):
 class RmsNorm(_TrailingNorm[tuple[Value, Value]]):
     """x over its root mean square from ``axis`` to the last dimension, times scale.
 
-    Operands: x; scale of the shape of these dimensions.
-    """
+    Operands: x; scale of the shape of these dimensions."""
 
     def infer(self, x: TensorType, scale: TensorType) -> TensorType:
         return self._check(x, scale=scale)
@@ -140,8 +137,7 @@ class Lrn(Operator[UnaryOperands]):
     """Local response normalisation: x / (bias + alpha / size * sum of squares over ``size`` channels) ^ beta.
 
     Operands: x [N, C, *spatial]. The window of channel c is from c - floor((size - 1) / 2) to
-    c + ceil((size - 1) / 2), as far as there are channels.
-    """
+    c + ceil((size - 1) / 2), as far as there are channels."""
 
     size: int
     alpha: float

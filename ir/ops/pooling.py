@@ -42,8 +42,7 @@ class Windowed(Operator[UnaryOperands]):
 
     def taps(self, x: np.ndarray) -> Iterator[tuple[Region, np.ndarray]]:
         """For each tap of the window, in row-major order, the windows in which it lies in x, as a region of the result,
-        and the elements that these windows see there.
-        """
+        and the elements that these windows see there."""
         axes = self.windows(x.shape[2:])
         for tap in itertools.product(*(axis.seen_taps() for axis in axes)):
             seen, places = zip(*(axis.seen(t) for axis, t in zip(axes, tap, strict=True)), strict=True)
@@ -200,8 +199,7 @@ class GlobalAveragePool(GlobalPool):
     """The mean of each channel.
 
     Quantised: tensors of any scales; the exact sum of the integers is requantised, see
-    :func:`tilewright.ir.arithmetic.requantize`, and for 16 bits :func:`tilewright.ir.quantized.mixed`.
-    """
+    :func:`tilewright.ir.arithmetic.requantize`, and for 16 bits :func:`tilewright.ir.quantized.mixed`."""
 
     QUANTIZATION = QuantizationRule.RESCALE
 

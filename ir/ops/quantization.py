@@ -112,8 +112,7 @@ class DynamicQuantizeLinear(Operator[UnaryOperands]):
     Where the range is infinite or its scale underflows, the zero point is 0 / 0 or infinity / infinity: that is 255,
     as in onnxruntime.
 
-    Operands: x of f32. Results: stored integers, the shape of x, u8; scale, f32 scalar; zero point, u8 scalar.
-    """
+    Operands: x of f32. Results: stored integers, the shape of x, u8; scale, f32 scalar; zero point, u8 scalar."""
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType, TensorType]:
         if x.dtype is not DType.F32:
@@ -135,8 +134,7 @@ class FakeQuantize(Elementwise[tuple[Value, Value, Value, Value]]):
     element type has is rounded to does not depend on where it is bounded. NaN stays.
 
     Operands: x; scale, positive; low; high, not below low; all of one dtype, f32 or f64, the others broadcast to the
-    shape of x.
-    """
+    shape of x."""
 
     def infer(self, x: TensorType, scale: TensorType, low: TensorType, high: TensorType) -> TensorType:
         check_dtype(x, (DType.F32, DType.F64))
@@ -157,8 +155,7 @@ ANY = Quantization.per_tensor(1.0)
 class Quantize(Operator[UnaryOperands]):
     """Real numbers to a quantised type, as ``quantize_linear``.
 
-    Operands: x of f32. Result: the shape of x, quantised in any way; its type says how.
-    """
+    Operands: x of f32. Result: the shape of x, quantised in any way; its type says how."""
 
     QUANTIZATION = QuantizationRule.CONVERT
 
@@ -197,8 +194,7 @@ class Requantize(Operator[UnaryOperands]):
     """A quantised tensor with other parameters: ``dequantize``, then ``quantize``, both in float32. From or to 16 bits,
     with one scale on both sides, see :func:`tilewright.ir.quantized.mixed`.
 
-    Operands: x, quantised. Result: the shape of x, quantised in any way; its type says how.
-    """
+    Operands: x, quantised. Result: the shape of x, quantised in any way; its type says how."""
 
     QUANTIZATION = QuantizationRule.CONVERT
 
@@ -222,8 +218,7 @@ class Requantize(Operator[UnaryOperands]):
 class StorageCast(Operator[UnaryOperands]):
     """Plain integers as the stored integers of a quantised tensor, or the reverse; the bits stay as they are.
 
-    Operands: x. Result: shape and dtype of x; where x is quantised it is not, and where x is not its type says how.
-    """
+    Operands: x. Result: shape and dtype of x; where x is quantised it is not, and where x is not its type says how."""
 
     QUANTIZATION = QuantizationRule.CONVERT
 

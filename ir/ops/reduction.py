@@ -151,8 +151,7 @@ ArgMin = declared(ArgExtreme, "arg_min", "Index of the smallest element along ``
 class TopK(Operator[UnaryOperands]):
     """The k largest or smallest elements along ``axis``, best first, and their i64 indices.
 
-    Of equal elements the one with the lower index comes first.
-    """
+    Of equal elements the one with the lower index comes first."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
 

@@ -22,8 +22,7 @@ class NonZero(Operator[UnaryOperands]):
     """Where x is not zero.
 
     Results: i64 [rank of x, elements of x], whose columns are the positions, in row-major order; how many there are,
-    i64[]. NaN is not zero; a scalar counts as a tensor of one element.
-    """
+    i64[]. NaN is not zero; a scalar counts as a tensor of one element."""
 
     def infer(self, x: TensorType) -> tuple[TensorType, ...]:
         return TensorType((max(x.rank, 1), x.elements), DType.I64), COUNT

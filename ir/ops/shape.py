@@ -72,8 +72,7 @@ class Cast(Elementwise[UnaryOperands]):
 
     Floats become integers by dropping the fraction (towards zero), integers become narrower integers by dropping high
     bits, and anything but zero, NaN included, is true. Floats that the integer type cannot hold are left open by
-    ONNX; here they take the path that compilers for x86-64 choose, see :func:`truncate`.
-    """
+    ONNX; here they take the path that compilers for x86-64 choose, see :func:`truncate`."""
 
     to: DType
 
@@ -90,8 +89,7 @@ class Cast(Elementwise[UnaryOperands]):
 class BitCast(Elementwise[UnaryOperands]):
     """The bits of each element, read as another element type of as many bits.
 
-    Operands: x, of any dtype but bool. Result: same shape, dtype ``to``, neither bool.
-    """
+    Operands: x, of any dtype but bool. Result: same shape, dtype ``to``, neither bool."""
 
     to: DType
 
@@ -110,8 +108,7 @@ def truncate(x: np.ndarray, to: DType) -> np.ndarray:
     """Floats as integers, the fraction dropped; a value out of range gives the low bits of what the processor makes.
 
     The conversion instructions of x86-64 know int32 and int64 and answer with the smallest integer where they cannot
-    hold the value or it is not a number. Types of up to 16 bits go through int32, uint32 through int64.
-    """
+    hold the value or it is not a number. Types of up to 16 bits go through int32, uint32 through int64."""
     through = DType.I32 if to.bytes < 4 or to is DType.I32 else DType.I64
     if to is DType.U64:
         # The upper half of the range is converted less 2**63, which is added again as the highest bit.

@@ -18,8 +18,7 @@ class Unary(Elementwise[UnaryOperands], dtypes=FLOATS):
     Quantised: a table of 256 entries, each the function of the real number that an integer stands for, quantised; of 16
     bits, straight lines between the entries of one of 706.
 
-    A subclass gives its function, or overrides ``reference`` where attributes matter.
-    """
+    A subclass gives its function, or overrides ``reference`` where attributes matter."""
 
     QUANTIZATION = QuantizationRule.TABLE
 

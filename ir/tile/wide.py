@@ -34,8 +34,7 @@ class RequantizeWide(Requantize):
 @operator("tile_conv_wide", TILE_OPERATORS)
 class ConvolveWide(Convolve):
     """As :class:`Convolve`, of a map of 16 bits, whose integers are taken less 128; ``pad_value`` is the byte of the
-    first block of what is read outside.
-    """
+    first block of what is read outside."""
 
     def sums(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         return Convolve(**_of_numbers(self)).sums((of_bytes(x) - 128)[..., : w.shape[1]], w)

@@ -248,8 +248,7 @@ def _guarded(found: Match[MatMul]) -> Value | None:
 
 def _at(found: Match, mask: Value, level: tuple[int, ...], shape: tuple[int, ...]) -> Value:
     """A mask that is added to scores of the shape ``level``, for scores that were reshaped: in other dimensions, and
-    repeated where one of those would be repeated in part.
-    """
+    repeated where one of those would be repeated in part."""
     if level == shape:
         return mask
     strides = regrouped(level, broadcast(mask.type.shape, row_major(mask.type.shape), level), shape)

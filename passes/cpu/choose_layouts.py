@@ -33,8 +33,7 @@ class ChooseLayouts(Pass):
     Which ops can is said in :mod:`tilewright.passes.cpu.layout_support`. The choice is a minimum cut: ops that need
     blocks stand on one side; inputs, outputs and ops that cannot on the other; an edge costs the traffic of
     the ``reorder`` that it would take, once for each value however many ops read it. Ops in neither camp go where it
-    is cheaper, row-major where it makes no difference.
-    """
+    is cheaper, row-major where it makes no difference."""
 
     requires = (PLACED, PLAIN, UNPLANNED)
     ensures = (PLACED,)
@@ -98,8 +97,7 @@ def _tiles_read(op: Op) -> list[Op]:
 
 def _stays_narrow(op: Op) -> bool:
     """Whether a convolution, or an elementwise op on single precision, makes pairs of blocks of a result that only
-    convolutions read that round it.
-    """
+    convolutions read that round it."""
     if len(op.results) != 1 or op.result.type.layout != ACTIVATIONS or not op.result.uses:
         return False
     channels, readers = op.result.type.shape[1], [user for user, _ in op.result.uses]
@@ -185,8 +183,7 @@ class _Rewriter:
 
     def _in_layout(self, value: Value, layout: str, before: Op | None) -> Value:
         """``value`` as it is, or the result of a reorder, one for all readers; of a constant another constant, whose
-        array stays as it is. There is no reorder from blocks to blocks, as of weights that a convolution computes.
-        """
+        array stays as it is. There is no reorder from blocks to blocks, as of weights that a convolution computes."""
         if value.type.layout and layout not in ("", value.type.layout):
             value = self._in_layout(value, "", before)
         key, type = (value, layout), value.type.with_layout(layout)

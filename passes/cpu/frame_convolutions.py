@@ -31,8 +31,7 @@ class FrameConvolutions(Pass):
     taps of a stride are one tap. So do all columns, where one window sees them, as it does the numbers of each word.
     Of integers, and where phases had far more taps, of one channel and long windows, frames [N * windows, taps]
     times weights lie together, at the price of each number being copied taps / stride times, which pays where many
-    outputs read them. Weights that are computed are put in order in the run.
-    """
+    outputs read them. Weights that are computed are put in order in the run."""
 
     requires = (UNPLANNED,)
 
@@ -47,8 +46,7 @@ class FrameConvolutions(Pass):
 
 def _product(made: dict[Hashable, Value], found: Match[Conv]) -> Value | None:
     """The convolution by frames; those ``made`` before of the same signal are taken again, as by the real and the
-    imaginary part of a spectrum.
-    """
+    imaginary part of a spectrum."""
     conv, x, (_, w, b, _) = found.root.operator, found["x"], found.root.operands
     if not _lie_together(found):
         return None

@@ -11,8 +11,7 @@ class IsolateOutputs(Pass):
     """Inserts a row-major copy before each output that is an input, a constant, returned twice or blocked.
 
     Afterwards each output of ``main``, and of each body of a loop or branch, is the result of an op, in row-major
-    order, and no two are the same value, so that the op can write into the caller's buffer.
-    """
+    order, and no two are the same value, so that the op can write into the caller's buffer."""
 
     requires = (UNPLANNED,)
     ensures = (OUTPUTS_APART,)

@@ -72,8 +72,7 @@ def _convolution(op: Op[Conv]) -> Support | None:
 
     Four inputs of a quantised channel, or four neighbours of a kernel row, stand side by side in its weights; its stem
     reads rows of four bytes at least. In floating point, products of one pixel each or along long rows, and depthwise
-    ones, are almost as fast in row-major order.
-    """
+    ones, are almost as fast in row-major order."""
     conv, (x, w, b, _) = op.operator, op.operands
     is_quantized = x.type.quant is not None
     is_known = isinstance(w, Constant)
@@ -129,8 +128,7 @@ def _word_convolution(op: Op[Conv]) -> Support | None:
 
 def _narrow_convolution(op: Op[NarrowConv] | Op[Conv]) -> Support | None:
     """Over 1 or 2 dimensions, in groups of which few make whole blocks. Weights, which kernels have in a form of their
-    own, and the bias are known.
-    """
+    own, and the bias are known."""
     x, w, *_ = op.inputs
     conv, bias = op.operator, op.operands.b
     joined = joined_groups(conv.group, x.type.shape[1], w.type.shape[0])
@@ -143,8 +141,7 @@ def _narrow_convolution(op: Op[NarrowConv] | Op[Conv]) -> Support | None:
 
 def can_be_narrow(op: Op[Conv], least: int) -> bool:
     """Whether a convolution can be one of numbers in bfloat16, and has ``least`` channels at both ends, or taps as well
-    where it has few, to gain by it.
-    """
+    where it has few, to gain by it."""
     outputs, channels, *kernel = op.inputs[1].type.shape
     # Taps of a row that lie side by side are multiplied at once.
     joins = op.operator.group == op.operator.dilations[-1] == 1 and channels <= STEM_CHANNELS and kernel[-1] > 1
@@ -184,8 +181,7 @@ def _resize(op: Op[Resize]) -> Support | None:
 
 def _elementwise(op: Op) -> Support | None:
     """Whole blocks, so that no padding has to stay zero; other operands are like the result, vary along batch and
-    channels only, or are scalars. No element type but float32 and truth values inside of fused ops.
-    """
+    channels only, or are scalars. No element type but float32 and truth values inside of fused ops."""
     shape = op.result.type.shape
     if shape[1] % CHANNEL_BLOCK:
         return None
@@ -258,8 +254,7 @@ def matrix_layout(op: Op) -> str | None:
     as they are.
 
     Of 8-bit matrices all that depends on the column is known, and there are rows for a dot product; results may have 16
-    bits.
-    """
+    bits."""
     matmul = op.operator
     if ON.get(op) == "cpu" and isinstance(matmul, MatMulInteger):
         a, w = op.inputs[:2]
@@ -293,8 +288,7 @@ def matrix_layout(op: Op) -> str | None:
 
 def blocked_support(op: Op) -> Support | None:
     """How ``op`` runs on blocked activations, ``None`` if it does not: only float32 or 8-bit quantised tensors on the
-    CPU, with 1 or 2 spatial dimensions and one result, do, and some ops of 16 bits.
-    """
+    CPU, with 1 or 2 spatial dimensions and one result, do, and some ops of 16 bits."""
     if ON.get(op) != "cpu" or len(op.results) != 1 or op.result.type.rank not in (3, 4):
         return None
     types = [value.type for value in (*op.inputs, op.result)]

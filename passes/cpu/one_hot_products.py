@@ -17,8 +17,7 @@ class OneHotProducts(Pass):
     """Replaces products of a one-hot matrix and known weights by the rows of these that it names.
 
     Such a matrix is a ``one_hot`` of 0 and 1, or what a comparison with 0, 1, … gives, as exporters of JAX write it. An
-    index beyond the rows names none: its product is the bias alone.
-    """
+    index beyond the rows names none: its product is the bias alone."""
 
     requires = (UNPLANNED,)
 

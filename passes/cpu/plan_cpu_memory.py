@@ -24,8 +24,7 @@ class PlanCpuMemory(Pass):
 
     ``at`` is ``none`` for what lies outside the arena: an output, or what is one under another shape, which the op
     writes into the caller's buffer, or an alias of an input. ``alias=i`` marks an op that has nothing to do because its
-    result begins where operand i lies: a reshape, or a concatenation whose parts have been written side by side.
-    """
+    result begins where operand i lies: a reshape, or a concatenation whose parts have been written side by side."""
 
     requires = (UNPLANNED, OUTPUTS_APART)
     ensures = (SOUND,)
@@ -92,8 +91,7 @@ def _is_alias(op: Op) -> bool:
 
 def _joins_in_place(op: Op, parts: Parts) -> bool:
     """Whether a concatenation has nothing to do if its parts are written one after the other: nothing lies between
-    them in the result, each has memory of exactly its size, and none has to lie elsewhere.
-    """
+    them in the result, each has memory of exactly its size, and none has to lie elsewhere."""
     if not isinstance(op.operator, Concat):
         return False
     type, axis = op.result.type, op.operator.axis

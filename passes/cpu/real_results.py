@@ -19,8 +19,7 @@ from ..views import exchanged
 
 class RealResults(Pass):
     """Makes operators of plain integers of ``conv`` and ``matmul`` of quantised tensors with real results, followed by
-    the sum with the bias, the conversion to floating point, and the product with the scales of both factors.
-    """
+    the sum with the bias, the conversion to floating point, and the product with the scales of both factors."""
 
     requires = (UNPLANNED,)
 

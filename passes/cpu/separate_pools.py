@@ -23,8 +23,7 @@ class SeparatePools(Pass):
     """Replaces pooling of long windows on the CPU by one along all dimensions but the last, and one along that.
 
     A window lies in the image as a box does, so a mean of what counts is one of means of as many; none that rounds to
-    integers.
-    """
+    integers."""
 
     requires = (UNPLANNED,)
 

@@ -29,8 +29,7 @@ class TransposedConvolutions(Pass):
     :mod:`tilewright.passes.quantization.transposed_rules`. Weights that are computed are put in order in the run.
 
     Where all phases read about the same elements, one convolution makes them, as channels, and phases without taps are
-    their bias, expanded. An activation behind it moves before the interleaving, where the convolution can take it.
-    """
+    their bias, expanded. An activation behind it moves before the interleaving, where the convolution can take it."""
 
     requires = (UNPLANNED,)
 

@@ -35,8 +35,7 @@ class VolumeConvolutions(Pass):
     depth. An activation behind the convolution moves along. Few channels in single steps, and groups that see several
     planes and make few or no whole blocks of channels, stay: there the kernels for rows of pixels are as fast. On
     integers all become images, and these groups, of parts of a map that has a row for each plane; but what sees more
-    than 64 planes stays, each of which were a part.
-    """
+    than 64 planes stays, each of which were a part."""
 
     requires = (UNPLANNED,)
 

@@ -23,8 +23,7 @@ class WidenHalf(Pass):
     Between such ops nothing is rounded to half precision and nothing overflows, as in onnxruntime on a CPU. Inputs,
     outputs, what bodies of loops and branches take and return, and conversions that the network asks for stay float16,
     and so do inputs and constants that are moved before anything is computed of them, but not into pools, to points
-    between elements, or where the best of them are sought. Other constants become float32.
-    """
+    between elements, or where the best of them are sought. Other constants become float32."""
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)

@@ -96,8 +96,7 @@ def rows_of_clusters(shape: MapShape, clusters: int) -> tuple[int, int]:
     """How many images, and how many rows of each, a cluster has of a map whose rows are shared out.
 
     Whole images as far as these can be shared out evenly: what a cluster has of a map then lies together, there are
-    fewer halos, and fewer rows are left over.
-    """
+    fewer halos, and fewer rows are left over."""
     groups = gcd(shape.images, clusters)
     return shape.images // groups, -(-shape.height // (clusters // groups))
 
@@ -137,8 +136,7 @@ def rows_through(window: Window, outputs: Span, extent: int) -> Span:
 def _span(window: Window, axis: int, outputs: Span, extent: int) -> tuple[Span, int]:
     """Input rows (or columns) that outputs read, and the origin inside them.
 
-    A window that lies in the padding altogether still gets one row.
-    """
+    A window that lies in the padding altogether still gets one row."""
     first, count = outputs
     start = first * window.stride[axis] - window.begin[axis]
     reach = (count - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis] + 1

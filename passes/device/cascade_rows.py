@@ -158,8 +158,7 @@ class CascadeRows(Pass):
     the op behind it lacks them. Of a map on chip that only one cascade touches, just the rows that are still needed
     stay there, in a ring.
 
-    Results do not change: an op follows all those that touch what it touches, as before.
-    """
+    Results do not change: an op follows all those that touch what it touches, as before."""
 
     requires = (LOWERED,)
     ensures = (LOWERED,)

@@ -68,8 +68,7 @@ def other_map(op: Op) -> MapShape:
 def pairs_brought_together(function: Function) -> Iterator[tuple[Op, Op]]:
     """Each convolution and element-wise op that could be computed together, one moved directly behind the other.
 
-    Of two convolutions it is the later one, when the other operand is there already.
-    """
+    Of two convolutions it is the later one, when the other operand is there already."""
     position = {op: float(index) for index, op in enumerate(function.ops)}
     for op in [*function.ops]:
         if not is_op(op, Add, Sub, Mul, Max, Min):
@@ -106,8 +105,7 @@ def overwritten(op: Op) -> Value | None:
 def choose_overwritten(function: Function) -> None:
     """Annotate the ops that may write over an operand: that of whose users each comes before.
 
-    A tile is written when it has been read, and no other tile of the result reads it.
-    """
+    A tile is written when it has been read, and no other tile of the result reads it."""
     steps = {op: step for step, op in enumerate(function.ops)}
     for op in function.ops:
         residual = residual_of(op)

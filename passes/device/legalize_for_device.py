@@ -39,8 +39,7 @@ class LegalizeForDevice(Pass):
     :mod:`tilewright.passes.device.legalize`; clamps that saturation does anyway go; constants get the shape of maps.
     No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
 
-    Comes after the ops have quantised types and before they get their places.
-    """
+    Comes after the ops have quantised types and before they get their places."""
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)

@@ -29,8 +29,7 @@ class LowerToTiles(Pass):
     of their own become ``tile_enter``, ``tile_receive`` and ``tile_buffer``, which keep the annotation, all others
     parts and reshapes of these. Weights become constants as the device multiplies them, i8 [outputs, inputs, rows,
     columns] for each slice of output channels and chunk of input channels; equal ones are one. Every op has the ``loc``
-    of the op that it is a piece of, and the name of that one's result as ``layer``.
-    """
+    of the op that it is a piece of, and the name of that one's result as ``layer``."""
 
     requires = (TILED, DEVICE_SOUND)
     ensures = (LOWERED,)

@@ -46,8 +46,7 @@ class OutlineDevice(Pass):
 
     Parameters of the function are the tensors that the region reads from outside, constants that are feature maps
     among them; weights stay constants of the module. Results are the tensors that are read or returned outside, each
-    once. No parameter is a result. ``main`` is put in an order in which each call comes after what it reads.
-    """
+    once. No parameter is a result. ``main`` is put in an order in which each call comes after what it reads."""
 
     requires = (PLACED, UNPLANNED, CONVEX)
     ensures = (PLACED,)

@@ -91,8 +91,7 @@ class Axis(NamedTuple):
     def steps(self) -> tuple[int, int] | None:
         """Step and origin, from the first element that is read on, in the units of the instruction; None if none are.
 
-        Those of a resize that interpolates are 2^-27 of an element, of others 2^-16.
-        """
+        Those of a resize that interpolates are 2^-27 of an element, of others 2^-16."""
         limit = INTERPOLATION_LIMIT if self.interpolates else RESIZE_LIMIT
         found = nearest_steps(self.positions, limit)
         if found is None or not self.interpolates:

@@ -94,8 +94,7 @@ def _price(op: Op, machine: Machine, clusters: int) -> float:
 def _crossing_cycles(ops: list[Op], machine: Machine) -> NDArray[np.float64]:
     """What the link takes for all that crosses where the op at each position, and those after it, are on another card.
 
-    Infinite where something cannot cross, and where there is nothing before.
-    """
+    Infinite where something cannot cross, and where there is nothing before."""
     steps = {op: step for step, op in enumerate(ops)}
     cycles = np.zeros(len(ops) + 1)
     cycles[0] = np.inf

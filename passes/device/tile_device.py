@@ -210,8 +210,7 @@ def _vector_ops_first(function: Function) -> None:
     """Put each op of the vector unit behind the last op that it reads, if it needs no more room than what it reads.
 
     The array then works on other branches at the same time: before the op that reads the result there is room for it,
-    whatever is kept on chip for those.
-    """
+    whatever is kept on chip for those."""
     places: dict[Op, tuple[int, int]] = {}
     for index, op in enumerate(function.ops):
         places[op] = index, -1

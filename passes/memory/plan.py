@@ -87,8 +87,7 @@ def reuse(buffers: Sequence[Buffer]) -> list[int]:
 def greedy_by_size(buffers: Sequence[Buffer], rivals: Rivals) -> list[int]:
     """The largest first, each at the lowest offset where nothing that is live meanwhile lies.
 
-    Source: Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020.
-    """
+    Source: Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020."""
     return _place(buffers, rivals, sorted(range(len(buffers)), key=lambda i: (-buffers[i].bytes, buffers[i].first, i)))
 
 

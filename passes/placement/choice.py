@@ -138,8 +138,7 @@ def cheapest(function: Function, candidates: Set[Op], forced: Set[Op], model: Co
     the op.
 
     A map of few channels is smaller, and cheaper to convolve, where the host makes it: the cut takes that for granted
-    of what no candidate makes, and what does nothing else of the first ops is tried on both sides.
-    """
+    of what no candidate makes, and what does nothing else of the first ops is tried on both sides."""
     chosen = cut(function, candidates, forced, model)
     producers = producers_of(function)
     best, left = seconds_of(candidates, chosen, model), candidates
@@ -246,8 +245,7 @@ def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostMod
 def islands(function: Function, candidates: Set[Op], chosen: Set[Op]) -> list[tuple[set[Op], int]]:
     """The candidates that were not chosen, in pieces that would have stood in one region, connected.
 
-    Each comes with the number of regions that it would have added.
-    """
+    Each comes with the number of regions that it would have added."""
     producers = producers_of(function)
     regions = assign_regions(producers, candidates)
     graph = networkx.Graph()

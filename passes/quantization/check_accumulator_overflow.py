@@ -23,8 +23,7 @@ class CheckAccumulatorOverflow(Pass):
     """Checks each convolution and product of quantised tensors, by its actual weights and biases.
 
     For each output channel, the sum of the magnitudes of the weights times the largest magnitude of an activation,
-    plus that of the bias, must stay below 2**31; of activations of 16 bits, whose accumulators have 54, below 2**53.
-    """
+    plus that of the bias, must stay below 2**31; of activations of 16 bits, whose accumulators have 54, below 2**53."""
 
     requires = (UNPLANNED,)
 
@@ -58,8 +57,7 @@ def _settle_channels(found: Match[Conv | MatMul]) -> Value | None:
     """Weights and bias of channels that may overflow are cleared where the result is the same whatever the input.
 
     Training leaves dead channels with scales so small that any accumulator is requantised to the same integer, and
-    with a bias that fills 32 bits.
-    """
+    with a bias that fills 32 bits."""
     op = found.root
     x, w, b, residual = op.operands
     # The least that is added to a residual may decide how that is rounded.

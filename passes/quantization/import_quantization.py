@@ -20,8 +20,7 @@ class ImportQuantization(Pass):
     in floating point between ``dequantize`` and ``quantize``. Inputs and outputs of the network keep their element
     types.
 
-    Comes before passes that compute constants: the integers of ``dequantize`` of a constant must still be there.
-    """
+    Comes before passes that compute constants: the integers of ``dequantize`` of a constant must still be there."""
 
     requires = (UNPLANNED,)
 

@@ -27,8 +27,7 @@ class IntegerInterface(Pass):
     with the same integers next to that, nothing is left of either; other integers become these by ``requantize``, which
     is the same as the way through real numbers.
 
-    Comes after the network itself was quantised, or before it stays in floating point.
-    """
+    Comes after the network itself was quantised, or before it stays in floating point."""
 
     requires = (PLAIN, UNPLANNED)
 
@@ -82,8 +81,7 @@ def planes_of(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def node_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """The shape [1, C, H, W] for an output: [N, C] is [N, C, 1, 1], [N, C, L] is [N, C, 1, L]; of more than four
-    dimensions, all but the last two become channels, and so does a first one that is not 1.
-    """
+    dimensions, all but the last two become channels, and so does a first one that is not 1."""
     extents = shape[1:] if shape[:1] == (1,) else shape
     if len(extents) < 2:
         return (1, math.prod(extents), 1, 1)

@@ -100,8 +100,7 @@ def on_own_grid(
     """Weights that are products of one scale and 8-bit integers, as those integers; ``None`` if they are not.
 
     Models that were made from quantised ones hold such weights. Rounding them to any other scale costs accuracy.
-    One scale for all channels cannot make room for the bias of one, so a large bias rules the grid out.
-    """
+    One scale for all channels cannot make room for the bias of one, so a large bias rules the grid out."""
     found = grid_of(weights)
     if found is None:
         return None

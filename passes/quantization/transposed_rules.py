@@ -167,8 +167,7 @@ def _as_convolution(w: Constant, group: int) -> Turned:
 def _runs(every: Sequence[Sequence[Phase]], outputs: int, *, may_join: bool) -> list[list[tuple[Phase, ...]]]:
     """The phases along both dimensions that a convolution makes together: all, or each alone.
 
-    Channels are multiplied in blocks, so that phases of few outputs had better share one, zeros included.
-    """
+    Channels are multiplied in blocks, so that phases of few outputs had better share one, zeros included."""
     alone = [*itertools.product(*every)]
     if may_join and all(any(phase.taps for phase in each) for each in every):
         joined = [*itertools.product(*map(aligned_phases, every))]

@@ -27,8 +27,7 @@ class WideForms(Pass):
     and products with a number, all of 16 bits, by convolutions with weights of one, of each channel for itself; a clamp
     behind one goes into it.
 
-    No output changes by a bit.
-    """
+    No output changes by a bit."""
 
     requires = (PLAIN, UNPLANNED)
     ensures = (PLAIN,)

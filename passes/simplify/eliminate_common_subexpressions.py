@@ -10,8 +10,7 @@ class EliminateCommonSubexpressions(Pass):
     """The first of several equal ops stays and takes over the source nodes of the others.
 
     Ops are equal if operator, attributes, operands, result types and annotations are. Constants are equal if type
-    and content are.
-    """
+    and content are."""
 
     requires = (UNPLANNED,)
 

@@ -63,8 +63,7 @@ class FoldConstants(Pass):
 
 def _is_factor(op: Op) -> bool:
     """Whether products alone read the result of an op, transposed, reshaped or some of it or not, as their right
-    factor.
-    """
+    factor."""
     pending = [op.result]
     while pending:
         value = pending.pop()

@@ -41,8 +41,7 @@ def _is_foldable(op: Op[Linear]) -> bool:
 def _weights(op: Op[Linear]) -> tuple[np.ndarray, np.ndarray]:
     """Weights [O, I / group, *kernel] and bias [O] of a foldable op in double precision.
 
-    O are the channels of the result, I those of the operand.
-    """
+    O are the channels of the result, I those of the operand."""
     _, w, b, *_ = op.operands
     assert isinstance(w, Constant)
     array = _turned(op, w.array.astype(np.float64))
@@ -78,8 +77,7 @@ def _emit(found: Match, op: Op[Linear], weights: np.ndarray, summand: np.ndarray
 
 def _channels(array: np.ndarray, op: Op, *, of_operand: bool = False) -> np.ndarray | None:
     """The elements of a constant along the channels of the result (or of operand 0) of a linear op or join, in double
-    precision; ``None`` if it varies along another axis or broadcasts the tensor to a larger shape.
-    """
+    precision; ``None`` if it varies along another axis or broadcasts the tensor to a larger shape."""
     tensor = op.inputs[0].type if of_operand else op.result.type
     if isinstance(op.operator, MatMul):
         axis = tensor.rank - (2 if of_operand and op.operator.transpose_a else 1)

@@ -19,8 +19,7 @@ class RemoveFakeQuantization(Pass):
     Parameters along a dimension give bounds along it. Pairs on constants are left to ``fold_constants``: the rounding
     of weights belongs to the weights, and happens while compiling.
 
-    Comes after ``fold_constants``, which finds out which pairs those are.
-    """
+    Comes after ``fold_constants``, which finds out which pairs those are."""
 
     requires = (PLAIN, UNPLANNED)
 
@@ -32,8 +31,7 @@ def _parameters(
     conversion: Op[QuantizeLinear | DequantizeLinear], dtype: DType
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Scales and zero points of a conversion from or to ``dtype``, both flat; ``None`` if they are not constants, or a
-    scale is not positive and finite.
-    """
+    scale is not positive and finite."""
     _, scale, zero = conversion.operands
     if not isinstance(scale, Constant) or not isinstance(zero, (Constant, type(None))):
         return None

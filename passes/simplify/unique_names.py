@@ -28,8 +28,7 @@ class UniqueNames(Pass):
 
     Several ops may come from one node of the source and carry the name of its tensor. The last of them that computes
     keeps it, before those that only convert between real numbers and integers. Parameters of ``main`` keep theirs,
-    which are the names of the inputs.
-    """
+    which are the names of the inputs."""
 
     ensures = (UNIQUE_NAMES,)
 

@@ -18,8 +18,7 @@ WindowT = TypeVar("WindowT", Conv, AveragePool, MaxPool)
 
 def padded(found: Match[WindowT]) -> WindowT | None:
     """The operator of the root with the pads of the op called ``pad`` as well; ``None`` where that does not pad with a
-    constant, or adds a batch or channel.
-    """
+    constant, or adds a batch or channel."""
     pad, window, rank = found.op("pad", Pad).operator, found.root.operator, found["x"].type.rank
     if pad.mode != "constant" or rank < 3 or any((*pad.pads[:2], *pad.pads[rank : rank + 2])):
         return None

@@ -15,8 +15,7 @@ def nobody_else() -> bool:
 
     None can that has ended, that belongs to Tilewright, that itself waits for another to put or get, or that joins such
     a thread. Any other might, however long that takes: then the answer is no. It is a moment's answer as to threads
-    that end, so ask again.
-    """
+    that end, so ask again."""
     before = waiting.latest_step()
     threads = {thread.ident: thread for thread in threading.enumerate()}
     if None in threads:
@@ -36,8 +35,7 @@ def _frames() -> dict[int, FrameType] | None:
     """What each thread is in the middle of; None while another thread looks.
 
     Before Python 3.12 the garbage collector may run in the middle of this and let other threads run, which then wait
-    for ever for a lock of the interpreter (CPython issue 106883).
-    """
+    for ever for a lock of the interpreter (CPython issue 106883)."""
     if sys.version_info >= (3, 12):
         return sys._current_frames()
     looking = _looking.lock

@@ -185,8 +185,7 @@ def prepare(
 
 def ranges_of_pictures(artifact: Artifact) -> dict[str, tuple[float, float]]:
     """The range of each input of which ranges without samples take for granted that it is a picture, by name; none
-    where there is no engine in floating point for inputs beyond.
-    """
+    where there is no engine in floating point for inputs beyond."""
     if _FLOAT not in artifact.manifest.engines:
         return {}
     details = details_of(artifact)
@@ -288,8 +287,7 @@ class Sessions:
 
     def of(self, inputs: Mapping[str, np.ndarray], engine: str | None = None) -> Session:
         """The session that computes these inputs: that of an engine, by default `engine`, or where ranges that hold for
-        pictures do not hold for them the one in floating point.
-        """
+        pictures do not hold for them the one in floating point."""
         engine = engine or self.engine
         for name, (low, high) in self._within.items() if engine != _FLOAT else ():
             array, margin = inputs[name], _MARGIN * (high - low)

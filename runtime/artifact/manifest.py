@@ -70,8 +70,7 @@ class TensorSpec(_Tensor, Immutable):
     """A graph input or output: its name, element type (``f32``, ``i8``, …) and static shape.
 
     Where the data decide extents of an output, `shape` has the most that they can be, and `counts` says for each
-    dimension which of the manifest's counts is its extent, -1 where it is that of `shape`.
-    """
+    dimension which of the manifest's counts is its extent, -1 where it is that of `shape`."""
 
     name: str
     dtype: _DType
@@ -99,8 +98,7 @@ class BufferRef(_Tensor, Immutable):
     """A row-major tensor in memory.
 
     `memory` says where: ``arena`` and ``constants`` with `position` as byte offset, ``input`` and ``output`` with
-    `position` as index into the graph's inputs or outputs.
-    """
+    `position` as index into the graph's inputs or outputs."""
 
     memory: Annotated[str, OneOf(("arena", "constants", "input", "output"))]
     position: int
@@ -112,8 +110,7 @@ class Processor(Immutable):
     """The processor that native code was generated for.
 
     `triple` is LLVM's; `cpu` is the name of a level, or LLVM's of the compiler's processor; `features` are LLVM names
-    of instruction-set extensions that the code may use, without signs.
-    """
+    of instruction-set extensions that the code may use, without signs."""
 
     triple: str
     cpu: str
@@ -125,8 +122,7 @@ class StepInfo(Immutable):
 
     `kernel` names the kernel function, or is None for a step that only the reference interpreter can execute. `loc`
     holds the source nodes. `macs` counts multiply-accumulates, `bytes` the memory read and written, both per run.
-    `endless` says that nothing but the inputs bounds how often it loops.
-    """
+    `endless` says that nothing but the inputs bounds how often it loops."""
 
     name: str
     op: str
@@ -171,8 +167,7 @@ class CpuProgramInfo(Immutable):
     which programs may share, and the text from which the compiler can generate the object again. `arena_bytes` is the
     size of its work memory. `others` is the same code for further processors, the most capable first; that of `target`
     stands before them. Where a step refuses its operands, the code returns 1 plus its index, those of `inner` behind
-    those of `steps`.
-    """
+    those of `steps`."""
 
     code: str
     constants: str
@@ -225,8 +220,7 @@ class DeviceProgramInfo(Immutable):
     `instructions` and `weights` name sections: the program with the description of its machine, and the contents of
     its region of constants. `inputs` and `outputs` lie in the regions that the host fills and reads. With several
     `cards`, which have a copy each, the shares of a stage are shared out over them. `others` are what cards 1, 2, … run
-    if the program is one of several cards, which send each other messages; the first is card 0.
-    """
+    if the program is one of several cards, which send each other messages; the first is card 0."""
 
     instructions: str
     weights: str
@@ -254,8 +248,7 @@ class ReferenceStage(Immutable):
     """Run one step of a CPU program by the reference interpreter.
 
     `text` is a module with one function whose parameters and results are, in order, the tensors that `operands` and
-    `results` locate.
-    """
+    `results` locate."""
 
     kind: Literal["reference"] = field(default="reference", init=False)
     program: str
@@ -269,8 +262,7 @@ class DeviceStage(Immutable):
     """Run a device program on tensors that the host sees: `operands` are transferred to it, `results` from it.
 
     With several `shares` it runs for each: operands with so many times the extent of the program's along the first
-    dimension are cut there, others are the same for each; results are joined along the first dimension.
-    """
+    dimension are cut there, others are the same for each; results are joined along the first dimension."""
 
     kind: Literal["device"] = field(default="device", init=False)
     program: str
@@ -329,8 +321,7 @@ class Manifest(Immutable):
 
     `precision` is what the user asked for (``fp32``, ``bf16``, ``int8``). `details` is for reports, and for what
     commands do if not told otherwise: no engine reads it. Behind the outputs engines have so many `counts`, i64[]
-    each, which say extents of outputs. `shapes` is there where the network was compiled for more than one shape.
-    """
+    each, which say extents of outputs. `shapes` is there where the network was compiled for more than one shape."""
 
     compiler_version: str
     model: ModelInfo

@@ -71,8 +71,7 @@ def mapped(file: FileIO) -> memoryview:
 def reader(file: FileIO, memory: memoryview) -> Fill:
     """What reads stretches of a file into the same places of memory of its size, one after the other.
 
-    It raises OSError when the file cannot be read or has become shorter.
-    """
+    It raises OSError when the file cannot be read or has become shorter."""
 
     def fill(begin: int, end: int) -> None:
         done = begin

@@ -53,8 +53,7 @@ def prepare_streams() -> None:
 
     What their encoding has no character for is spelled in ASCII. A stream that was closed when the process began is
     opened again, because the next file to be opened would take its number: writing results to such a stdout fails,
-    what goes to such a stderr is lost.
-    """
+    what goes to such a stderr is lost."""
     codecs.register_error("tilewright", _spell)
     for number, name, flags in ((0, "stdin", os.O_RDONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
         stream = getattr(sys, name)

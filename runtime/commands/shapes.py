@@ -35,8 +35,7 @@ def add_input_shape(
 
 def chosen_shape(arguments: argparse.Namespace, artifact: Artifact, default: Artifact | None = None) -> Artifact:
     """The artifact in the shape that ``--input-shape`` names, or by default in the first; says on stderr which it is,
-    where there are several and none is named.
-    """
+    where there are several and none is named."""
     from ..execution.shapes import shape_named, shape_of
 
     given = one_given(arguments.input_shape)

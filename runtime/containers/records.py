@@ -100,8 +100,7 @@ class Parts(NamedTuple):
 
 def firmware_info(models: Sequence[Parts]) -> bytes:
     """``fw_info``: of the 14 numbers of a model, the id is number 0, the sizes of its parts 9, 11 and 13, and where the
-    parts begin in ``all_models`` 8, 10 and 12.
-    """
+    parts begin in ``all_models`` 8, 10 and 12."""
     found, start = [_COUNT.pack(len(models))], 0
     for model in models:
         places = []
@@ -129,8 +128,7 @@ def read_firmware_info(content: memoryview) -> list[Parts]:
 
 def setup_record(radixes: Sequence[int]) -> bytes:
     """The setup record: 15 numbers, of which number 0 is magic and number 13 counts the inputs; then ten for each
-    input, of which number 8 is the radix.
-    """
+    input, of which number 8 is the radix."""
     head = _SETUP.pack(SETUP_MAGIC, *[0] * 12, len(radixes), 0)
     return head + b"".join(_SETUP_INPUT.pack(*[0] * 8, radix & 0xFFFFFFFF, 0) for radix in radixes)
 

@@ -26,8 +26,7 @@ class Context(ctypes.Structure):
     """What a CPU program receives, five addresses: arena, constants, io, stop and team.
 
     `io` points to the addresses of the graph's inputs followed by those of its outputs, `stop` to what is not 0 as soon
-    as the run has been abandoned, `team` to what threads share that compute together; null where there is but one.
-    """
+    as the run has been abandoned, `team` to what threads share that compute together; null where there is but one."""
 
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("arena", "constants", "io", "stop", "team"))
 

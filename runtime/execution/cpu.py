@@ -121,8 +121,7 @@ def _regenerate(artifact: Artifact, program: str, unfit_for: str | None, policy:
 
     ``tilewright.codegen.package.regenerate(artifact, program, seconds)`` does the work. Its object exports the same
     entry point with the same steps, and stays within the arena that it asks for, the constants that it brings, and the
-    constants, inputs and outputs that the manifest states, whatever the module text claims.
-    """
+    constants, inputs and outputs that the manifest states, whatever the module text claims."""
     reason = unfit_for or policy.verdict.reason
     error = ArtifactError if unfit_for else TrustError
     remedy = (

@@ -35,8 +35,7 @@ _CONSTANTS, _INPUT, _OUTPUT = "constants", "input", "output"
 def as_map(array: np.ndarray) -> np.ndarray:
     """A tensor as u8[images, rows, columns, channels]: rank 4 is NCHW, 3 a row of pixels, 2 pixels by channels.
 
-    One of 16 bits stays so.
-    """
+    One of 16 bits stays so."""
     array = array.view(f"u{array.itemsize}")
     if array.ndim == 4:
         return array.transpose(0, 2, 3, 1)
@@ -47,8 +46,7 @@ def as_map(array: np.ndarray) -> np.ndarray:
 
 def in_bytes(map: np.ndarray) -> np.ndarray:
     """A map as the device holds it, of bytes: of 16 bits, each block of 16 channels is two, of the upper bytes and of
-    the lower ones less 128. The last block is filled up with 0.
-    """
+    the lower ones less 128. The last block is filled up with 0."""
     if map.itemsize == 1:
         return map
     filled = np.pad(map, [*[(0, 0)] * 3, (0, -map.shape[3] % CHANNEL_BLOCK)])

@@ -147,8 +147,7 @@ class Pace:
     Where other programs use the processors, a helper that waits for one keeps the caller waiting, and both together may
     be slower than the caller alone. So the other way is tried once in a while, and the faster one is taken, by the mean
     of its last runs: helpers are held up in some runs, and then for long. The first run of all does not count: it may
-    take many times as long as those that follow.
-    """
+    take many times as long as those that follow."""
 
     def __init__(self) -> None:
         self._together, self._is_proven = True, False

@@ -27,8 +27,7 @@ class MemoryAccess(NamedTuple):
     """Bytes that an instruction reads or writes: runs of ``run`` bytes at ``start`` plus multiples of the strides.
 
     ``steps`` holds (count, stride in bytes) from the outermost to the innermost; ``region`` is the DRAM region, or -1;
-    ``cluster`` is the one whose scratchpad it is, or -1 for DRAM.
-    """
+    ``cluster`` is the one whose scratchpad it is, or -1 for DRAM."""
 
     space: Space
     start: int

@@ -168,8 +168,7 @@ class Assembler:
         """Let what goes ahead in a stream wait for one of what is too much for a header; whether it can.
 
         Behind a barrier an instruction is set up when that has waited, not while the one ahead works. What is not
-        complete by then, as far as is known, holds up what goes ahead.
-        """
+        complete by then, as far as is known, holds up what goes ahead."""
         self._run_on()
         end, (other, at) = min((self._times[other][at - 1][1], (other, at)) for other, at in waits)
         places, targets, items = self._places[stream], self.targets[stream], self.queues[stream]

@@ -23,8 +23,7 @@ class MoveWeights(Instruction):
     of pixel p, where P is `pixels` rounded up to a multiple of 16, and 0 for p from `pixels` on. With `turned`, pixels
     are output channels and channels input channels: the byte at
     `destination + (floor(p / 16) * blocks * 16 + c) * 16 + p mod 16` becomes channel c of pixel p, and 0 for p from
-    `pixels` to P - 1.
-    """
+    `pixels` to P - 1."""
 
     source: int = bits(MAPS_ADDRESS_BITS, "first byte in the maps scratchpad", unit="16 B")
     destination: int = bits(14, "first line of the weight scratchpad", unit="64 B")
@@ -68,8 +67,7 @@ class Weigh(MapInstruction):
 
     With `shares`, weights are in proportion to what of the accumulators is above 0: with A the largest of the pixel
     that is seen, or 1 if that is less, `rint(binary32(binary32(max(acc, 0)) * binary32(127 / binary32(A))))`. There is
-    no mask then, and `multiplier` and `shift` are 0.
-    """
+    no mask then, and `multiplier` and `shift` are 0."""
 
     accumulator: int = bits(14, "first accumulator", unit="64 B", after=FIRST)
     source: int = bits(MAPS_ADDRESS_BITS, "mask, pixel (0, 0)", unit="16 B", default=0)
@@ -122,8 +120,7 @@ class RequantizeMean(Requantize):
 
     As RQ, with `p = binary32(binary32(binary32(a) * multiplier[o]) * binary32(1 / binary32(n)))`, where n is the int32
     in the first four bytes at `source + y * source_row_pitch + x * source_pixel_pitch`, or 1 if that is less. `slope`
-    is 0, as the quotient takes its multiplier.
-    """
+    is 0, as the quotient takes its multiplier."""
 
     source: int = bits(MAPS_ADDRESS_BITS, "sum of the weights of pixel (0, 0)", unit="16 B")
     source_row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the sums", unit="16 B")

@@ -46,8 +46,7 @@ COUNTERS = CLUSTER_LIMIT * QUEUES
 class Stream(NamedTuple):
     """A queue of one cluster: what runs in order. A card has as many as it has clusters, times five.
 
-    Programs know the streams of their own card, which is 0 there; where several run together, ``card`` counts them.
-    """
+    Programs know the streams of their own card, which is 0 there; where several run together, ``card`` counts them."""
 
     cluster: int
     queue: Queue

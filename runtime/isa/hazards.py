@@ -63,8 +63,7 @@ class Box:
     def in_units(self, unit: int) -> "Box":
         """The units of so many bytes that the box touches, counted in units.
 
-        Strides must be multiples of the unit; :func:`divides` says whether they are.
-        """
+        Strides must be multiples of the unit; :func:`divides` says whether they are."""
         return _in_units(self.start, self.steps, self.run, unit)
 
     def divides(self, unit: int) -> bool:
@@ -290,8 +289,7 @@ class _InRegion:
 
     def latest(self, box: Box, known: int) -> tuple[int, int]:
         """The last position after what is known whose access shares a byte with the box, else what is known; and how
-        many accesses had to be compared with it.
-        """
+        many accesses had to be compared with it."""
         count = len(self._boxes)
         first = bisect_right(self._positions, known)
         starts, stops = self._ranges[:, first:count]

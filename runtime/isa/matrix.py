@@ -13,8 +13,7 @@ from .encoding import Instruction, Queue, Violation, bits, flag, instruction
 class MapWindows(NamedTuple):
     """Windows along one axis of a feature map of ``extent`` rows or columns; ``origin`` is tap 0 of the first one.
 
-    Row r of a map in a ring of so many rows lies where row r modulo ``ring`` would without one; 0 is no ring.
-    """
+    Row r of a map in a ring of so many rows lies where row r modulo ``ring`` would without one; 0 is no ring."""
 
     origin: int
     windows: int
@@ -164,8 +163,7 @@ class Convolve(MatrixInstruction):
 
     `input_channels` counts blocks of 16 and `pixel_pitch` units of 16 bytes; with `packed` both count bytes and
     `dilation_width` is 1, so that the taps of a kernel row are contiguous bytes. The kernel rows of a pixel are then
-    one trace: the array multiplies them one behind the other, with nothing between them.
-    """
+    one trace: the array multiplies them one behind the other, with nothing between them."""
 
     output_blocks: int = bits(10, "output channels", unit="16", minimum=1, after="output_width")
     input_channels: int = bits(12, "input channels", unit="16, packed: 1", minimum=1, after="output_blocks")
@@ -242,8 +240,7 @@ class ConvolveDepthwise(MatrixInstruction):
     As CONV, but output channel c sums over ky, kx and the input channels of its own group alone, which has
     g = 2^`group` channels: `x(…, c - c mod g + j) * (w(c, ky, kx, j) - weight_zero)` for j from 0 to g - 1. With
     `group` 0 that is input channel c. Accumulators are set, never added to. With `wide` the map is that of a CONV with
-    `wide`, and `group` is 0.
-    """
+    `wide`, and `group` is 0."""
 
     weights: int = bits(14, "weights, layout of depthwise weights", unit="64 B")
     blocks: int = bits(10, "channels", unit="16", minimum=1, after="output_width")

@@ -30,8 +30,7 @@ class Normalize(MapInstruction):
     (round(p) + zero_point), or 0 if o is one of the last `unused`. Multipliers, gain and offset come from the
     normalisation parameters at `parameters`; `epsilon` is the bit pattern of a binary32 that is not negative. The
     output may lie where a map lies that is read. With `wide`, a and b are numbers of 16 bits in two blocks for each
-    block of channels, as RQW says, and of multipliers the lower 9 bits count, with their sign.
-    """
+    block of channels, as RQW says, and of multipliers the lower 9 bits count, with their sign."""
 
     source: int = bits(MAPS_ADDRESS_BITS, "map, pixel (0, 0)", unit="16 B", after=FIRST)
     source_row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the map", unit="16 B")

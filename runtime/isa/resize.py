@@ -15,8 +15,7 @@ class ResizeNearest(MapToMap):
     """Copy pixels by a nearest-neighbour rule.
 
     Output pixel (y, x) is input pixel (floor((y * step_height + origin_height) / 2^16),
-    floor((x * step_width + origin_width) / 2^16)). With steps of 2^16 and origins of 0 it is a copy.
-    """
+    floor((x * step_width + origin_width) / 2^16)). With steps of 2^16 and origins of 0 it is a copy."""
 
     step_height: int = bits(20, "input rows an output row", unit="2^-16", default=1 << 16)
     step_width: int = bits(20, "input columns an output column", unit="2^-16", default=1 << 16)
@@ -59,8 +58,7 @@ class ResizeLinear(MapToMap):
     the fraction f = p - i * 2^11. Column x lies at a point with the fraction g likewise, between j and j + 1. Of the
     pixels a at (i, j), b at (i, j + 1), c at (i + 1, j) and d at (i + 1, j + 1), channel by channel:
     `v = round_shift((2^11 - f) * ((2^11 - g) * a + g * b) + f * ((2^11 - g) * c + g * d), 22)`, exact integers and one
-    rounding to nearest even by the shift.
-    """
+    rounding to nearest even by the shift."""
 
     input_height: int = bits(12, "rows of the input map", minimum=1, after="blocks")
     input_width: int = bits(12, "columns of the input map", minimum=1, after="input_height")

@@ -84,8 +84,7 @@ class LoadMaps(MapTransfer):
     the maps of each cluster that is named, and if none is, to those of the stream's own.
 
     A feature map is loaded with a run for a pixel (or a row, where pixels lie without gaps in both memories), y for
-    columns and z for rows.
-    """
+    columns and z for rows."""
 
     destination: int = bits(
         MAPS_ADDRESS_BITS, "first byte of the box in the maps scratchpad", unit="16 B", after="offset"
@@ -138,8 +137,7 @@ class LoadWeights(LoadLines):
     """Copy `length` lines of 64 bytes from DRAM to the weight scratchpad.
 
     Bit c of `clusters` stands for cluster c: the lines are read once and written to each cluster that is named, and if
-    none is, to the stream's own.
-    """
+    none is, to the stream's own."""
 
     SPACE = Space.WEIGHTS
 
@@ -151,8 +149,7 @@ class LoadWeights(LoadLines):
 class LoadParameters(LoadLines):
     """Copy `length` lines of 64 bytes from DRAM to the parameter scratchpad: bias and multipliers, records, tables.
 
-    `clusters` is as for LDW.
-    """
+    `clusters` is as for LDW."""
 
     SPACE = Space.PARAMETERS
 
@@ -167,8 +164,7 @@ class Store(MapTransfer):
     Run (z, y) of `run` bytes is read at `source + z * map_stride_z + y * map_stride_y` and written at
     `offset + z * dram_stride_z + y * dram_stride_y` of the region; no other byte of DRAM changes. With `flip`, bit 7
     of every byte is inverted (int8 to uint8). Runs may start at any byte of DRAM and have any length, so that
-    concatenation and slicing along channels are stores and loads of the right addresses.
-    """
+    concatenation and slicing along channels are stores and loads of the right addresses."""
 
     region: int = bits(4, "DRAM region to write; not a constant or an input", after=FIRST)
     source: int = bits(MAPS_ADDRESS_BITS, "first byte in the maps scratchpad", unit="16 B", after="offset")
@@ -191,8 +187,7 @@ class Move(BoxTransfer):
     The box has `count_z` planes of `count_y` runs of `run` times 16 bytes. Run (z, y) is read at
     `source + z * source_stride_z + y * source_stride_y` of the stream's own cluster and written at
     `destination + z * destination_stride_z + y * destination_stride_y` of every cluster c with bit c of `clusters`,
-    which its own is not. This is how a cluster gets the rows beside its own, and other clusters' channels.
-    """
+    which its own is not. This is how a cluster gets the rows beside its own, and other clusters' channels."""
 
     source: int = bits(MAPS_ADDRESS_BITS, "first byte in the own maps scratchpad", unit="16 B", after=FIRST)
     destination: int = bits(
@@ -246,8 +241,7 @@ class Send(Message):
     that card `peer` receives with the same `tag` from this card has as many bytes, in the same order; of the messages
     from one card to another each has a tag of its own. There is no memory between the cards: SND starts when its own
     waits are satisfied, those of the RCV are, and all before that in its stream is complete; the bytes then go to
-    where the RCV says, which is complete after the SND.
-    """
+    where the RCV says, which is complete after the SND."""
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """A box in the DRAM of the own card."""
@@ -259,8 +253,7 @@ class Receive(Message):
     """Receive a box of another card into DRAM, which that card sends with SND.
 
     Run (z, y) of `run` bytes is written at `offset + z * dram_stride_z + y * dram_stride_y` of the region; no other
-    byte of DRAM changes. The fields are as for SND; `peer` is the card that sends.
-    """
+    byte of DRAM changes. The fields are as for SND; `peer` is the card that sends."""
 
     region: int = bits(4, "DRAM region to write; not a constant or an input", after=FIRST)
     tag: int = bits(24, "which message from that card it is")

@@ -116,8 +116,7 @@ class Requantize(MapInstruction):
     `unused`, for eight of which half of the lanes of a block take another pixel. Bias and multiplier come from
     the requantise parameters at `parameters`. A `slope` that is not 0 is the bit pattern of a binary32 up to 1: a
     negative p becomes `binary32(p * slope)` before it is rounded. With `doubled` the second half of the last block is
-    not 0, but what the first half becomes.
-    """
+    not 0, but what the first half becomes."""
 
     accumulator: int = bits(14, "first accumulator", unit="64 B", after=FIRST)
     parameters: int = bits(12, "requantise parameters", unit="64 B")
@@ -160,8 +159,7 @@ class RequantizeSum(Requantize):
     As RQ with one rounding for the sum: with p of RQ and the byte b of the input map at `source + y * source_row_pitch
     + x * source_pixel_pitch + o`, `r = binary32((b - source_zero) * source_multiplier)` and `v = low … high clamp of
     (round(binary32(p + r)) + zero_point)`; with a slope it is the sum that is multiplied. `source_multiplier` is the
-    bit pattern of a binary32 from 0 to 65536. The output may lie where the input map lies.
-    """
+    bit pattern of a binary32 from 0 to 65536. The output may lie where the input map lies."""
 
     source: int = bits(MAPS_ADDRESS_BITS, "input map, pixel (0, 0)", unit="16 B")
     source_row_pitch: int = bits(MAPS_ADDRESS_BITS, "from row to row of the input map", unit="16 B")
@@ -199,8 +197,7 @@ class RequantizeWide(RequantizeSum):
 
     As RQ, or with `sum` as RQA, `slope` included, with integers of 16 bits, in two blocks for each block of channels: v
     is 256 times the byte of the first, and 128, and the byte of the second, which become `floor(v / 256)` and
-    `v modulo 256 - 128`; so does the number that is added. `blocks` counts blocks of accumulators.
-    """
+    `v modulo 256 - 128`; so does the number that is added. `blocks` counts blocks of accumulators."""
 
     zero_point: int = bits(16, "zero point of the output, added after rounding", signed=True, default=0)
     low: int = bits(16, "lower clamp", signed=True, default=-(2**15))
@@ -237,8 +234,7 @@ class Pool(MapToMap):
     -128 … 127. Zero points, scales and multiplier come from the record at `parameters`. Kind 3: the maximum of a map of
     16 bits, of which two blocks hold the bytes of one: the larger byte of the first, and where these are equal of the
     second, decides about both. The last `unused` channels become 0 instead, for eight of which half of the lanes of a
-    block take another pixel. Of one pixel, kinds 0 and 2 take several taps at once where its channels leave lanes.
-    """
+    block take another pixel. Of one pixel, kinds 0 and 2 take several taps at once where its channels leave lanes."""
 
     kernel_height: int = bits(8, "window rows", minimum=1, after="blocks")
     kernel_width: int = bits(8, "window columns", minimum=1, after="kernel_height")
@@ -301,8 +297,7 @@ class Elementwise(MapInstruction):
     `v = round(binary32(binary32(binary32(A * B) * multiplier) + zero_output))`. The result is `v + offset`, clamped to
     `low … high`. The values come from the record at `parameters`. A pitch of 0 repeats a row or pixel of an input,
     which broadcasts. Kind 4, multiply, of maps of 16 bits, of which two blocks hold the bytes of one, as RQW says:
-    `round(binary32(binary32(a * b) * multiplier))`, clamped to -2^15 … 2^15 - 1.
-    """
+    `round(binary32(binary32(a * b) * multiplier))`, clamped to -2^15 … 2^15 - 1."""
 
     source_a: int = bits(MAPS_ADDRESS_BITS, "first input map, pixel (0, 0)", unit="16 B", after=FIRST)
     source_b: int = bits(MAPS_ADDRESS_BITS, "second input map, pixel (0, 0)", unit="16 B", after="source_a")
@@ -353,8 +348,7 @@ class LookUp(MapToMap):
     720 int32 K of the table. Of the number v, let m = v and s = 0, or m = -1 - v and s = 360 where v is negative;
     `e = max(bits of m - 6, 0)`, `i = s + 32 * e + floor(m / 2^e)` and `f = m modulo 2^e`. The result is
     `round_shift(K[i] * (2^e - f) + K[i + 1] * f, e + 2)`, exact integers and one rounding to nearest even by the shift,
-    clamped to -2^15 … 2^15 - 1. K has 20 bits, with its sign; the upper 12 are not read.
-    """
+    clamped to -2^15 … 2^15 - 1. K has 20 bits, with its sign; the upper 12 are not read."""
 
     table: int = bits(12, "table of 256 bytes, with `wide` of 2880", unit="64 B")
     wide: int = flag("interpolate, of maps of 16 bits")

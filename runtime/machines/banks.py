@@ -97,8 +97,7 @@ class Trace(Immutable):
         """Of the array, for one group of pixels and of outputs.
 
         A step multiplies the next ``input_lanes`` bytes, whichever pieces they are of. One with bytes of more pieces
-        than the line registers give a pixel in a cycle (`PIECES_AT_ONCE`) takes several.
-        """
+        than the line registers give a pixel in a cycle (`PIECES_AT_ONCE`) takes several."""
         first = np.arange(0, self.piece * self.pieces, input_lanes)
         last = np.minimum(first + input_lanes, self.piece * self.pieces) - 1
         return int(-(-(last // self.piece - first // self.piece + 1) // PIECES_AT_ONCE).sum())
@@ -170,8 +169,7 @@ def window_steps(machine: Machine, groups: Any, products: int) -> Any:
     is of so many products.
 
     Sums follow each other in pieces of four products, so that a step may end one and begin the next; it ends no more
-    than one, as the accumulators take no more.
-    """
+    than one, as the accumulators take no more."""
     at_once, pieces = machine.depthwise_taps, machine.depthwise_taps // JOINED
     if at_once % JOINED:
         return groups * -(-products // at_once)

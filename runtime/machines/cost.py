@@ -311,8 +311,7 @@ def dram_bytes(machine: Machine, runs: Runs) -> Count:
 
     Runs begin at every multiple of the greatest common divisor g of strides and burst equally often, from the first
     one on: exact for one run, and for as many as it takes to come back to the same place in a burst. The mean number
-    of bursts of a run is then (n - 1 + ceil((lead + run) / g)) / n for n = burst / g.
-    """
+    of bursts of a run is then (n - 1 + ceil((lead + run) / g)) / n for n = burst / g."""
     runs = runs.joined
     burst = machine.dram_burst_bytes
     grain = np.gcd(

@@ -49,8 +49,7 @@ class ObjectSection(NamedTuple):
 class Symbol(NamedTuple):
     """A symbol: defined at `value` in the section with index `section`, or undefined when `section` is 0.
 
-    `section` is None where the symbol stands for nothing that can be referred to, such as a file name.
-    """
+    `section` is None where the symbol stands for nothing that can be referred to, such as a file name."""
 
     name: str
     section: int | None

@@ -78,8 +78,7 @@ EXTENSIONS: Mapping[str, Mapping[str, Extension]] = {"x86_64": _X86_64, "aarch64
 def usable(architecture: str, present: Set[str]) -> frozenset[str]:
     """Of the extensions ``present``, those of the table whose prerequisites are present as well.
 
-    A hypervisor may hide one from a machine and leave what builds upon it.
-    """
+    A hypervisor may hide one from a machine and leave what builds upon it."""
     table = EXTENSIONS.get(architecture, {})
     found = frozenset(present & table.keys())
     while lacking := {name for name in found if not found.issuperset(table[name].needs)}:

@@ -50,8 +50,7 @@ def architecture() -> str:
 def features_of(information: str, machine: str) -> frozenset[str]:
     """LLVM names of the extensions in the text of ``/proc/cpuinfo`` that all cores have and kernels may use.
 
-    Further flags of the text are there by the kernel's names: artifacts of other compilers may list them.
-    """
+    Further flags of the text are there by the kernel's names: artifacts of other compilers may list them."""
     key = "flags" if machine == "x86_64" else "Features"
     lines = (line.partition(":") for line in information.splitlines())
     cores = [set(value.split()) for name, _, value in lines if name.strip() == key]
@@ -66,8 +65,7 @@ def features() -> frozenset[str]:
     """:func:`features_of` this machine; empty where they cannot be read.
 
     On AArch64 they are what Linux tells the process, the same names as bits: ``/proc/cpuinfo`` is that of another
-    machine under emulation and in some containers.
-    """
+    machine under emulation and in some containers."""
     if architecture() == "aarch64":
         return features_of(f"Features: {' '.join(_told_by_linux())}", "aarch64")
     try:
@@ -117,8 +115,7 @@ def _quota() -> float:
     """Processors whose time the control group of this process gets, as far as it can be told from inside.
 
     A container sees its group as the root; a service, or a job of a cluster, is in a group below, and shares what those
-    around it get.
-    """
+    around it get."""
     lines = (line.split(":", 2) for line in _text("/proc/self/cgroup").splitlines() if line.count(":") > 1)
     found = [math.inf]
     for _, controllers, group in (["", "", "/"], ["", "cpu", "/"], *lines):

@@ -20,8 +20,7 @@ class ImageLayout(NamedTuple):
 
     `sections` are by index of the object's section table; `stubs` and `table` hold, by symbol index, the stub and the
     entry of the table of addresses. The parts end at `text_end`, `read_only_end` and `size`, each a page boundary.
-    `low` tells that the image must lie in the lowest 2 GiB of the address space.
-    """
+    `low` tells that the image must lie in the lowest 2 GiB of the address space."""
 
     sections: dict[int, int]
     stubs: dict[int, int]

@@ -94,8 +94,7 @@ def _synchronize_instructions(address: int, size: int) -> None:
     """Make what was written visible to the instruction fetch, where the processor does not do so by itself.
 
     Linux does it as well for each page of new memory that becomes executable, which is what happens here: so that it
-    does not matter where there is no such function.
-    """
+    does not matter where there is no such function."""
     library, name, *flags = _CACHES.get(architecture(), ("", ""))
     if library and size:
         with contextlib.suppress(OSError, AttributeError):

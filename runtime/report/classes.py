@@ -111,8 +111,7 @@ def rows_of(shape: Sequence[int], image: tuple[int, int] = (1, 1)) -> tuple[int,
 
     Of three dimensions the last is that of a row: detectors have one for each box, language models for each word. Of
     four, as segmentation has them, it is the second or the last, a row for each pixel: the other two are to be like
-    height and width of the image that the network takes. Of more it is all.
-    """
+    height and width of the image that the network takes. Of more it is all."""
     rows = math.prod(shape[: 2 if len(shape) == 3 and shape[2] > 1 else 1]) if len(shape) > 1 else 1
     if len(shape) == 4 and sum(each != 1 for each in shape[1:]) > 1:
         height, width = image

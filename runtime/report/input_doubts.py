@@ -24,8 +24,7 @@ _ALL_PIXELS = 16
 def neighbours(images: np.ndarray) -> tuple[float, float]:
     """How far numbers side by side lie apart, and numbers three apart: float[..., W], W more than 3.
 
-    Of planes the former are more alike; of pixels whose colours lie one after the other the latter are.
-    """
+    Of planes the former are more alike; of pixels whose colours lie one after the other the latter are."""
     return float(np.abs(np.diff(images)).mean()), float(np.abs(images[..., 3:] - images[..., :-3]).mean())
 
 

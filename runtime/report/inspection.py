@@ -247,8 +247,7 @@ def _levels(artifact: Artifact, program: str) -> Table:
     """The processors that a program has native code for, what it takes there, and which of it this machine would run.
 
     RAM is what a run writes to and what it is given: work memory, inputs and outputs. Code and constants can stay in
-    read-only memory.
-    """
+    read-only memory."""
     columns = [
         Column("cpu", "level"),
         Column("code_bytes", "code", show=show_bytes, right=True),

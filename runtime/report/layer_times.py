@@ -67,8 +67,7 @@ class Charge(NamedTuple):
 def charges(timeline: Timeline) -> Iterator[Charge]:
     """What each event of a timeline costs, overlapping work once: events are taken by their ends, and each charges its
     layer with the time since the end before it. What is of no layer, the end of a queue, belongs to the layer before
-    it, or else to the first.
-    """
+    it, or else to the first."""
     events = sorted(timeline.events, key=lambda entry: entry.end)
     at, name = 0.0, next((event.layer for event in events if event.layer), "(other)")
     for event in events:
@@ -125,8 +124,7 @@ def scratchpad_bytes(item: Instruction, cluster: int, machine: Machine) -> int:
     """Bytes that an instruction of a cluster reads from scratchpads and writes to them.
 
     The array reads weights in every step, and the pixels of a dense convolution; of a depthwise one it keeps lines
-    along a row. The vector unit reads what it makes an element of, window by window. All else passes once.
-    """
+    along a row. The vector unit reads what it makes an element of, window by window. All else passes once."""
     read = {Space.MAPS, Space.WEIGHTS} if isinstance(item, (Convolve, ConvolveDepthwise)) else set[Space]()
     again = 0
     if isinstance(item, Convolve):

@@ -174,8 +174,7 @@ class Table:
         """The table as plain text, a line for each row.
 
         Where stdout is a terminal, texts are shortened, and columns that can be spared left out, so that no line is
-        longer than it; elsewhere nothing is.
-        """
+        longer than it; elsewhere nothing is."""
         cells = [[column.title for column in self.columns], *self.cells()]
         columns = [*zip(self.columns, zip(*cells, strict=True), strict=True)]
         texts = [(each, [*own], max(map(len, own))) for each, own in columns if any(own[1:]) or not each.spare]

@@ -113,8 +113,7 @@ class VerifiedProgram(OrderedProgram):
 def drafted(assembler: Assembler) -> OrderedProgram:
     """What an assembler has of a program for one card that is modelled and not run: nothing is proved.
 
-    Messages are taken to find their other end ready.
-    """
+    Messages are taken to find their other end ready."""
     return OrderedProgram((assembler.finish(),), assembler.queues, assembler.order, assembler.targets, {})
 
 
@@ -215,8 +214,7 @@ def _order(
 ) -> tuple[list[Place], _Targets, _Clocks]:
     """Run the streams without data: an order that satisfies every wait, and what each instruction knows to be done.
 
-    What it knows is for each stream, in their order, how many of its instructions are.
-    """
+    What it knows is for each stream, in their order, how many of its instructions are."""
     numbers = {stream: number for number, stream in enumerate(queues)}
     done = dict.fromkeys(queues, 0)
     order: list[Place] = []

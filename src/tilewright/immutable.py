@@ -29,8 +29,7 @@ _late: set[type] = set()
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 class Immutable:
     """Base of dataclasses, which subclasses are without further ado, that never change, and are equal where they are of
-    one class and their fields are, but for those with ``compare=False``.
-    """
+    one class and their fields are, but for those with ``compare=False``."""
 
     __signature__ = _Signature()
 

@@ -213,8 +213,7 @@ class Truncation(Expression):
 
 def formulas_of(op: Op[Elementwise]) -> Formulas | None:
     """The expression of an op on floats up to single precision and truth values, ``None`` if a part of it has no vector
-    form.
-    """
+    form."""
     operator = op.operator
     steps, halves = (Step(operator, tuple(range(len(op.operands)))),), ()
     if isinstance(operator, FusedElementwise):

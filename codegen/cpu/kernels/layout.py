@@ -23,8 +23,7 @@ def transpose_square(b: FunctionBuilder, rows: list[Register]) -> list[Register]
 
     Squares of 128 bits, side by side, are transposed each by itself: each round interleaves vectors that are half of
     one apart, and after log2(lanes) rounds all lanes are in place. Then the squares change places, for shuffles across
-    the parts of a register that move less than these take several instructions.
-    """
+    the parts of a register that move less than these take several instructions."""
     lanes = len(rows)
     size = min(lanes, 16 // rows[0].type.element.bytes)
     half, squares = size // 2, range(0, lanes, size)

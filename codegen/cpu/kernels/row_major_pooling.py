@@ -86,8 +86,7 @@ def _counts(b: FunctionBuilder, axis: Axis, first: Register, lanes: int) -> Regi
 def row_major_pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> Kernel | None:
     """Maxima and means.
 
-    Every tap of a window is looked at: so none may be longer than the image, as most of it would be padding.
-    """
+    Every tap of a window is looked at: so none may be longer than the image, as most of it would be padding."""
     operator, (batch, channels, *image) = op.operator, op.inputs[0].type.shape
     axes = walked(operator.windows(tuple(image)))
     is_real = is_float(op)

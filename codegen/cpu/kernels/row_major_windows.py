@@ -129,8 +129,7 @@ class _Walker:
     """The one function of the kernel.
 
     A work item is some output channels of some positions along the first dimension, tiles where there is no other: few
-    enough that what they read is in the first level cache for all output channels.
-    """
+    enough that what they read is in the first level cache for all output channels."""
 
     def __init__(self, spec: RowMajorWindows, target: TargetDescription) -> None:
         self.spec = spec
@@ -168,8 +167,7 @@ class _Walker:
     ) -> None:
         """Loop over the output positions of all dimensions but the last, which is cut into tiles of some vectors.
 
-        ``taps`` holds first valid tap and number of them for the dimensions so far; x is moved to the first.
-        """
+        ``taps`` holds first valid tap and number of them for the dimensions so far; x is moved to the first."""
         spec, b = self.spec, self.b
         depth = len(taps)
         axis = spec.axes[depth]

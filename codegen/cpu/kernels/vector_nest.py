@@ -190,8 +190,7 @@ def access_of(type: TensorType, result: TensorType) -> Access | None:
 
 def nest_kernel(op: Op, expression: Expression, target: TargetDescription) -> Kernel | None:
     """The kernel of an elementwise op, in row-major order or in layout ``c16``, which also may become ``n32``, of whole
-    blocks; ``None`` if not vector by vector.
-    """
+    blocks; ``None`` if not vector by vector."""
     result, is_narrow = op.result.type, op.result.type.layout == NARROW
     result = result.with_layout("c16") if is_narrow else result
     physical = physical_shape(result)

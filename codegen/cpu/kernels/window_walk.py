@@ -122,8 +122,7 @@ class WindowWalk:
         """The kernel that visits every work item; see :class:`.channel_tiles.ChannelTiles`.
 
         Absent channels of bytes, which may hold anything, count as present up to the next multiple of ``whole``. Pieces
-        of rows count as rows.
-        """
+        of rows count as rows."""
         if not spec.element.is_float:
             channels += -channels % whole
         rows = self.rows.output * pieces

@@ -50,8 +50,7 @@ class Windowed(WindowSpec):
     """Base: each output element comes from one window of one channel.
 
     Arguments: x and further operands, then the result, all of layout ``c16``, of type ``element`` unless said
-    otherwise.
-    """
+    otherwise."""
 
     NEIGHBOURS: ClassVar[bool] = False
     """Whether a step along a kernel row is four neighbouring taps, and not one."""
@@ -216,8 +215,7 @@ class _Walker(WindowWalk):
 
     def _ask_ahead(self, w: Register, y: Register) -> None:
         """For weights of the next 16 channels: they are read once, some with gaps, which the processor does not
-        foresee.
-        """
+        foresee."""
         b, size = self.b, self.spec.rows.kernel * self.w_row
         first = b.minimum(b.multiply(y, self.row_lines * VECTOR_BYTES), size - self.row_lines * VECTOR_BYTES)
         for line in range(self.row_lines):

@@ -90,8 +90,7 @@ class FunctionBuilder(ValueBuilder):
         """Keep loads on their side of this point.
 
         LLVM's scheduler would move them up as far as it can, and then lack registers for what they load. The fence
-        is no instruction: an empty piece of assembly that claims to change memory.
-        """
+        is no instruction: an empty piece of assembly that claims to change memory."""
         self._emit('call void asm sideeffect "", "~{memory}"()')
 
     def system_call(self, number: int, first: int, second: int) -> Register:
@@ -103,8 +102,7 @@ class FunctionBuilder(ValueBuilder):
 
     def pinned(self, value: Register) -> Register:
         """A vector register of x86 as it is, of which LLVM knows nothing more: it keeps sums in the order in which they
-        are written. It would add two products to each other first, and lack registers for them.
-        """
+        are written. It would add two products to each other first, and lack registers for them."""
         kind = "v" if value.type.bits == 512 else "x"
         return self._define(value.type, f'call {value.type.text} asm "", "={kind},0"({value})')
 

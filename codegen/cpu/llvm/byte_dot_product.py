@@ -217,8 +217,7 @@ def add_words(b: FunctionBuilder, total: Register, x: Register, w: Register) -> 
 def dot_of_pairs(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
     """``total`` with the products of two signed 16-bit integers a lane added, for a register of the target.
 
-    No factor may be -32768.
-    """
+    No factor may be -32768."""
     type = total.type
     fused, name = _dot_intrinsic(b.target, type.lanes, "vpdpwssd"), _pair_intrinsic(b.target, type.lanes)
     words = [b.convert("bitcast", value, I16.of(2 * type.lanes)) for value in (x, w)]

@@ -128,8 +128,7 @@ class StoredRange(Immutable):
 
     def packed(self, b: FunctionBuilder, values: Sequence[Register], order: Sequence[int]) -> Register:
         """Vectors of 16 numbers or integers of 32 bits, as many as fill four registers, as the bytes of one, by
-        instructions that saturate, which takes half as many of them; only where the target `packs`.
-        """
+        instructions that saturate, which takes half as many of them; only where the target `packs`."""
         lanes, zero_point = b.target.lanes, self.zero_point
         words, bytes = I16.of(2 * lanes), I8.of(4 * lanes)
         convert, name = _PACKING[b.target.vector_bits]

@@ -36,8 +36,7 @@ hold_while_forking(_generating)
 def forks_wait() -> Iterator[None]:
     """Around each use of LLVM and numba: a process forked off meanwhile would find their own locks locked for ever.
 
-    The thread inside may itself fork.
-    """
+    The thread inside may itself fork."""
     with _generating:
         yield
 

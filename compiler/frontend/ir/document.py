@@ -117,8 +117,7 @@ class Channel:
 @dataclass
 class PreProcess:
     """Attributes:
-    layer: the name of the input; empty for the only one.
-    """
+    layer: the name of the input; empty for the only one."""
 
     layer: str = ""
     channels: list[Channel] = field(default_factory=list)
@@ -243,8 +242,7 @@ class Document:
 def output_names(layer: Layer) -> list[str]:
     """What the network calls the outputs of a layer: as the layer, with a number where there are several.
 
-    It is the port's id in versions 2 to 7, the position among the outputs later.
-    """
+    It is the port's id in versions 2 to 7, the position among the outputs later."""
     if len(layer.outputs) == 1:
         return [layer.name]
     return [f"{layer.name}.{position if layer.version else port.id}" for position, port in enumerate(layer.outputs)]

@@ -81,8 +81,7 @@ class IrExporter:
     """State of one export.
 
     The layer whose output is the result of an op has the op's name, which is that of its node in the source model, or
-    that of the output of the network if it is one. Further layers of the op are named after it.
-    """
+    that of the output of the network if it is one. Further layers of the op are named after it."""
 
     def __init__(self, module: Module) -> None:
         self.document = Document(xml_text(module.name), VERSION)
@@ -269,8 +268,7 @@ class IrExporter:
 def export_document(module: Module) -> Document:
     """The function ``main`` as an IR document of version 11.
 
-    Inputs and outputs of the network keep their names, and layers have those of the nodes that they come from.
-    """
+    Inputs and outputs of the network keep their names, and layers have those of the nodes that they come from."""
     exporter = IrExporter(unrolled(module))
     exporter.run()
     exporter.document.images = module.metadata.get("images", "")

@@ -114,8 +114,7 @@ class Exporter:
     def write_between_conversions(self, op: Op, write: Export) -> None:
         """The float form of ``op``, with operands dequantised before it and results quantised after it.
 
-        An activation that saturation does already is left out: runtimes recognise what remains.
-        """
+        An activation that saturation does already is left out: runtimes recognise what remains."""
         operator = op.operator
         if isinstance(operator, (Conv, MatMul)) and _saturates(op.result.type, operator):
             operator = replace(operator, act="none", act_args=())
@@ -268,8 +267,7 @@ class Exporter:
     def dequantize(self, x: Value, type: TensorType | None = None) -> str:
         """Write the conversion of a tensor, quantised as ``type`` says, to real numbers once; the name of the result.
 
-        That is an output of the network if one is the same.
-        """
+        That is an output of the network if one is the same."""
         key = x, type or x.type
         if key not in self._reals:
             base = self._base(x)

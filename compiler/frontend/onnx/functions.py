@@ -31,8 +31,7 @@ def standard_domain(domain: str) -> str:
 def schema_of(domain: str, op_type: str, opset: int) -> Any:
     """The schema that an operator has in a version of its set; ``None`` where the installed onnx knows none.
 
-    The type declarations of onnx lack what it has of functions.
-    """
+    The type declarations of onnx lack what it has of functions."""
     try:
         return onnx.defs.get_schema(op_type, max(1, opset), domain)
     except onnx.defs.SchemaError:

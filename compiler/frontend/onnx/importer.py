@@ -167,8 +167,7 @@ class Importer(ModuleBuilder):
     def import_graph(self, graph: onnx.GraphProto) -> list[Value]:
         """Import initialisers and nodes of a graph whose inputs are known; values of its outputs.
 
-        Subgraphs see the names of the graphs around them.
-        """
+        Subgraphs see the names of the graphs around them."""
         self.import_initialisers(graph)
         return self.import_nodes(graph)
 

@@ -10,8 +10,7 @@ from ..builder import in_order
 def sorted_nodes(graph: onnx.GraphProto, known: set[str]) -> list[onnx.NodeProto]:
     """Nodes in an order in which every tensor is produced before it is read.
 
-    ONNX demands this order of the file, but files that break it exist; only cycles cannot be repaired.
-    """
+    ONNX demands this order of the file, but files that break it exist; only cycles cannot be repaired."""
     producers = {output: index for index, node in enumerate(graph.node) for output in node.output if output}
     order, stuck = in_order(
         [

@@ -230,8 +230,7 @@ def external_files(
 def extents(tensor: onnx.TypeProto.Tensor) -> tuple[int | str | None, ...]:
     """The extents that a tensor declares: a number, or the name of what is open, ``None`` where that has none.
 
-    Exporters also write -1 or 0 for what they leave open.
-    """
+    Exporters also write -1 or 0 for what they leave open."""
     return tuple(d.dim_value if d.dim_value > 0 else (d.dim_param or None) for d in tensor.shape.dim)
 
 

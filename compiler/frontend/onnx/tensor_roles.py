@@ -81,8 +81,7 @@ class TensorRoles(Immutable):
     producers: the operator that produces a tensor, for each that a node produces.
     names: of all tensors, those of subgraphs included.
     channels: of weights, as the operator that reads them has them.
-    scopes: by the path of a module of PyTorch, whose exporters write it into the names of nodes.
-    """
+    scopes: by the path of a module of PyTorch, whose exporters write it into the names of nodes."""
 
     inputs: tuple[Declaration, ...]
     outputs: tuple[Declaration, ...]

@@ -54,8 +54,7 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
 
 def _first_version(node: onnx.NodeProto, types: Mapping[str, int]) -> int:
     """The first version of the standard operator set that has the operator with its attributes and operands, of these
-    types by name, from `OPSET` on. Some operators that onnxruntime adds to the standard domain are in none.
-    """
+    types by name, from `OPSET` on. Some operators that onnxruntime adds to the standard domain are in none."""
     if not onnx.defs.has(node.op_type):
         return OPSET
     if not onnx.defs.has(node.op_type, OPSET):

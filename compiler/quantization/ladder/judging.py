@@ -81,8 +81,7 @@ def first_shape(module: Module) -> tuple[int, int, int]:
     """The first result as rows of numbers, of which the largest is the answer, as `rows_of` has them.
 
     Integers are classes, as of an ArgMax at the end: rows of 0 numbers, each the answer itself. One number is a truth
-    value: whether it is above a half, of what a sigmoid makes.
-    """
+    value: whether it is above a half, of what a sigmoid makes."""
     type = module.main.results[0].type
     shape, image = type.shape, image_size(each.type.shape for each in module.main.parameters)
     if shape[1:] == image and module.main.result_names[0] in kinds(module)["truths"]:

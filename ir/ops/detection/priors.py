@@ -58,8 +58,7 @@ class Priors(Operator[tuple[()]]):
 
     def spacing(self) -> tuple[float, float, float]:
         """Pixels from cell to cell, down and to the right, and which part of them the centre of a cell is from its
-        beginning.
-        """
+        beginning."""
         raise NotImplementedError(type(self).__name__)
 
     def variances(self) -> tuple[float, ...]:

@@ -77,8 +77,7 @@ def inside_of(value: Value) -> Inside | None:
     """The map in which a map lies where both stay on chip, so that no byte is copied; ``None`` where it lies alone.
 
     A slice and a view of the same rows are other names of their operand, and the operand of a concatenation is written
-    into the result, into the first one that can have it. Some ops write over an operand.
-    """
+    into the result, into the first one that can have it. Some ops write over an operand."""
     same = part_of(value)
     if same is not None or value.producer is None:
         return same

@@ -32,8 +32,7 @@ def table_of(op: Op) -> np.ndarray:
     """The function of a unary quantised op as int8 [256], by what the device holds of its operand from -128 up; of 16
     bits as knots.
 
-    The entries are what the reference computes for every stored integer, so they cannot differ from it.
-    """
+    The entries are what the reference computes for every stored integer, so they cannot differ from it."""
     x = op.inputs[0].type
     if is_op(op, Unary) and is_wide(x):
         return op.operator.knots(x, op.result.type)

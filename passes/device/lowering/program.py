@@ -169,8 +169,7 @@ class TileProgram:
     def is_packed(self, value: Value) -> bool:
         """Whether pixels follow each other in DRAM without padding although their channels fill no block.
 
-        What :func:`tilewright.ir.feature_map.is_packed` decided: users change as ops are lowered, addresses stay.
-        """
+        What :func:`tilewright.ir.feature_map.is_packed` decided: users change as ops are lowered, addresses stay."""
         channels = map_shape(value.type).channels
         return channels % CHANNEL_BLOCK != 0 and self.address(value).pixel == channels
 

@@ -67,8 +67,7 @@ def _longest_paths(program: Steps) -> list[float]:
     """Cycles from the start of each step to the end, if of all units only the arrays did one thing at a time.
 
     An array does its work in the order in which that is written, and a product has to wait until there is room for its
-    sums: so what takes sums away is urgent, and pooling is as urgent as the first product that needs it.
-    """
+    sums: so what takes sums away is urgent, and pooling is as urgent as the first product that needs it."""
     steps = program.steps
     before: list[list[int]] = [[] for _ in steps]
     previous: dict[int, int] = {}
@@ -137,8 +136,7 @@ def schedule(
 class DramTimeline:
     """How busy the DRAM is from cycle 0 on: who asks for it when it is busy gets what is left.
 
-    Requests may come in any order, those of later times first.
-    """
+    Requests may come in any order, those of later times first."""
 
     def __init__(self) -> None:
         self._busy: list[float] = [0.0] * 1024

@@ -25,8 +25,7 @@ class PlanDeviceMemory(Pass):
     are written into its buffer. A reshape that does not move bytes is another name for its operand. A convolution that
     is fused with the op that reads it writes the result of that. What the ops of a cascade touch is live from the first
     of them to the last. What another card sends, or takes, lies in scratch
-    memory, behind what else is made here, and stays there.
-    """
+    memory, behind what else is made here, and stays there."""
 
     ensures = (DEVICE_SOUND,)
 
@@ -46,8 +45,7 @@ def _writes_padding(value: Value) -> bool:
     """Whether the channels that fill the last block of 16 are written with the others, so that they may be read too.
 
     What is made of parts that begin inside a block is stored without them, and a device reads no byte that it did not
-    write.
-    """
+    write."""
     op = value.producer
     if op is None or map_shape(value.type).channels % CHANNEL_BLOCK == 0:
         return True

@@ -224,8 +224,7 @@ def run_text(facts: Facts) -> str:
 
     All of the device is modelled for one image on the clusters that work on it together, or on one, times the images
     that are computed there one after the other; that clusters which work on images of their own share the memory of a
-    card is not. The time of the host is measured.
-    """
+    card is not. The time of the host is measured."""
     batch = facts.batch
     lines = [
         f"inputs: {sum(map(elements, facts.inputs))} elements an image, batch {batch.size}",

@@ -63,8 +63,7 @@ class Accelerator:
     def SetFlag(self, name: str | bytes | Mapping[str, object], value: object = "") -> None:
         """Set a flag, or with a dictionary several; values are texts or numbers. Where one is wrong, none is set.
 
-        Original: the second generation took texts only, and the dictionary came with the third.
-        """
+        Original: the second generation took texts only, and the dictionary came with the third."""
         with self._changing:
             self._flags.set(name, value, self._choose_machine)
             if self._loaded is None:
@@ -79,8 +78,7 @@ class Accelerator:
     def Free(self) -> None:
         """Give the cards back; waiting calls end with an error. The object may be used again.
 
-        Original: a second call crashed.
-        """
+        Original: a second call crashed."""
         with self._changing:
             self._unload()
             self._facts.batch = self._batch()
@@ -208,8 +206,7 @@ class Accelerator:
         There are two buffers. With `blockingmode` 1 it waits for one, as long as any other thread may still call
         ``GetResult``, and raises where none can; with 0 it returns False at once. An end marker needs no buffer.
 
-        Original: waited for ever where nobody could call ``GetResult``.
-        """
+        Original: waited for ever where nobody could call ``GetResult``."""
         return self._ready("PutInput").put(images, userobj, blocking=self._flags.blockingmode)
 
     def _get(self) -> tuple[Results | None, object] | None:
@@ -221,8 +218,7 @@ class Accelerator:
 
         What networks hold that ``Init`` loaded lies elsewhere and does not change.
 
-        Original: converted float32 to the numbers of the device.
-        """
+        Original: converted float32 to the numbers of the device."""
         with self._changing:
             self._memory.write(addr, data, card)
 

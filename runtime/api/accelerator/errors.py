@@ -8,8 +8,7 @@ from tilewright.errors import TilewrightError, TilewrightWarning, documented_as
 class AcceleratorError(TilewrightError):
     """A call failed; ``code`` and ``args[0]`` are the documented return code, -1, and the text says what to do.
 
-    Original: a plain ``Exception`` whose only argument is the code.
-    """
+    Original: a plain ``Exception`` whose only argument is the code."""
 
     def __init__(self, message: str, **parts: Any) -> None:
         super().__init__(message, **parts)

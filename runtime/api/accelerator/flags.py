@@ -205,8 +205,7 @@ class Flags(FlagValues):
     Flags that have no effect here take their values all the same, and say so once with a `FlagWarning` when they are
     set to another one than the default.
 
-    Original: an unknown flag ended in ``Exception(-1)`` and nothing was said of flags that do nothing.
-    """
+    Original: an unknown flag ended in ``Exception(-1)`` and nothing was said of flags that do nothing."""
 
     def __init__(self) -> None:
         self._restore_defaults()

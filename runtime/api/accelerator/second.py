@@ -33,8 +33,7 @@ class PreallocatedResults(Accelerator):
     def Loadmulti(self, bins: Sequence[str]) -> None:
         """Read several compiled networks, which ``Init`` with the empty text then loads together.
 
-        Inputs and outputs of calls are then tuples, those of the first network first.
-        """
+        Inputs and outputs of calls are then tuples, those of the first network first."""
         if isinstance(bins, (str, bytes)) or not isinstance(bins, Sequence) or not bins:
             expected, found = "a sequence of paths", f"{bins!r:.60}"
             raise AcceleratorError("no files are given", stage="Loadmulti", expected=expected, found=found)
@@ -108,8 +107,7 @@ class PreallocatedResults(Accelerator):
 class FWDNXT(PreallocatedResults):
     """The accelerator as module ``fwdnxt`` has it, version v0.3.16.
 
-    Original: the version of the library was compared, and the process ended where it was another.
-    """
+    Original: the version of the library was compared, and the process ended where it was another."""
 
     _generation = 2
 
@@ -165,8 +163,7 @@ class FWDNXT(PreallocatedResults):
     def Run_th(self, images: object, result: object) -> None:
         """As ``Run``, in floating point on the processor.
 
-        Original: raised NameError.
-        """
+        Original: raised NameError."""
         self._run_into(result, images, FLOAT)
 
     @documented
@@ -187,8 +184,7 @@ class FWDNXT(PreallocatedResults):
         """Write the oldest results into arrays and return the object that was put with their images.
 
         An end marker writes nothing and returns its object. None is returned with `blockingmode` 0 when nothing is
-        ready; with 1 it waits for results as long as any other thread may still put images.
-        """
+        ready; with 1 it waits for results as long as any other thread may still put images."""
         return self._get_into(result)
 
 

@@ -52,8 +52,7 @@ class MDLA(PreallocatedResults):
     what those of ``FWDNXT`` do.
 
     Original: the version of the library was compared, and the process ended where it was another. An edition knew its
-    own calls only.
-    """
+    own calls only."""
 
     _generation = 3
 

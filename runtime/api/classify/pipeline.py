@@ -31,8 +31,7 @@ class Stamps(NamedTuple):
 
     All but the first are those of its batch. Upload is the copy into the buffers of the session; inference is what
     follows until the end of the last run, although the first images may be computed while others are still copied;
-    download is what makes classes of the outputs.
-    """
+    download is what makes classes of the outputs."""
 
     start: float
     upload_start: float

@@ -171,8 +171,7 @@ def _constants(artifact: Artifact, machine: str | Path | None) -> EnergyConstant
 class EnergyMeter:
     """The energy of the processor's packages, as Linux counts it (``intel-rapl``), since this was made.
 
-    The counters begin again at 0 after minutes of full load: `read` now and then.
-    """
+    The counters begin again at 0 after minutes of full load: `read` now and then."""
 
     def __init__(self, folder: Path = _COUNTERS) -> None:
         # Packages are intel-rapl:N; what has two colons is a part of one.

@@ -178,8 +178,7 @@ def _value(kept: KeptValue) -> Value:
 
 class ModelParty(Party):
     """A model, compiled for the shapes of the samples: in integers if it is quantised, else in floating point; with
-    encodings its tensors are rounded as these say.
-    """
+    encodings its tensors are rounded as these say."""
 
     def __init__(self, path: str | bytes, encodings: str | None = None) -> None:
         self.label = path if isinstance(path, str) else "the model"

@@ -99,8 +99,7 @@ class Blob:
     def buffer(self) -> np.ndarray:
         """The memory: an array of the shape that it was given with, otherwise in the order of the layout.
 
-        Original: without an array the shape was that of the dimensions in any layout.
-        """
+        Original: without an array the shape was that of the dimensions in any layout."""
         return np.atleast_1d(self._array)
 
     @property

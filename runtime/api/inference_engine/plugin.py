@@ -56,8 +56,7 @@ class IEPlugin:
     is ``CPU``; where ``MULTI`` names a device that is not here, a `DeviceWarning` says so.
 
     Original: ``MULTI`` divided requests among its devices. Here all of them compute on the same processor, and results
-    would depend on which of them was idle.
-    """
+    would depend on which of them was idle."""
 
     @documented
     def __init__(self, device: str, plugin_dirs: str | Sequence[str] | None = None) -> None:

@@ -30,8 +30,7 @@ class ImageFormat(NamedIntEnum):
 
     RGB565 is of 16 bits a pixel, the lower byte first, with red in the upper five bits and blue in the lower; RGBA8888
     has a byte each of red, green, blue and alpha. The names of YCBCR422 give the bytes of two pixels in order, and YUYV
-    is Y0CBY1CR. RAW8 is grey, a byte a pixel. YUV420 has a plane of Y and two of a quarter of the size.
-    """
+    is Y0CBY1CR. RAW8 is grey, a byte a pixel. YUV420 has a plane of Y and two of a quarter of the size."""
 
     KP_IMAGE_FORMAT_UNKNOWN = 0x0
     KP_IMAGE_FORMAT_RGB565 = 0x60
@@ -52,8 +51,7 @@ class ImageFormat(NamedIntEnum):
 class NormalizeMode(NamedIntEnum):
     """What pixels of 0 to 255 become: KNERON x / 256 - 0.5, TENSOR_FLOW x / 127.5 - 1, YOLO x / 255.
 
-    The customised modes subtract 128, halve, or do both, on the bytes themselves.
-    """
+    The customised modes subtract 128, halve, or do both, on the bytes themselves."""
 
     KP_NORMALIZE_DISABLE = 0xFF
     KP_NORMALIZE_KNERON = 0x1
@@ -146,8 +144,7 @@ class FixedPointDType(NamedIntEnum):
 class ApiReturnCode(NamedIntEnum):
     """Return codes: of the USB transport, of the driver installer, of the host, of the firmware.
 
-    A number at the end of a name is the code, with N for minus.
-    """
+    A number at the end of a name is the code, with N for minus."""
 
     KP_SUCCESS = 0
     KP_ERROR_USB_IO_N1 = -1

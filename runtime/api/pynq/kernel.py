@@ -232,16 +232,14 @@ class PynqBuffer(np.ndarray):
 
     An int8 buffer takes arrays of bytes, wraps pixels of 128 to 255, and is read as bytes by the kernel.
 
-    Original: the card had memory of its own, and the two calls below moved the contents there and back.
-    """
+    Original: the card had memory of its own, and the two calls below moved the contents there and back."""
 
     _bank: Bank | None = None
 
     def sync_to_device(self) -> None:
         """Make what was written visible to the card; here it is already.
 
-        The overlay whose bank the buffer is in gets ready for calls with it, where it may hold weights.
-        """
+        The overlay whose bank the buffer is in gets ready for calls with it, where it may hold weights."""
         if self._bank is not None:
             self._bank.written(self)
 

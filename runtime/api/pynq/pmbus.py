@@ -89,8 +89,7 @@ class DataRecorder:
     def record(self, sample_interval: float) -> DataRecorder:
         """Begin to sample, so many seconds apart, and a last time when it is stopped.
 
-        As a context manager it stops at the end of the block.
-        """
+        As a context manager it stops at the end of the block."""
         self.stop()
         self._stopped = threading.Event()
         self._thread = threading.Thread(
@@ -129,8 +128,7 @@ class DataRecorder:
     def frame(self) -> object:
         """The samples, a column for each sensor: a table of pandas, where that is installed, with the time as index.
 
-        Otherwise a structured array with the same columns, which answers to ``frame[column].mean()`` as well.
-        """
+        Otherwise a structured array with the same columns, which answers to ``frame[column].mean()`` as well."""
         names = [sensor.name for sensor in self._sensors]
         count = min(len(self._times), len(self._rows))
         values = np.array(self._rows[:count], np.float64).reshape(count, len(names))

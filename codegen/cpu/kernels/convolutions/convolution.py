@@ -38,8 +38,7 @@ class Convolution(FloatOutput, DirectConvolution):
     """Convolution over an image, then bias, residual and activation; single precision.
 
     Arguments: x; w, layout ``o16i16`` (``o16``, where ``plain_input``); bias [outputs]; residual and result, layout
-    ``c16``. The result may lie where the residual lies.
-    """
+    ``c16``. The result may lie where the residual lies."""
 
     STEP: ClassVar[int] = 1
 
@@ -100,8 +99,7 @@ class Convolution(FloatOutput, DirectConvolution):
     def with_rest(self, tile: ConvolutionTile, sums: Registers) -> Registers:
         """The sums of a chunk with what is added to them: bias and residual, or the sums of the chunks before.
 
-        Last, as each product would be rounded to the precision of what may be far larger.
-        """
+        Last, as each product would be rounded to the precision of what may be far larger."""
         a, b = tile.arguments, tile.b
 
         def plus(values: Registers, name: str) -> Registers:

@@ -126,8 +126,7 @@ class ConvolutionTile:
         """A kernel row: runs of steps that see the same pixels.
 
         A run is a loop, unless it is short and the spec wants it unrolled: neighbouring columns read the same inputs,
-        and LLVM would keep them in registers that the sums need.
-        """
+        and LLVM would keep them in registers that the sums need."""
         spec, b, column, first = self._spec, self.b, self.distances.column, 0
         for masks, equal in groupby(self._reach.columns):
             count = len(list(equal))
@@ -162,8 +161,7 @@ def unrolled_steps(steps: int, sums: int, target: TargetDescription) -> int:
     """Steps that a round of the innermost loop works through, given the vectors of sums.
 
     Four products for each register hide the loop; with more of them, LLVM's scheduler moves loads so far up that it
-    lacks registers for what they load.
-    """
+    lacks registers for what they load."""
     while steps > 1 and steps * sums * registers_per_vector(target) > 4 * target.registers:
         steps //= 2
     return steps

@@ -41,8 +41,7 @@ _WORDS = I16.of(2 * CHANNEL_BLOCK)
 class Depthwise(FloatOutput, TapByTap):
     """Depthwise convolution: w [C, 1, kernel] in layout ``o16``, bias [C], residual; then the activation.
 
-    The result may lie where the residual lies.
-    """
+    The result may lie where the residual lies."""
 
     def start_pixel(self, tile: WindowTile, pixel: int) -> Register:
         return tile.arguments["start0"]
@@ -131,8 +130,7 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
 
     def _neighbours(self, b: FunctionBuilder, mask: int, present: int, address: Register) -> Register | None:
         """Four neighbours of each channel, as they are multiplied; those outside of the image hold the zero point,
-        ``None`` if all do and it is zero.
-        """
+        ``None`` if all do and it is zero."""
         constants, dilation = self.constants, self.columns.dilation
         mask &= ALL if mask == ALL else (1 << present) - 1
         if not mask and not constants.fill:
@@ -161,8 +159,7 @@ class WordDepthwise(QuantizedOutput, Windowed):
     Weights are read as ``w``, words [C/16, kernel rows, pairs, 16, 2], zero points taken off: the data of
     :meth:`words`. The pairs of a row are those with the row below, if a kernel has several rows, then those within it:
     for pixels whose window begins with the first column of a pair, then for others, which begin with the second one.
-    The last two dimensions change places where no instruction adds up products of pairs.
-    """
+    The last two dimensions change places where no instruction adds up products of pairs."""
 
     OWN_WEIGHTS: ClassVar[bool] = True
 

@@ -77,8 +77,7 @@ class DirectConvolution(WindowSpec):
     @property
     def is_ragged(self) -> bool:
         """Whether the last block of input channels, of all or of those that a tile sees, has fewer steps than the
-        others.
-        """
+        others."""
         is_cut = self.joined > 1 and self.steps > LEAST_STEPS
         return is_cut or self.present_steps != self.input_blocks * self.steps
 

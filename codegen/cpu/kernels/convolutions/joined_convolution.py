@@ -23,8 +23,7 @@ class JoinedConvolution(QuantizedConvolution):
 
 def joined_array(w: np.ndarray, groups: int, count: int, zero: np.ndarray | int = 0) -> np.ndarray:
     """Weights [outputs, inputs, *window] of so many times fewer groups, with zero points between them, which are one or
-    those of each output.
-    """
+    those of each output."""
     outputs, inputs, *window = w.shape
     zeros = np.broadcast_to(zero, (outputs, count * inputs, *window))
     joined = zeros.astype(w.dtype).reshape(outputs, count, inputs, *window)

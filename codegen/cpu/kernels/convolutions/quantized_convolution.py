@@ -28,8 +28,7 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
     never reach memory.
 
     Arguments: x, of rows of at least four bytes and without dilation along them, where ``plain_input``; w, layout
-    ``o16i4`` (``o16k4``, where ``plain_input``); bias; result, layout ``c16``.
-    """
+    ``o16i4`` (``o16k4``, where ``plain_input``); bias; result, layout ``c16``."""
 
     STEP: ClassVar[int] = QUAD
     UNROLLED: ClassVar[int] = 128
@@ -65,8 +64,7 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
 
     def ones(self) -> ConstantTable:
         """For each block of input channels and step along a kernel row, a 1 in every byte that counts in sums over the
-        window.
-        """
+        window."""
         words: list[int] = []
         for block in range(self.input_blocks):
             if self.plain_input:

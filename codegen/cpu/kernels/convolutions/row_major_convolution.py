@@ -11,8 +11,7 @@ from ..row_major_windows import Place, RowMajorWindows
 class RowMajorConvolution(ProductSpec, RowMajorWindows):
     """Convolution, then bias, residual and activation.
 
-    Further arguments: bias [O], residual like the result, which may lie where it lies.
-    """
+    Further arguments: bias [O], residual like the result, which may lie where it lies."""
 
     def start(self, b: FunctionBuilder, channel: Register) -> Register:
         return self._bias(b, channel) if self._starts_with_bias else super().start(b, channel)

@@ -200,8 +200,7 @@ class TiledWindow(WindowSpec):
 
     def placement(self, name: str) -> tuple[int, int, int]:
         """Of the result or residual: bytes from block to block on average, from pixel to pixel, and from the first
-        block of a pair to the second one.
-        """
+        block of a pair to the second one."""
         size = self.element.bytes * CHANNEL_BLOCK
         plane = self.rows.output * self.columns.output * size
         return plane, size, plane
@@ -229,8 +228,7 @@ class TiledWindow(WindowSpec):
     @abstractmethod
     def of_columns(self, b: FunctionBuilder, arguments: Values, block: Register, vector_bytes: int) -> Values:
         """What a block takes for vectors of channels from ``block`` on, of ``vector_bytes`` of packed weights each:
-        ``w``, ``start``, and what :meth:`ending` reads.
-        """
+        ``w``, ``start``, and what :meth:`ending` reads."""
 
     @abstractmethod
     def ending(self, rows: int) -> Ending:

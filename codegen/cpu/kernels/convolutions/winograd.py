@@ -53,8 +53,7 @@ class WinogradSpec(WindowSpec):
     """Base: convolution of stride 1 over an image, of which subclasses say what is computed with.
 
     Arguments: x, layout ``c16``; w [O/16, n, n', windows, C/STEP, 16, STEP], transformed, C filled up to whole blocks;
-    further operands and the result, layout ``c16``.
-    """
+    further operands and the result, layout ``c16``."""
 
     STEP: ClassVar[int]
     """Channels of four bytes of transformed inputs, which a product sums up."""
@@ -360,8 +359,7 @@ class _Generator:
 def _apply(b: FunctionBuilder, matrix: np.ndarray, values: Sequence[Register]) -> list[Register]:
     """A matrix of constants times vectors.
 
-    Rows, or columns, of opposite points share what they have in common: sums of even terms and of odd ones.
-    """
+    Rows, or columns, of opposite points share what they have in common: sums of even terms and of odd ones."""
     count, type = len(values), values[0].type
     add, subtract, multiply = ("fadd", "fsub", "fmul") if type.is_float else ("add", "sub", "mul")
     pairs = range(1, len(matrix) - 1, 2) if len(matrix) == count else range(1, count - 1, 2)

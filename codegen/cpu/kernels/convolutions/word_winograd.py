@@ -129,8 +129,7 @@ _LEAST_GAIN = 0.9
 
 def word_winograd(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     """The kernel of a convolution of constant weights over blocks of channels; ``None`` where that is not exact, or
-    direct convolution by pairs of weights is as fast.
-    """
+    direct convolution by pairs of weights is as fast."""
     conv, x, w = op.operator, op.operands.x.type, op.operands.w.type
     axes = rows_and_columns(walked(conv.windows(x.shape, w.shape)))
     if axes is None or conv.group != 1 or {*conv.strides, *conv.dilations} != {1}:

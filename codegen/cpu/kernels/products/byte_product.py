@@ -154,8 +154,7 @@ class QuadProduct(MatrixProduct):
 
     def _order(self, b: FunctionBuilder, pairing: Sequence[int]) -> Register | None:
         """What brings bytes of x side by side; ``None`` where they are. It is read from memory, so that LLVM does not
-        know it: it would turn one shuffle of what is in every lane into a shuffle of one lane and another of it.
-        """
+        know it: it would turn one shuffle of what is in every lane into a shuffle of one lane and another of it."""
         if [*pairing] == [*range(QUAD)]:
             return None
         count = QUAD * b.target.lanes
@@ -203,8 +202,7 @@ class ByteProduct(QuantizedProductSpec, QuadProduct):
     """Product of a matrix of activations and one of weights, bias, activation and requantisation.
 
     Arguments: x [M, K], row-major; w in layout ``o16i4`` or ``i4o16``; bias, which is not read; result [M, N],
-    row-major.
-    """
+    row-major."""
 
     PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "y", "start", "factors", "zeros", LISTS)
     WRITTEN: ClassVar[tuple[str, ...]] = ("y",)

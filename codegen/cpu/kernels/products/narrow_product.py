@@ -24,8 +24,7 @@ class NarrowProduct(TiledRows, ProductSpec):
     """x w + bias + residual, then the activation; all single precision. Rows of x are copied as bfloat16 into the work
     memory, filled up with zeros to whole rows of tiles.
 
-    ``tiles`` has the bias of all columns before the weights; w and bias themselves are not read.
-    """
+    ``tiles`` has the bias of all columns before the weights; w and bias themselves are not read."""
 
     RESULT_BYTES: ClassVar[int] = F32.bytes
 

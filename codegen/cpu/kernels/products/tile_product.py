@@ -251,8 +251,7 @@ def pays(work: Work, steps: TileSteps, rows: int, blocks: int, packed: int, targ
 
 def signed_weights(op: Op) -> tuple[np.ndarray, bool] | None:
     """The weights of an op that has constant channels as bytes, zero points taken off, and whether they are signed;
-    ``None`` where they need nine bits.
-    """
+    ``None`` where they need nine bits."""
     weights = without_zero_points(op)
     for dtype in (np.int8, np.uint8):
         info = np.iinfo(dtype)

@@ -22,8 +22,7 @@ class RecordKind(Immutable):
     """What a record holds: so many quads, whose products are added in 16 bits.
 
     The weights of a quad are i8[16 outputs][4 places], or i16[16][2]. Its place is the i32 distance of its four bytes
-    from the first window in order; those of the quads of a record lie side by side.
-    """
+    from the first window in order; those of the quads of a record lie side by side."""
 
     quads: int
     are_words: bool = False
@@ -119,8 +118,7 @@ def _records(weights: np.ndarray, halves: np.ndarray, kind: RecordKind) -> tuple
 
 def _halves(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Halves of the records of each kind for windows [windows, places, 16] of weights: numbers of a window, and of its
-    four, two or one places, -1 for none.
-    """
+    four, two or one places, -1 for none."""
     # What is more than may be summed is no byte, and in no pair.
     positive, negative = (np.clip(sign * weights, 0, _MOST).astype(np.uint8) for sign in (1, -1))
     has_weights = np.asarray(weights.any(axis=2))

@@ -272,8 +272,7 @@ class WordProduct(MatrixProduct):
     ) -> None:
         """Rows of the right factor, two and two, from the image: for each window the elements at two of its taps.
 
-        The last vector of a row of windows goes beyond its end, where the next row is written after it.
-        """
+        The last vector of a row of windows goes beyond its end, where the next row is written after it."""
         (rows, columns), (height, width) = self.window, counts
         lanes, plane = b.target.lanes, 2 * packing.rows * packing.columns
         table = None

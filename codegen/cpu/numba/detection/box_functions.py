@@ -27,8 +27,7 @@ def swap_candidates(memory, keys, items, a, b):
 def sort_candidates(memory, keys, items, count):
     """Sort pairs of a key (no NaN) and an item, each kind contiguous from its offset on, the best first.
 
-    By heap, in place: the time is count * log(count) whatever the order was.
-    """
+    By heap, in place: the time is count * log(count) whatever the order was."""
     half = count // 2
     for i in range(half):
         sink_candidate(memory, keys, items, half - 1 - i, count)

@@ -54,8 +54,7 @@ def _typing() -> Any:
     """numba's own context of types, which also remembers what it has found for an operator or a builtin function.
 
     The answer depends on nothing but the types of the arguments, and numba looks for it through all that is registered
-    under a name, ufuncs too: a third of its time.
-    """
+    under a name, ufuncs too: a third of its time."""
     from numba import types
     from numba.core.registry import cpu_target
 

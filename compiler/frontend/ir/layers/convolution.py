@@ -45,8 +45,7 @@ def _merged_groups(node: IrNode, importer: IrImporter, x: Value, w: Value, *, is
     """Weights [groups, a, b, *kernel] as operators take them, and how many groups there are.
 
     Convolutions take [groups * a, b, *kernel] with a the outputs of a group; their gradients take the same with a its
-    inputs.
-    """
+    inputs."""
     if not node.op_type.startswith("Group"):
         if w.type.rank != x.type.rank:
             raise node.model_error(

@@ -90,8 +90,7 @@ def export_slice(op: Op[Slice], exporter: IrExporter) -> None:
 def import_strided_slice(node: IrNode, importer: IrImporter) -> Value:
     """Masks say for each position whether its begin or end counts, and whether it takes, drops or adds a dimension.
 
-    Bits of begins and ends say which of them do not count; in versions 2 to 7 they say which do.
-    """
+    Bits of begins and ends say which of them do not count; in versions 2 to 7 they say which do."""
     starts, ends = node.integers(1, "the begins"), node.integers(2, "the ends")
     steps = node.integers(3, "the strides") if node.optional(3) is not None else (1,) * len(starts)
     masks = {name: mask(node, f"{name}_mask", len(starts)) for name in MASKS}

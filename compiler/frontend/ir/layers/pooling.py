@@ -72,8 +72,7 @@ def import_average_pool(node: IrNode, importer: IrImporter) -> Value:
 def average_pool(window: Window, overhang: Integers, *, is_padding_counted: bool) -> AveragePool:
     """The mean of each window.
 
-    Where there is padding and it counts, what lies behind it counts, too, as openvino does it; else it does not.
-    """
+    Where there is padding and it counts, what lies behind it counts, too, as openvino does it; else it does not."""
     none = (0,) * len(overhang)
     counts = is_padding_counted and any(window[2])
     return AveragePool(*widened(window, overhang), count_include_pad=counts, overhang=none)
@@ -208,8 +207,7 @@ def _rounded(node: IrNode, extents: Integers, full: Window) -> tuple[Window, Int
     """The window with as many positions as the layer has, and how far the last one reaches beyond its padding.
 
     Converters differ in whether a window may start in the padding, and some files do not say how to round; the shapes
-    of the file tell.
-    """
+    of the file tell."""
     word = node.choice("rounding_type", ("ceil", "floor", "any"), "any")
     check_positive(node, full[1])
     ways = [False] * (word != "ceil") + [True] * (word != "floor")

@@ -228,8 +228,7 @@ def import_legacy_top_k(node: IrNode, importer: IrImporter) -> list[Value]:
 def import_legacy_arg_max(node: IrNode, importer: IrImporter) -> Value:
     """Indices of the ``top_k`` largest elements as numbers: along ``axis``, or without it of each image.
 
-    With ``out_max_val`` the elements: alone with an axis, behind the indices without.
-    """
+    With ``out_max_val`` the elements: alone with an axis, behind the indices without."""
     x, k, wants_values = node.input(0), node.int("top_k", 1), node.bool("out_max_val", False)
     if node.has("axis"):
         values, indices = importer.emit(TopK(node.from_front(node.int("axis"), x.type.rank), k), x)

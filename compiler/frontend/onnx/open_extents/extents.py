@@ -66,8 +66,7 @@ class Extents(ExtentArithmetic):
         """The elements of a small tensor of integers; in the range that follows from its operators where they are not
         known one by one.
 
-        ``None`` where it is not small, or of no integers.
-        """
+        ``None`` where it is not small, or of no integers."""
         if isinstance(value, Constant):
             return [int(each) for each in value.array.reshape(-1)] if value.type.elements <= FOLLOWED else None
         if value in self._elements:

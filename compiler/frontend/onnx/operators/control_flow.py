@@ -94,8 +94,7 @@ def _with_extents(
 def _branches(node: Node, importer: Importer, condition: Value) -> list[tuple[Function, list[Value]]]:
     """Both branches as functions, and what they are to return.
 
-    Of a model with a branch for each of several shapes one fits those that the network has: the other ends the run.
-    """
+    Of a model with a branch for each of several shapes one fits those that the network has: the other ends the run."""
     found: dict[str, tuple[Function, list[Value]]] = {}
     failed: dict[str, TilewrightError] = {}
     for attribute in ("then_branch", "else_branch"):

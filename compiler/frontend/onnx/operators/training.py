@@ -16,8 +16,7 @@ TRAINING = "ai.onnx.preview.training"
 
 class Step:
     """One step of an optimiser: inputs are the rate, the count of steps, then for all tensors their values, their
-    gradients, and what is remembered of them.
-    """
+    gradients, and what is remembered of them."""
 
     def __init__(self, node: Node, importer: Importer, kinds: int) -> None:
         self.node, self.importer = node, importer

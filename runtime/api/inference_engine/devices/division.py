@@ -163,8 +163,7 @@ class Support:
 
     The CPU takes every layer that the compiler knows, those of Python operator libraries included. The accelerator
     takes those of which it can run a part once the network is quantised, and those of which nothing is left to run,
-    such as constants; it is asked about whole networks, and takes nothing of one that holds unknown layers.
-    """
+    such as constants; it is asked about whole networks, and takes nothing of one that holds unknown layers."""
 
     def __init__(self, snapshot: Snapshot, configuration: Configuration) -> None:
         self._document = snapshot.document

@@ -115,8 +115,7 @@ def parse_list(text: str, owner: str) -> tuple[str, ...]:
 def next_present(name: str, fallback: Sequence[str]) -> list[str]:
     """Where a layer may run that was given to a device: the device itself, else those after it in the list, in turn.
 
-    After the last device of the list comes the first one; a device that is not in the list stands before all of it.
-    """
+    After the last device of the list comes the first one; a device that is not in the list stands before all of it."""
     if base(name) in PRESENT:
         return [base(name)]
     start = fallback.index(name) + 1 if name in fallback else 0

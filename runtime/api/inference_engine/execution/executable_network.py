@@ -42,8 +42,7 @@ class ExecutableNetwork:
     """A network that is loaded to a device; ``load`` of a plugin makes it.
 
     It needs neither the network nor the plugin that it was made from, which may be deleted, and its requests need
-    nothing of it. All methods may be called from several threads.
-    """
+    nothing of it. All methods may be called from several threads."""
 
     def __init__(self, network: LoadedNetwork) -> None:
         self._network = network
@@ -155,8 +154,7 @@ class ExecutableNetwork:
 
         A layer has the name and the type of the first layer of the loaded network that it stands for, and as ``params``
         ``originalLayersNames`` (all of these, with commas), ``execOrder``, ``execTimeMcs`` (the average so far, or
-        ``not_executed``) and ``primitiveType`` (the kernel). The network is for looking at, and cannot be loaded.
-        """
+        ``not_executed``) and ``primitiveType`` (the kernel). The network is for looking at, and cannot be loaded."""
         return network_of(executed_document(self._network))
 
     @documented

@@ -102,8 +102,7 @@ def _loaded(snapshot: Snapshot, device: Device, configuration: Configuration, re
 
     On the CPU it is computed in floating point, and in its own integers where it is quantised already. On the
     accelerator, and on ``HETERO`` as soon as one layer runs there, it is computed in integers by the rule of
-    `tilewright.runtime.api.network`; these are the same wherever a layer runs.
-    """
+    `tilewright.runtime.api.network`; these are the same wherever a layer runs."""
     support = Support(snapshot, configuration)
     division = _divided(snapshot, support, configuration) if device.name == HETERO else None
     devices = division.devices if division is not None else {}

@@ -48,8 +48,7 @@ class InferRequest:
 
     Ctrl-C ends every wait, and the inference goes on.
 
-    Original: releases until 2018 R4 lost an inference silently that was started on a busy request.
-    """
+    Original: releases until 2018 R4 lost an inference silently that was started on a busy request."""
 
     def __init__(self, network: LoadedNetwork, counters: Counters) -> None:
         self._network = network

@@ -112,8 +112,7 @@ class OutputInfo(DataPtr):
 class Outputs(dict[str, Value]):
     """Outputs by name, which are a list of their names as well: ``outputs[0]`` is the first name.
 
-    It equals a list or tuple of its names, and a dictionary with the same entries.
-    """
+    It equals a list or tuple of its names, and a dictionary with the same entries."""
 
     def __getitem__(self, key: Any, /) -> Any:
         return super().__getitem__(key) if isinstance(key, str) else list(self)[key]
@@ -192,8 +191,7 @@ class IENetLayer:
         """The arrays of the layer by name, mostly ``weights`` and ``biases``: flat, and the network's own memory.
 
         What is written to them is what plugins load afterwards. Arrays of half precision are float16. A file that
-        holds equal arrays once has them in the same memory. Original: float16 arrays showed their bits, as integers.
-        """
+        holds equal arrays once has them in the same memory. Original: float16 arrays showed their bits, as integers."""
         return self._state.arrays(self._layer())
 
     blobs = weights

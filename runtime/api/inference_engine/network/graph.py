@@ -101,8 +101,7 @@ class Graph:
 
         In documents of version 10 and later, ``weights`` of convolutions, matrix products and slopes, and ``biases``
         where nothing but an addition of one number for each channel reads their result. Products and sums with a
-        constant have it as ``weights`` and ``biases`` as well.
-        """
+        constant have it as ``weights`` and ``biases`` as well."""
         if self.document.is_legacy or layer.type == "Const":
             return dict(layer.blobs)
         found: dict[str, np.ndarray | None] = {}

@@ -98,8 +98,7 @@ class IENetwork:
     def outputs(self) -> Outputs[OutputInfo]:
         """The outputs: sorted by name, then added ones in the order of the calls.
 
-        A dictionary by name that can be used as the list of its names as well.
-        """
+        A dictionary by name that can be used as the list of its names as well."""
         ends = self._state.graph.outputs()
         return Outputs({name: OutputInfo(self._state, name, layer.name, at) for name, (layer, at) in ends.items()})
 
@@ -108,8 +107,7 @@ class IENetwork:
         """The layers, sorted by name.
 
         Of files of version 10 and later, those that compute something of the inputs: constants, which such files keep
-        as layers of their own, are the ``weights`` of others.
-        """
+        as layers of their own, are the ``weights`` of others."""
         return {name: IENetLayer(self._state, name) for name in self._state.graph.layers}
 
     @property

@@ -179,8 +179,7 @@ class NetworkState:
 
         Converters write the batch into ``Reshape`` layers, where it is to follow that of the inputs; a literal reading
         would mix items. Documents of ONNX models hold constants that follow from other extents, so that the document
-        that is there serves for another batch alone.
-        """
+        that is there serves for another batch alone."""
         document, source = self.graph.document, self._source
         keep = [lambda: _reshaped(document, shapes, keeps_batch=True)] if self.graph.outputs() else []
         if source is None:

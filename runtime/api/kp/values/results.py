@@ -233,8 +233,7 @@ class InferenceFixedNodeOutput(_NodeOutput, Value):
     def to_float_node_output(self) -> InferenceFloatNodeOutput:
         """The same as real numbers in float32, which are those that retrieving the node as such gives.
 
-        Original: in float64.
-        """
+        Original: in float64."""
         real = (self.data * np.float64(self.factor)).astype(np.float32)
         return InferenceFloatNodeOutput(
             self.width, self.height, self.channel, self.num_data, real, self.channels_ordering

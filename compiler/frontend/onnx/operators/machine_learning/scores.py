@@ -52,8 +52,7 @@ TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 def transformed(node: Node, importer: Importer, scores: Value, name: str | None = None) -> Value:
     """Scores [rows, classes or targets] after a transform, that which the node names by default.
 
-    One score alone is no distribution: only PROBIT changes it.
-    """
+    One score alone is no distribution: only PROBIT changes it."""
     name = node.string("post_transform", "NONE") if name is None else name
     if name == "PROBIT":
         return _probit(importer, scores)

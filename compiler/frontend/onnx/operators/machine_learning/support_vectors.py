@@ -53,8 +53,7 @@ def import_svm_classifier(node: Node, importer: Importer) -> list[Value]:
     """Each pair of classes has a score, above 0 for the first; the class of most pairs is on top.
 
     Scores are returned for pairs, or likelihoods of classes where ``prob_a`` and ``prob_b`` say how these follow.
-    Without support vectors it is a linear model with a score for each class.
-    """
+    Without support vectors it is a linear model with a score for each class."""
     called, has_names = classes(node, "classlabels_ints", "classlabels_strings")
     each = node.ints("vectors_per_class", ())
     count, x = len(called), cast(importer, rows(node, importer), DType.F32)
@@ -132,8 +131,7 @@ def _coupled(node: Node, importer: Importer, pairs: Value, count: int) -> Value:
 
     Wu, Lin and Weng, Probability estimates for multi-class classification by pairwise coupling, 2004, algorithm 2: the
     p that makes p'Qp smallest, found class by class. A row is done when Qp is the same for all its classes but for
-    0.005 / classes, as in libsvm, which is asked when a round of all classes begins.
-    """
+    0.005 / classes, as in libsvm, which is asked when a round of all classes begins."""
     batch = pairs.type.shape[0]
     first, second = np.triu_indices(count, 1)
     one, zero = floats(importer, pairs, 1), floats(importer, pairs, 0)

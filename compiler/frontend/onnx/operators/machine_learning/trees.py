@@ -258,8 +258,7 @@ def import_classifier(node: Node, importer: Importer) -> list[Value]:
     """Of two classes of which one alone has weights, these say how much speaks for the second.
 
     Where both have weights the label is that of the larger score, as everywhere else. onnxruntime's is then the second
-    one if its score is above 0.
-    """
+    one if its score is above 0."""
     called, has_names = classes(node, "classlabels_int64s", "classlabels_strings")
     used = np.unique(np.asarray(node.attributes.get("class_ids", ()), np.int64))
     if not len(called):

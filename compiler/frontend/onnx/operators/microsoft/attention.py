@@ -138,8 +138,7 @@ def _filter(node: Node, importer: Importer, mask: Value, scores: Value, low: flo
     """What is added to scores: ``low`` where the mask forbids.
 
     The mask is 0 or 1 for [batch, keys] or [batch, rows, keys], or says where the keys of each sequence end, [batch],
-    and, in a second half, where they start.
-    """
+    and, in a second half, where they start."""
     batch, _, rows, keys = scores.type.shape
     shapes = {(batch, keys): (batch, 1, 1, keys), (batch, rows, keys): (batch, 1, rows, keys)}
     dtype = scores.type.dtype.numpy

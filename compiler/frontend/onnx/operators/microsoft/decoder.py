@@ -39,8 +39,7 @@ def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
 
     Sinks are scores, one a head, that take weight from the keys and have no values.
     A sequence has ``seqlens_k`` + 1 positions in all. The longest has ``total_sequence_length``, so that a batch of
-    one is placed when compiling; of others each has its place.
-    """
+    one is placed when compiling; of others each has its place."""
     refuse(node, {12: "scales of keys", 13: "scales of values"}, ("qk_output", "k_quant_type", "v_quant_type"))
     heads, groups = node.int("num_heads"), node.int("kv_num_heads")
     parts = [node.input(0), node.optional(1), node.optional(2)]

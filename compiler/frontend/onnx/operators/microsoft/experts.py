@@ -29,8 +29,7 @@ def import_experts(node: Node, importer: Importer) -> Value:
     each goes through all experts, as those of the others have no share.
 
     Shares sum to one where the node says so, as onnxruntime has it on GPUs and for MoE; of QMoE without
-    ``router_weights`` its CPU kernel makes them do so whatever the node says.
-    """
+    ``router_weights`` its CPU kernel makes them do so whatever the node says."""
     refuse(node, {}, ("use_sparse_mixer",))
     if node.word("quant_type", "int") != "int" or node.int("weights_prepacked", 0) > 0:
         raise node.unsupported("only weights in integers that are not packed before are supported")

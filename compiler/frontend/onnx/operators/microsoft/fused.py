@@ -214,8 +214,7 @@ def integer_product(node: Node, importer: Importer, scales: int, x_zero: Value |
 @imports("MatMulNBits", domain=MICROSOFT)
 def import_matmul_of_blocks(node: Node, importer: Importer) -> Value:
     """Weights of 2, 4 or 8 bits, with a scale for each block of a row: whole blocks stay integers, multiplied in single
-    precision; others become real numbers when compiling.
-    """
+    precision; others become real numbers when compiling."""
     x, dtype = node.input(0), node.input(0).type.dtype
     columns, rows = node.int("K"), node.int("N")
     bits, size = node.int("bits", 4), node.int("block_size")
@@ -319,8 +318,7 @@ def import_gather_of_blocks(node: Node, importer: Importer) -> Value:
     """Slices of a table of 4 or 8 bits, with a scale for each block, which become real numbers when compiling.
 
     Tables of bytes hold several integers in each along the last dimension, and the middle of their range stands for 0;
-    others are of integers of 4 bits themselves, or of small floats.
-    """
+    others are of integers of 4 bits themselves, or of small floats."""
 
     def given(index: int, what: str) -> np.ndarray:
         code, array = importer.narrow.get(node.input(index)), node.constant(index, what)

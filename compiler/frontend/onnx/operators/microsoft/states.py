@@ -57,8 +57,7 @@ def import_causal_convolution(node: Node, importer: Importer) -> list[Value]:
 @imports("LinearAttention", domain=MICROSOFT)
 def import_linear_attention(node: Node, importer: Importer) -> list[Value]:
     """A matrix for each head of keys, [batch, heads, keys' width, values' width], is the state: each step makes it less
-    by its decay, writes its values under its keys, or what these lack, and reads it by its queries.
-    """
+    by its decay, writes its values under its keys, or what these lack, and reads it by its queries."""
     refuse(node, {}, ("state_window",))
     rule, heads, groups = node.word("update_rule", "gated_delta"), node.int("q_num_heads"), node.int("kv_num_heads")
     if rule not in ("linear", "gated", "delta", "gated_delta"):
