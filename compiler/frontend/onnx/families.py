@@ -6,7 +6,7 @@ import pkgutil
 from .exporter import EXPORTS
 from .importer import IMPORTS
 from .older_versions import reading_older
-from .open_extents import open_rules  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the rules of open shapes
+from .open_extents import open_layers  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the rules of open shapes
 from .operators import __path__ as folder
 
 __all__ = ["EXPORTS", "IMPORTS"]

@@ -23,6 +23,8 @@ from tilewright.runtime.session import Session
 
 Arrays = Mapping[str, np.ndarray]
 
+PYTORCH = "pytorch_half_pixel"
+
 
 def model_of(
     nodes: Sequence[onnx.NodeProto],
@@ -692,18 +694,91 @@ def test_convolutions_along_what_the_data_decide() -> None:
                 np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-5, atol=1e-5)
 
 
+def test_pooling_and_normalisation_along_what_the_data_decide() -> None:
+    """What lies behind the end counts neither in a maximum nor in a mean."""
+    rng = np.random.default_rng(2)
+    nodes = [
+        *REPEATED,
+        node("Unsqueeze", ["y", "zeros"], ["line"]),
+        node("MaxPool", ["line"], ["most"], kernel_shape=[3], strides=[2], pads=[1, 1]),
+        node("AveragePool", ["line"], ["mean"], kernel_shape=[3], strides=[2], pads=[1, 1]),
+        node("AveragePool", ["line"], ["mean_of_pads"], kernel_shape=[2], pads=[1, 0], count_include_pad=1),
+        node("AveragePool", ["line"], ["same"], kernel_shape=[4], auto_pad="SAME_UPPER"),
+        node("LpPool", ["line"], ["norm"], kernel_shape=[2], strides=[2]),
+        node("GlobalAveragePool", ["line"], ["global_mean"]),
+        node("GlobalMaxPool", ["line"], ["global_most"]),
+        node("InstanceNormalization", ["line", "scale", "b"], ["instances"]),
+        node("BatchNormalization", ["line", "scale", "b", "b", "scale"], ["batch"]),
+        node("Unsqueeze", ["line", "last"], ["image"]),
+        node("LRN", ["image"], ["local"], size=3),
+    ]
+    x = rng.standard_normal((4, 3)).astype(np.float32) - 2
+    scale, b = (rng.random(3, np.float32) + 0.5 for _ in range(2))
+    constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "scale": scale, "b": b}
+    outputs = [each.output[0] for each in nodes[-11:] if each.op_type != "Unsqueeze"]
+    model = model_of(nodes, {"often": np.zeros(4, np.int64), "x": x}, outputs, constants)
+    oracle = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    with tilewright.load(tilewright.compile(model, bounds={"n": 20})) as session:
+        for often in ([1, 2, 3, 4], [0, 1, 1, 0], [5, 5, 5, 5], [0, 2, 0, 5]):
+            given = {"often": np.array(often), "x": x}
+            found = session.run(given)
+            for name, expected in zip(outputs, oracle.run(outputs, given), strict=True):
+                np.testing.assert_allclose(found[name], np.asarray(expected), rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+RESIZED = [
+    node("Resize", ["line", "", "twice"], ["nearest"], mode="nearest"),
+    node("Resize", ["line", "", "twice"], ["floor"], nearest_mode="floor", coordinate_transformation_mode="asymmetric"),
+    node("Resize", ["line", "", "odd"], ["linear"], mode="linear", nearest_mode="ceil"),
+    node("Resize", ["line", "", "odd"], ["corners"], mode="linear", coordinate_transformation_mode="align_corners"),
+    node("Resize", ["line", "", "odd"], ["up"], nearest_mode="ceil", coordinate_transformation_mode="asymmetric"),
+    node("Resize", ["line", "", "", "sizes"], ["sized"], nearest_mode="round_prefer_ceil"),
+    node("Resize", ["image", "", "", "both"], ["whole"], mode="linear", coordinate_transformation_mode=PYTORCH),
+]
+
+
+def test_resizing_of_and_to_what_the_data_decide() -> None:
+    rng = np.random.default_rng(3)
+    nodes = [
+        *REPEATED,
+        node("Unsqueeze", ["y", "zeros"], ["line"]),
+        node("Shape", ["y"], ["shape"]),
+        node("Add", ["shape", "shape"], ["doubled"]),
+        node("Concat", ["last", "doubled"], ["sizes"], axis=0),
+        node("Concat", ["last", "last", "shape"], ["both"], axis=0),
+        *RESIZED,
+    ]
+    x, image = rng.random((4, 3), np.float32), rng.random((1, 1, 5, 7), np.float32)
+    scales = {"twice": np.array([1, 1, 2], np.float32), "odd": np.array([1, 1, 1.7], np.float32)}
+    constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "image": image, **scales}
+    outputs = [name for each in RESIZED for name in each.output]
+    model = model_of(nodes, {"often": np.zeros(4, np.int64), "x": x}, outputs, constants)
+    oracle = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    with tilewright.load(tilewright.compile(model, bounds={"n": 20})) as session:
+        for often in ([1, 2, 3, 4], [0, 0, 1, 0], [5, 5, 5, 5], [0, 2, 0, 5]):
+            given = {"often": np.array(often), "x": x}
+            found = session.run(given)
+            for name, expected in zip(outputs, oracle.run(outputs, given), strict=True):
+                np.testing.assert_allclose(found[name], np.asarray(expected), rtol=1e-5, atol=1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize(
     "last",
     [
         node("Conv", ["line", "w"], ["z"], auto_pad="SAME_LOWER", strides=[2]),
         node("ConvTranspose", ["line", "w"], ["z"], output_shape=[30]),
+        node("MaxPool", ["line"], ["z"], kernel_shape=[3], strides=[2], ceil_mode=1),
+        node("Resize", ["line", "", "twice"], ["z"], mode="cubic"),
     ],
 )
 def test_pads_that_follow_from_open_extents_are_refused(last: onnx.NodeProto) -> None:
     nodes = [*REPEATED, node("Unsqueeze", ["y", "zeros"], ["line"]), last]
     constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "w": np.ones((3, 3, 3), np.float32)}
+    constants["twice"] = np.array([1, 1, 2], np.float32)
     inputs = {"often": np.zeros(4, np.int64), "x": np.zeros((4, 3), np.float32)}
-    with pytest.raises(UnsupportedError, match=r"the data decide an extent of what conv.* reads"):
+    with pytest.raises(
+        UnsupportedError, match=r"the data decide (an extent of what .* reads|extents of what is resized)"
+    ):
         tilewright.compile(model_of(nodes, inputs, ["z"], constants), bounds={"n": 20})
 
 

@@ -14,18 +14,11 @@ from .....ir.core import Value
 from .....ir.op import Operator
 from .....ir.ops import reduction
 from .....ir.ops.comparison import GreaterOrEqual, Where
-from .....ir.ops.convolution import Conv, ConvTranspose
-from .....ir.ops.detection.region_pooling import RoiAlign
 from .....ir.ops.elementwise import Add, Div, Elementwise, Min, Sub
 from .....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
-from .....ir.ops.integer_products import MatMulInteger
-from .....ir.ops.matmul import MatMul
-from .....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
-from .....ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
-from .....ir.ops.pooling import GlobalPool, Pool
+from .....ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose, Trilu
+from .....ir.ops.normalization import LpNorm, NormalizeL2
 from .....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
-from .....ir.ops.resize import Resize
-from .....ir.ops.sampling import GridSample
 from .....ir.ops.shape import Cast, Expand, Reshape
 from .....ir.ops.softmax import AlongAxis
 from .....ir.types import DType
@@ -311,90 +304,3 @@ def along_axes(open: OpenShapes, operator: Operator, x: Value) -> list[Value]:
     filler = end_of(x.type.dtype, lowest=True) if isinstance(operator, AlongAxis) else 0
     axes = [operator.axis] if isinstance(operator, (reduction.CumSum, AlongAxis)) else None
     return [open.opened(open.apply_one(operator, open.filled(x, filler, axes)), open.shape(x))]
-
-
-@of_open_shapes(LayerNorm, RmsNorm)
-def trailing_norm(open: OpenShapes, operator: LayerNorm | RmsNorm, x: Value, *parameters: Value | None) -> list[Value]:
-    open.check_closed(operator.name, parameters)
-    if any(axis >= operator.axis for axis in open.axes(x)):
-        raise open.refusal(operator.name, [x, *parameters])
-    return [open.opened(open.apply_one(operator, x, *parameters), open.shape(x))]
-
-
-@of_open_shapes(Pool, GlobalPool, BatchNorm, GroupNorm, Lrn, DepthToSpace, SpaceToDepth, Resize)
-def image_by_image(open: OpenShapes, operator: Operator, x: Value, *parameters: Value | None) -> list[Value]:
-    """What computes each image of a batch by itself."""
-    open.check_closed(operator.name, parameters)
-    results = open.apply(operator, x, *parameters)
-    if open.axes(x) != [0] or any(y.type.shape[0] != x.type.shape[0] for y in results):
-        raise open.refusal(operator.name, [x, *parameters])
-    return [open.opened(y, (open.shape(x)[0], *y.type.shape[1:])) for y in results]
-
-
-@of_open_shapes(Conv, ConvTranspose)
-def convolved(
-    open: OpenShapes, operator: Conv | ConvTranspose, x: Value, w: Value, *others: Value | None
-) -> list[Value]:
-    """Filler counts as zeros, as padding does: where there is something to see, windows see the same."""
-    open.check_closed(operator.name, [w, *others])
-    own, axes = open.shape(x), open.axes(x)
-    if 1 in axes:
-        raise open.refusal(operator.name, [x, w])
-    y = open.apply_one(operator, open.filled(x, 0, [axis for axis in axes if axis > 1]), w, *others)
-    shape = [own[0], *y.type.shape[1:]]
-    for d, stride in enumerate(operator.strides):
-        if d + 2 not in axes:
-            continue
-        beyond = operator.dilations[d] * (w.type.shape[d + 2] - 1) - sum(operator.pads[d :: len(operator.strides)])
-        if isinstance(operator, ConvTranspose):
-            last = open.product([open.add(own[d + 2], -1), stride])
-            extent = open.add(last, 1 + beyond + operator.output_padding[d])
-        else:
-            whole = open.divide(open.larger(open.add(own[d + 2], stride - 1 - beyond), 0), stride)
-            assert whole is not None
-            extent = whole
-        shape[d + 2] = open.larger(extent, 0)
-    return [open.opened(open.cut(y, [*map(room, shape)]), shape)]
-
-
-@of_open_shapes(RoiAlign)
-def aligned(open: OpenShapes, operator: RoiAlign, x: Value, regions: Value, images: Value) -> list[Value]:
-    open.check_closed(operator.name, [x])
-    count = open.same(open.shape(regions)[0], open.shape(images)[0])
-    regions, images = (open.cut(open.filled(v), (room(count), *v.type.shape[1:])) for v in (regions, images))
-    y = open.apply_one(operator, x, regions, images)
-    return [open.opened(y, (count, *y.type.shape[1:]))]
-
-
-@of_open_shapes(GridSample)
-def sampled(open: OpenShapes, operator: GridSample, x: Value, grid: Value) -> list[Value]:
-    """Each image at places of its own."""
-    if any(axis > 0 for value in (x, grid) for axis in open.axes(value)):
-        raise open.refusal(operator.name, [x, grid])
-    count = open.same(open.shape(x)[0], open.shape(grid)[0])
-    x, grid = (open.cut(value, (room(count), *value.type.shape[1:])) for value in (x, grid))
-    y = open.apply_one(operator, x, grid)
-    return [open.opened(y, (count, *y.type.shape[1:]))]
-
-
-@of_open_shapes(MatMul, MatMulInteger)
-def product(
-    open: OpenShapes, operator: MatMul | MatMulInteger, x: Value, w: Value, *others: Value | None
-) -> list[Value]:
-    open.check_closed(operator.name, others)
-    is_integer = isinstance(operator, MatMulInteger)
-    a, b = (False, False) if is_integer else (operator.transpose_a, operator.transpose_b)
-    left, right = (list(open.shape(value)) for value in (x, w))
-    rows, inner = (left[-1], left[-2]) if a else (left[-2], left[-1])
-    other, columns = (right[-1], right[-2]) if b else (right[-2], right[-1])
-    inner = open.same(inner, other)
-    if isinstance(inner, Count):
-        if is_integer and any(others):
-            # What is missing would be the zero point.
-            raise open.refusal(operator.name, [x, w])
-        x = open.filled(x, 0, [x.type.rank - (2 if a else 1)])
-        w = open.filled(w, 0, [w.type.rank - (1 if b else 2)])
-    batch = open.broadcast([tuple(left[:-2]), tuple(right[:-2])])
-    x = open.fitted(x, (*batch, inner, rows) if a else (*batch, rows, inner))
-    w = open.fitted(w, (*batch, columns, inner) if b else (*batch, inner, columns))
-    return [open.opened(open.apply_one(operator, x, w, *others), (*batch, rows, columns))]

@@ -79,10 +79,15 @@ def convolution(node: Node, cls: type[ConvolutionClass], x: Value, w: Value) -> 
 def import_conv(node: Node, importer: Importer) -> Value:
     x, w = node.input(0), node.input(1)
     operator = convolution(node, Conv, x, w)
-    if node.word("auto_pad", "").startswith("same") and max(operator.strides, default=1) > 1:
-        # How much is padded follows from the extents.
-        importer.open.check_closed("conv, which pads by itself,", [x])
+    check_padding(node, importer, x, operator.strides)
     return importer.emit_one(operator, x, w, node.optional(2))
+
+
+def check_padding(node: Node, importer: Importer, x: Value, strides: Integers) -> None:
+    """Raise UnsupportedError where what is padded follows from extents, and the data decide these."""
+    follows = node.word("auto_pad", "").startswith("same") or node.int("ceil_mode", 0)
+    if follows and max(strides, default=1) > 1 and any(axis > 1 for axis in importer.open.axes(x)):
+        importer.open.check_closed(f"{node.op_type}, which pads by itself,", [x])
 
 
 def convolution_attributes(conv: Conv) -> dict[str, Any]:

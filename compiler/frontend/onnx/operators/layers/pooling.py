@@ -28,7 +28,7 @@ from ....windows import Integers, Window, rounded_up, slack, widened
 from ...exporter import Exporter, exports
 from ...importer import Importer, Node, imports
 from ...one_to_one import exports_as, one_to_one
-from .convolution import window
+from .convolution import check_padding, window
 
 _WINDOW = ("kernel_shape", "strides", "pads", "dilations")
 
@@ -38,7 +38,7 @@ one_to_one("GlobalLpPool", GlobalLpPool, p=2)
 exports_as("LpPool", LpPool, *_WINDOW, "p")
 
 
-def _window(node: Node, x: Value) -> tuple[Window, Integers]:
+def _window(node: Node, importer: Importer, x: Value) -> tuple[Window, Integers]:
     """The window of a pooling node, and what rounding up adds behind the end padding."""
     extents = x.type.shape[2:]
     kernel = node.ints("kernel_shape")
@@ -46,6 +46,7 @@ def _window(node: Node, x: Value) -> tuple[Window, Integers]:
     if len(kernel) != spatial:
         raise node.model_error("kernel_shape does not match the input", expected=f"{spatial} extents", found=kernel)
     strides, pads, dilations = window(node, extents, kernel)
+    check_padding(node, importer, x, strides)
     full = kernel, strides, pads, dilations
     return rounded_up(extents, full) if node.int("ceil_mode", 0) else (full, (0,) * spatial)
 
@@ -53,7 +54,7 @@ def _window(node: Node, x: Value) -> tuple[Window, Integers]:
 @imports("MaxPool")
 def import_max_pool(node: Node, importer: Importer) -> Sequence[Value]:
     x, column_major = node.input(0), node.bool("storage_order", 0)
-    window = widened(*_window(node, x))
+    window = widened(*_window(node, importer, x))
     has_indices = len(node.wanted) > 1 and node.wanted[1]
     return importer.emit(MaxPoolWithIndices(*window, column_major) if has_indices else MaxPool(*window), x)
 
@@ -93,13 +94,15 @@ def _unpooled(node: Node, importer: Importer, shape: tuple[int, ...]) -> Value:
     return reshape(importer, importer.emit_one(ScatterElements(), zeros, *flat), shape)
 
 
-def average_pool(node: Node, x: Value) -> AveragePool:
+def average_pool(node: Node, importer: Importer, x: Value) -> AveragePool:
     """The operator with the attributes of the node; onnxruntime's of integers counts what overhangs as padding."""
     counts = node.bool("count_include_pad", 0)
     if counts and not node.domain:
-        padded, overhang = _window(node, x)
+        padded, overhang = _window(node, importer, x)
         return AveragePool(*padded, count_include_pad=True, overhang=overhang)
-    return AveragePool(*widened(*_window(node, x)), count_include_pad=counts, overhang=(0,) * (x.type.rank - 2))
+    return AveragePool(
+        *widened(*_window(node, importer, x)), count_include_pad=counts, overhang=(0,) * (x.type.rank - 2)
+    )
 
 
 def channels_last(node: Node, importer: Importer, make: Callable[[Node, Importer], Value]) -> Value:
@@ -113,13 +116,13 @@ def channels_last(node: Node, importer: Importer, make: Callable[[Node, Importer
 @imports("AveragePool")
 def import_average_pool(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    return importer.emit_one(average_pool(node, x), x)
+    return importer.emit_one(average_pool(node, importer, x), x)
 
 
 @imports("LpPool")
 def import_lp_pool(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    return importer.emit_one(LpPool(*widened(*_window(node, x)), p=node.int("p", 2)), x)
+    return importer.emit_one(LpPool(*widened(*_window(node, importer, x)), p=node.int("p", 2)), x)
 
 
 @exports(MaxPool)

@@ -286,7 +286,7 @@ def import_unary(node: Node, importer: Importer) -> Value:
     operators: dict[str, Callable[[], Operator]] = {
         "QLinearSigmoid": Sigmoid,
         "QLinearLeakyRelu": lambda: LeakyRelu(node.float("alpha", 0.01)),
-        "QLinearAveragePool": lambda: average_pool(node, x),
+        "QLinearAveragePool": lambda: average_pool(node, importer, x),
         "QLinearGlobalAveragePool": GlobalAveragePool,
     }
     return _emit(importer, operators[node.op_type](), _quantization(node, 3, x.type.dtype), x)

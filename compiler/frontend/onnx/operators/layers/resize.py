@@ -7,7 +7,7 @@ from tilewright.errors import UnsupportedError
 from ......ir.core import Constant, Op, Value
 from ......ir.ops.activation import Clip
 from ......ir.ops.comparison import And, Equal, Where
-from ......ir.ops.elementwise import Add, Div, Mul, Sub
+from ......ir.ops.elementwise import Add, Div, Min, Mul, Sub
 from ......ir.ops.indexing import Gather
 from ......ir.ops.resize import Resize
 from ......ir.ops.unary import Ceil, Floor
@@ -18,6 +18,9 @@ from ....resize import antialiased, ratios, resize, resize_by_direction, scaled
 from ....shape import cast, reshape
 from ...exporter import Exporter, exports
 from ...importer import Importer, Node, imports
+from ...open_extents import open_operators
+from ...open_extents.intervals import Extent, room, span
+from ...open_extents.open_shapes import OPEN_HINT
 
 
 def floats(array: np.ndarray) -> list[float]:
@@ -51,6 +54,8 @@ def import_resize(node: Node, importer: Importer) -> Value:
     axes = [node.from_front(a, len(shape)) for a in node.ints("axes", range(len(shape)))]
     extents, scales = list(shape), [1.0] * len(shape)
     given_scales = node.optional_constant(2, "the scales")
+    if any(axis > 0 for axis in importer.open.axes(x)) or importer.open.decides(node.optional(3)):
+        return _resized(node, importer, x, axes, given_scales)
     given_sizes = node.attribute_or_input("sizes", 3)
     if given_scales is not None and given_scales.size:
         if given_scales.size != len(axes):
@@ -124,16 +129,95 @@ def _cropped(node: Node, importer: Importer, x: Value, region: Value, axes: list
             places = reshape(importer, times(importer, importer.emit_one(Add(), begin, end), last / 2), (1,))
         along, kept = (extent, *(1,) * (rank - 1 - axis)), importer.emit_one(Clip(0.0, float(last)), places)
         inside.append(reshape(importer, importer.emit_one(Equal(), kept, places), along))
-        below = importer.emit_one(Floor(), kept)
-        share = cast(importer, reshape(importer, importer.emit_one(Sub(), kept, below), along), x.type.dtype)
-        above = importer.emit_one(Ceil(), kept)
-        near, far = (importer.emit_one(Gather(axis), x, cast(importer, each, DType.I64)) for each in (below, above))
-        x = importer.emit_one(Add(), near, importer.emit_one(Mul(), importer.emit_one(Sub(), far, near), share))
+        x = _between(importer, x, axis, kept)
     if not inside:
         return x
     outside = importer.constant(np.array(operator.extrapolation_value, x.type.dtype.numpy), "outside")
     whole = importer.emit_one(And(), *inside) if inside[1:] else inside[0]
     return importer.emit_one(Where(), whole, x, outside)
+
+
+def _between(importer: Importer, x: Value, axis: int, points: Value) -> Value:
+    """What is at points, f32[…], between the elements of a dimension."""
+    below, above = (importer.emit_one(operator, points) for operator in (Floor(), Ceil()))
+    near, far = (importer.emit_one(Gather(axis), x, cast(importer, each, DType.I64)) for each in (below, above))
+    share = cast(importer, importer.emit_one(Sub(), points, below), x.type.dtype)
+    share = reshape(importer, share, (*share.type.shape, *(1,) * (x.type.rank - 1 - axis)))
+    return importer.emit_one(Add(), near, importer.emit_one(Mul(), importer.emit_one(Sub(), far, near), share))
+
+
+def _resized(node: Node, importer: Importer, x: Value, axes: list[int], scales: np.ndarray | None) -> Value:
+    """Of or to extents that the data decide: elements are looked up at points that are computed."""
+    open, shape = importer.open, importer.open.shape(x)
+    mode, coordinates = node.string("mode", "nearest"), node.string("coordinate_transformation_mode", "half_pixel")
+    is_known = coordinates in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+    is_plain = is_known and not node.bool("antialias", 0) and not node.has("keep_aspect_ratio_policy")
+    if not is_plain or not (mode == "nearest" or (mode == "linear" and x.type.dtype.is_float)):
+        raise node.unsupported(
+            "the data decide extents of what is resized",
+            expected="nearest, or linear of floats, without cropping, antialiasing and policy",
+            found=f"{mode}, {coordinates}, {x.type.dtype}",
+            hint=OPEN_HINT,
+        )
+    if scales is None or not scales.size:
+        sizes = open_operators.extents_of(node, open, 3, "the sizes")
+        factors = [None] * len(sizes)
+    else:
+        factors = floats(scales)
+        sizes = [_scaled(importer, shape[axis], scale) for axis, scale in zip(axes, factors, strict=True)]
+    sizes = open_operators.bounded(node, open, sizes, "a size")
+    for axis, size, factor in zip(axes, sizes, factors, strict=True):
+        if size is shape[axis] or size == shape[axis]:
+            continue
+        extent = cast(importer, open.value(shape[axis]), DType.F32)
+        points = _points(importer, extent, size, factor, coordinates)
+        if mode == "nearest":
+            points = _rounded(importer, points, node.string("nearest_mode", "round_prefer_floor"))
+        points = importer.emit_one(Min(), points, _plus(importer, extent, -1.0))
+        points = importer.emit_one(Clip(0.0, np.inf), points)
+        if mode == "nearest":
+            x = importer.emit_one(Gather(axis), x, cast(importer, points, DType.I64))
+        else:
+            x = _between(importer, x, axis, points)
+    return x
+
+
+def _plus(importer: Importer, x: Value, number: float) -> Value:
+    return importer.emit_one(Add(), x, importer.constant(np.asarray(number, np.float32), "number"))
+
+
+def _scaled(importer: Importer, extent: Extent, scale: float) -> Extent:
+    """An extent after scaling, rounded down."""
+    open = importer.open
+    if scale == int(scale):
+        return open.product([extent, int(scale)])
+    (least,), (most,) = (scaled([each], [scale]) for each in span(extent))
+    number = times(importer, cast(importer, open.value(extent), DType.F32), scale)
+    return open.count(cast(importer, importer.emit_one(Floor(), number), DType.I64), least, most)
+
+
+def _points(importer: Importer, extent: Value, wanted: Extent, factor: float | None, coordinates: str) -> Value:
+    """The points among so many elements that those of the result are at, f32[wanted], as onnxruntime computes them."""
+    open, emit = importer.open, importer.emit_one
+    index = open.opened(importer.constant(np.arange(room(wanted), dtype=np.float32), "index"), [wanted])
+    count = cast(importer, open.value(wanted), DType.F32)
+    if coordinates == "align_corners":
+        steps = emit(Clip(1.0, np.inf), _plus(importer, count, -1.0))
+        return emit(Div(), emit(Mul(), index, _plus(importer, extent, -1.0)), steps)
+    ratio = emit(Div(), count, extent) if factor is None else importer.constant(np.asarray(factor, np.float32), "scale")
+    if coordinates == "asymmetric":
+        return emit(Div(), index, ratio)
+    points = _plus(importer, emit(Div(), _plus(importer, index, 0.5), ratio), -0.5)
+    if coordinates == "pytorch_half_pixel":
+        one, zero = (importer.constant(np.asarray(number, np.float32), "number") for number in (1, 0))
+        points = emit(Where(), emit(Equal(), count, one), zero, points)
+    return points
+
+
+def _rounded(importer: Importer, points: Value, mode: str) -> Value:
+    moved = {"round_prefer_floor": -0.5, "round_prefer_ceil": 0.5}.get(mode, 0.0)
+    operator = Ceil() if mode in ("ceil", "round_prefer_floor") else Floor()
+    return importer.emit_one(operator, _plus(importer, points, moved) if moved else points)
 
 
 def _region(node: Node, axes: list[int], rank: int) -> tuple[float, ...]:
