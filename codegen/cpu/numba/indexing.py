@@ -20,11 +20,11 @@ from .generation.scalar_functions import from_front, to_int64
 
 
 def _gather(x, indices, y, n, f, scratch, begin, end):
-    coordinates, slices, rows, batch_stride, inner = n[0], n[1], n[2], n[3], n[4]
+    coordinates, slices, again, batch_stride, inner = n[0], n[1], n[2], n[3], n[4]
     for u in range(begin, end):
-        p = u // slices * batch_stride
+        p, row = u // slices * batch_stride, u - u // slices * again
         for c in range(coordinates):
-            index = from_front(indices[u % rows * coordinates + c], n[5 + 2 * c])
+            index = from_front(indices[row * coordinates + c], n[5 + 2 * c])
             if index < 0:
                 return 1
             p += index * n[6 + 2 * c]
@@ -37,17 +37,16 @@ def _gather(x, indices, y, n, f, scratch, begin, end):
 def lower_gather(op: Op[Gather | GatherND], target: TargetDescription) -> Kernel:
     (x, indices), operator = (v.type for v in op.inputs), op.operator
     if isinstance(operator, Gather):
-        # Every slice in front of the axis takes all indices.
+        # Every slice in front of the axis takes the same indices again.
         first, count, slices = operator.axis, 1, indices.elements
-        units, rows = math.prod(x.shape[:first]) * slices, slices
+        again = slices
     else:
         first, (*before, count) = operator.batch_dims, indices.shape[operator.batch_dims :]
-        slices = math.prod(before)
-        units = rows = math.prod(x.shape[:first]) * slices
+        slices, again = math.prod(before), 0
     strides = row_major(x.shape)
     table = [number for d in range(first, first + count) for number in (x.shape[d], strides[d])]
-    numbers = (count, max(slices, 1), max(rows, 1), math.prod(x.shape[first:]), math.prod(x.shape[first + count :]))
-    dtypes = bits(x.dtype), indices.dtype, bits(x.dtype)
+    numbers = (count, max(slices, 1), again, math.prod(x.shape[first:]), math.prod(x.shape[first + count :]))
+    dtypes, units = (bits(x.dtype), indices.dtype, bits(x.dtype)), math.prod(x.shape[:first]) * slices
     return compile_kernel(op, _gather, target, dtypes=dtypes, units=units, integers=(*numbers, *table))
 
 
