@@ -172,10 +172,9 @@ def _interleave(op: Op[Interleave]) -> Support | None:
 
 
 def _resize(op: Op[Resize]) -> Support | None:
-    """Images, by floats or without arithmetic."""
+    """Images."""
     x, resize = op.inputs[0].type, op.operator
-    moves = resize.mode == "nearest" and resize.coordinates != "tf_crop_and_resize"
-    keeps = (moves or x.quant is None) and all(resize.keeps(d, x.shape[d]) for d in range(2))
+    keeps = all(resize.keeps(d, x.shape[d]) for d in range(2))
     return Support((0,), penalty=bytes_of(op.result.type)) if keeps else None
 
 

@@ -165,6 +165,10 @@ def test_what_vectors_are_not_made_for_has_a_kernel() -> None:
         ("avx512-vnni", 1, 7, False, True),
         ("avx-vnni", 1, 64, False, False),
         ("avx-vnni", 2, 64, False, True),
+        ("x86-64-v3", 1, 64, False, False),
+        ("x86-64-v3", 2, 64, False, True),
+        ("aarch64", 2, 64, False, True),
+        ("riscv64", 64, 64, False, False),
     ],
 )
 def test_keys_are_put_in_order_for_enough_queries(level: str, rows: int, width: int, turned: bool, made: bool) -> None:

@@ -63,9 +63,10 @@ def test_images_in_blocks_are_resampled_as_vectors(rng: np.random.Generator) -> 
             x = rng.standard_normal(shape).astype(np.float32)
             case = make_case(f"{mode} {shape}", Sample(Resize(extents, scales, mode), (x,)))
             cases.append(case)
-        type = TensorType(shape, DType.U8, Quantization.per_tensor(0.5, 3))
-        sample = Sample(Resize(extents, scales, "nearest"), (rng.integers(0, 256, shape, np.uint8),), types=(type,))
-        cases.append(make_case(f"quantised {shape}", sample))
+            if mode != "cubic":
+                type = TensorType(shape, DType.U8, Quantization.per_tensor(0.5, 3))
+                sample = Sample(Resize(extents, scales, mode), (rng.integers(0, 256, shape, np.uint8),), types=(type,))
+                cases.append(make_case(f"quantised {mode} {shape}", sample))
     for case in cases:
         (op,) = case.module.main.ops
         for value in (*op.inputs, op.result):

@@ -157,7 +157,7 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
 
 @lowers(Attention, needs=(is_plain,))
 def scores(op: Op[Attention], target: TargetDescription) -> Kernel | None:
-    """Products of queries and keys alone, which lie in any order, where a processor has a dot product of bytes."""
+    """Products of queries and keys alone, which lie in any order, where a processor adds products up in pairs."""
     operator, operands, y = op.operator, op.operands, op.result.type
     is_in_rows = operator.q_view[-1] == operator.k_view[-1] == 1 and operator.width >= target.lanes
     if operands.v is not None or y.quant is None or (is_in_rows and operator.rows <= target.lanes // _LANES_FOR_A_ROW):

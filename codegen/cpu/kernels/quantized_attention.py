@@ -1,4 +1,4 @@
-"""Attention on 8-bit integers, where a processor has a dot product of bytes.
+"""Attention on 8-bit integers, where a processor adds products up in pairs.
 
 A work item is some rows of queries: their scores are a product, from which vectors make weights, row by row, and the
 weighted values are a second product. Both are kernels of their own, see :mod:`.products.computed_product`; scores and

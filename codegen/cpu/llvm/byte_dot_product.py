@@ -69,6 +69,11 @@ def has_byte_product(target: TargetDescription) -> bool:
     return _dot_intrinsic(target, target.lanes, is_signed=target.is_aarch64) is not None
 
 
+def adds_pairs(target: TargetDescription) -> bool:
+    """Whether a processor adds products up in pairs, of bytes or of what they are widened to."""
+    return target.is_x86_64 or target.is_aarch64
+
+
 def widens(target: TargetDescription) -> bool:
     """Whether products of signed bytes take two instructions, and their factors registers beside what is loaded."""
     return target.is_aarch64 and not has_byte_product(target)

@@ -10,7 +10,7 @@ from tilewright.limits import RESAMPLED
 from ....ir.arithmetic import INTERPOLATION_BITS, neighbours
 from ....ir.core import Op
 from ....ir.layout import physical_shape, row_major
-from ....ir.ops.resize import MOST_SAMPLED, TAPS, Resize
+from ....ir.ops.resize import TAPS, Resize
 from ....ir.ops.sampling import MARGIN, GridSample
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
@@ -21,6 +21,9 @@ from .generation.scalar import load, store
 
 MOST_DIMENSIONS = 6
 """Between the first and the last resampled one; two loops for each are nested, and Python nests no more than 20."""
+
+_WHOLE = 1 << INTERPOLATION_BITS
+"""The distance between two elements, where stored integers are resampled."""
 
 LEAST_COPIED = 20
 """Elements of rows that are copied from the row before; shorter ones would be read just after they were written."""
@@ -90,44 +93,31 @@ def _parts(sources: Sequence[int], inner: int) -> list[int]:
     return [len(parts), *parts.reshape(-1).tolist()]
 
 
-def _lower_interpolated(op: Op[Resize], target: TargetDescription) -> Kernel | None:
-    """Linear resampling of stored integers."""
-    operator, type = op.operator, op.inputs[0].type
-    shape, strides = type.shape, row_major(type.shape)
-    sampled = [d for d in range(type.rank) if not operator.keeps(d, shape[d])] or [type.rank - 1]
-    first, last = sampled[0], sampled[-1] + 1
-    dimensions = range(first, last)
-    if len(dimensions) > MOST_SAMPLED:
-        return None
-    extents, inner = [operator.extents[d] for d in dimensions], math.prod(shape[last:])
-    rank, width = len(extents), shape[last - 1] * inner
-    sources: list[int] = []
-    weights: list[int] = []
-    for d in dimensions:
-        before, after, fraction = neighbours(operator.fixed_points(d, shape[d]), shape[d])
-        sources += (np.stack([before, after], 1) * strides[d]).reshape(-1).tolist()
-        weights += np.stack([(1 << INTERPOLATION_BITS) - fraction, fraction], 1).reshape(-1).tolist()
-    # Rounded once, to nearest even.
-    shift = INTERPOLATION_BITS * rank
-    result = f"(total + {(1 << (shift - 1)) - 1} + (total >> {shift} & 1)) >> {shift}"
-    function = _weighted(rank, 2, "np.int64", "n[n[3] + {t}]", result)
-    places, parts = 4 + rank + len(sources), _parts(sources[-2 * extents[-1] :], inner)
-    numbers = [math.prod(shape[first:]), inner, places + len(sources), places, *extents, *sources, *weights, *parts]
-    # Sums of rows have one factor less than those of elements.
-    is_short = INTERPOLATION_BITS * (rank - 1) + 8 * type.dtype.bytes < 32
-    scratch = DType.I32 if is_short else DType.I64, width if rank > 1 else 0
-    return compile_kernel(op, function, target, units=math.prod(shape[:first]), integers=numbers, scratch=scratch)
+def _fixed_taps(operator: Resize, d: int, extent: int) -> tuple[np.ndarray, np.ndarray]:
+    """What :meth:`Resize.taps` gives, of stored integers."""
+    before, after, fraction = neighbours(operator.fixed_points(d, extent), extent)
+    return np.stack([before, after], 1), np.stack([_WHOLE - fraction, fraction], 1) / _WHOLE
+
+
+def _exact(factors: Sequence[np.ndarray], dtype: DType) -> tuple[DType | None, str]:
+    """For weights of stored integers along each dimension: what numbers hold their sums, and how these are rounded,
+    once and to nearest even, as ``stored_form`` does it. Weights of few digits, such as those between twice as many
+    pixels, have short sums."""
+    units = (np.gcd.reduce(np.ravel(each * _WHOLE).astype(np.int64)) for each in factors)
+    bits = 8 * dtype.bytes + sum((_WHOLE // int(unit)).bit_length() - 1 for unit in units)
+    real = DType.F32 if bits <= 24 else DType.F64 if bits <= 53 else None
+    rounding = f"{{number}}({1.5 * 2.0 ** (23 if real is DType.F32 else 52)})"
+    return real, f"np.int32((total + {rounding}) - {rounding})"
 
 
 @lowers(Resize, needs=(is_movement,))
 def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
-    """Row-major, or images in blocks of channels, which are resampled as vectors."""
+    """Row-major, or images in blocks of channels, which are resampled as vectors; not of integers whose sums no number
+    holds."""
     operator, type = op.operator, op.inputs[0].type
     is_blocked = set(layouts(op)) == {"c16"} and all(operator.keeps(d, type.shape[d]) for d in range(2))
-    if not (is_plain(op) or (is_blocked and (type.quant is None or operator.mode == "nearest"))):
+    if not (is_plain(op) or is_blocked):
         return None
-    if operator.mode == "linear" and type.quant is not None:
-        return _lower_interpolated(op, target)
     shape, strides = physical_shape(type), row_major(physical_shape(type))
     sampled = [d for d in range(type.rank) if not operator.is_identity(d, type.shape[d])]
     first, last = (sampled[0], sampled[-1] + 1) if sampled else (0, 1)
@@ -147,12 +137,11 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
         function = _nearest(len(extents), extents[-1] * inner >= LEAST_COPIED)
         dtypes = (bits(type.dtype),) * 2
         return compile_kernel(op, function, target, dtypes=dtypes, units=units, integers=numbers)
-    if type.dtype not in (DType.F32, DType.F64):
-        return None
+    is_stored = type.quant is not None
     sources: list[int] = []
-    weights: list[float] = [operator.extrapolation_value]
+    weights: list[np.ndarray] = []
     for d in dimensions:
-        indices, factors = operator.taps(d, shape[d])
+        indices, factors = _fixed_taps(operator, d, shape[d]) if is_stored else operator.taps(d, shape[d])
         if d not in sampled:
             # No neighbour counts, not even with a weight of 0, by which infinity would become NaN.
             indices, factors = np.arange(shape[d])[:, None].repeat(taps, 1), np.full(factors.shape, 1 / taps)
@@ -161,14 +150,17 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
             point = operator.source_coordinates(d, shape[d])
             offsets = np.where(((point < 0) | (point > shape[d] - 1))[:, None], -1, offsets)
         sources += offsets.reshape(-1).tolist()
-        weights += factors.reshape(-1).tolist()
-    number, width = f"np.{type.dtype.numpy.name}", shape[last - 1] * inner
-    function = _weighted(len(extents), taps, number, "f[1 + {t}]", f"{number}(f[0]) if absent else total")
+        weights.append(factors)
+    real, result = _exact(weights, type.dtype) if is_stored else (type.dtype, "{number}(f[0]) if absent else total")
+    if real not in (DType.F32, DType.F64):
+        return None
+    number, width = f"np.{real.numpy.name}", shape[last - 1] * inner
+    function = _weighted(len(extents), taps, number, "f[1 + {t}]", result.format(number=number))
     parts = _parts(sources[-taps * extents[-1] :], inner)
     numbers = [*head, 4 + len(extents) + len(sources), 0, *extents, *sources, *parts]
-    scratch = type.dtype, width if len(extents) > 1 else 0
+    floats, scratch = [operator.extrapolation_value, *np.concatenate(weights, None)], (real, width * (len(extents) > 1))
     return compile_kernel(
-        op, function, target, units=units, integers=numbers, floats=weights, scratch=scratch, fastmath=True
+        op, function, target, units=units, integers=numbers, floats=floats, scratch=scratch, fastmath=not is_stored
     )
 
 

@@ -17,6 +17,7 @@ from ...llvm.byte_dot_product import (
     ACCUMULATOR,
     BYTES,
     QUADS_OF_ROWS,
+    adds_pairs,
     dot,
     flipped,
     has_byte_product,
@@ -50,7 +51,7 @@ View = tuple[int, ...]
 
 
 class ComputedProduct(QuadProduct):
-    """Products of matrices of a batch, where a processor has a dot product of bytes.
+    """Products of matrices of a batch, where a processor has a dot product of bytes, or widens them as it multiplies.
 
     Arguments: those of :class:`.WordProduct`.
 
@@ -74,10 +75,12 @@ class ComputedProduct(QuadProduct):
     def of(
         product: WordProduct, target: TargetDescription, views: Sequence[View] | None = None
     ) -> "ComputedProduct | None":
-        """The same product of matrices, row-major unless ``views`` say how they lie; ``None`` where words are
-        multiplied."""
+        """The same product of matrices, row-major unless ``views`` say how they lie, as words need them; ``None`` where
+        these are multiplied."""
         form = product.requantization
-        if not has_byte_product(target) or product.left.zeros > 1 or (form is not None and len(form.factors) > 1):
+        if not (has_byte_product(target) or (views is not None and adds_pairs(target))):
+            return None
+        if product.left.zeros > 1 or (form is not None and len(form.factors) > 1):
             return None
         signed = multiplies_signed(target, product.left.dtype is DType.I8)
         rows, columns, inner = product.rows, product.columns, product.inner
