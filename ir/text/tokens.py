@@ -6,6 +6,7 @@ Errors name line and column and show the line with a caret.
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from tilewright.errors import ParseError
@@ -15,6 +16,9 @@ from .literals import WORDS, Literal
 
 _DIGITS = len("-") + 20
 """Digits and sign of the longest integer of 64 bits."""
+
+_NUMBERS, _LONG = re.compile(r"\[[-0-9, ]+\]"), re.compile("[0-9]{19}")
+"""A list of integers, and what may be too much for 64 bits."""
 
 
 STRING = r'"[^"\\\n]*(?:\\.[^"\\\n]*){0,16383}"'
@@ -143,6 +147,16 @@ class TokenReader:
             return WORDS.get(token.text, token.text)
         if token.text == "[" and depth == NESTING:
             raise self._error(f"lists are nested too deeply, expected at most {NESTING} {NESTING.what}")
+        numbers = _NUMBERS.match(self._text, token.offset) if token.text == "[" else None
+        if numbers is not None and not _LONG.search(numbers[0]):
+            # Constants may have many elements. What is no list of integers is told token by token.
+            found = None
+            with suppress(ValueError):
+                found = tuple(json.loads(numbers[0]))
+            if found is not None:
+                self._end = numbers.end()
+                self._next()
+                return found
         if self._accept("["):
             return tuple([self._literal(depth + 1) for _ in self._elements("]")])
         raise self._error(f"expected a value, found {token.text!r}")

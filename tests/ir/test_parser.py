@@ -63,6 +63,10 @@ MODULE = """module @m {{
         ("module @m {\n  const @c : f32[2] = [[0x1.0p+0], []]\n}", "these are not elements of type f32", 2, 23),
         ("module @m {\n  const @c : f64[1] = [0x1.0p+99999]\n}", "the float does not fit 64 bits", 2, 24),
         (f"module @m {{\n  const @c : i8[1] = [{'9' * 5000}]\n}}", "the integer does not fit 64 bits", 2, 23),
+        (f"module @m {{\n  const @c : i64[1] = [{-(2**63) - 1}]\n}}", "the integer does not fit 64 bits", 2, 24),
+        ("module @m {\n  const @c : i8[2] = [1 2]\n}", "expected ',', found '2'", 2, 25),
+        ("module @m {\n  const @c : i8[2] = [1, -]\n}", "unexpected character '-'", 2, 26),
+        ("module @m {\n  const @c : i8[2] = [1,]\n}", "expected a value, found ']'", 2, 25),
         (f"module @m {{\n  const @c : i8[{2**64}] = [1]\n}}", "the integer does not fit 64 bits", 2, 17),
         (f"module @m {{\n  const @c : i8[1] = {'[' * 900}", "nested too deeply, expected at most 16 lists", 2, 38),
         (
@@ -85,6 +89,19 @@ def test_malformed_text(text: str, message: str, line: int, column: int) -> None
     assert (caught.value.line, caught.value.column) == (line, column)
     shown = text.splitlines()[line - 1][:2000] if text else ""
     assert str(caught.value).endswith(f"\n{shown}\n{' ' * (column - 1)}^")
+
+
+@pytest.mark.parametrize(
+    ("text", "elements"),
+    [
+        ("[1, -2,3 ]", [1, -2, 3]),
+        ("[-0, 007, // three\n 3]", [0, 7, 3]),
+        (f"[{-(2**63)}, {10**18 - 1}, {2**63 - 1}]", [-(2**63), 10**18 - 1, 2**63 - 1]),
+    ],
+)
+def test_lists_of_integers_are_read_however_they_are_written(text: str, elements: list[int]) -> None:
+    module = parse_module(f"module @m {{ const @c : i64[3] = {text} func @main() -> (%y: i64[3]) {{ return @c }} }}")
+    assert module.constants["c"].array.tolist() == elements
 
 
 @pytest.mark.parametrize("piece", ["a", "\\\\", "{", "// a\n", " "])
