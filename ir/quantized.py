@@ -311,7 +311,8 @@ def requantized(
         expected = f"below 2**{bits - 1}"
         raise IRError(f"an accumulator does not fit {bits} bits", expected=expected, found=f"{largest:.0f}")
     shape = [1] * accumulator.ndim
-    shape[channel_axis] = -1
+    if shape:
+        shape[channel_axis] = -1
     factors = accumulator_factors(x, w, y).reshape(shape)
     if y.quant is None:
         return accumulator.astype(np.float32) * factors

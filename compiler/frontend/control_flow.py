@@ -139,6 +139,14 @@ def freeze_flags(names: Sequence[str]) -> str:
     return f"{flags} (freeze={{{', '.join(f'{name!r}: VALUE' for name in names)}}} in Python)"
 
 
+def freeze_hint(importer: ModuleBuilder, *values: Value) -> str | None:
+    """How a user makes values known at compile time; ``None`` where one follows from more than single numbers."""
+    inputs = [scalar_inputs(importer.module, value) for value in values if not isinstance(value, Constant)]
+    names = [*dict.fromkeys(each.name for found in inputs for each in found)] if all(inputs) else []
+    told = f"It follows from {' and '.join(map(repr, names))} alone: fix it with {freeze_flags(names)}."
+    return told if names else None
+
+
 def warnings_of(module: Module) -> list[str]:
     """What users should know of the branches of an imported module: which of them single numbers alone decide on, and
     how to decide at compile time; and which of them cannot run."""

@@ -104,6 +104,10 @@ def requantize(cls: type[Requantize], rng: np.random.Generator) -> Iterator[Samp
     for source in types:
         for target in types:
             yield Sample(cls(), (_random_integers(rng, source),), types=(source,), result_types=(target,))
+    # A single number, of 16 bits on either side.
+    wide, narrow = (TensorType((), t, Quantization.per_tensor(0.01)) for t in (DType.I16, DType.I8))
+    for source, target in ((wide, wide), (wide, narrow), (narrow, wide)):
+        yield Sample(cls(), (_random_integers(rng, source),), types=(source,), result_types=(target,))
 
 
 @samples_of(StorageCast)

@@ -16,7 +16,7 @@ import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
-from tilewright.errors import InputError, ResourceError, UnsupportedError, UsageError
+from tilewright.errors import InputError, IRError, ResourceError, UnsupportedError, UsageError
 from tilewright.ir.ops.selection import Unique
 from tilewright.runtime.artifact.manifest import ENGINES
 from tilewright.runtime.session import Session
@@ -798,6 +798,78 @@ def test_a_bound_on_steps_gives_what_a_loop_stacks_room() -> None:
         tilewright.compile(model)
     with tilewright.load(tilewright.compile(model, bounds={"n": 70000})) as session:
         assert session.run(inputs)["y"].tolist() == [0, 1, 4, 9, 16]
+
+
+def growing(axis: int, begun: Sequence[int], piece: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
+    """A loop that takes rows which the data choose, makes a piece of each, and joins it to what there is."""
+    info, element = onnx.helper.make_tensor_value_info, onnx.TensorProto
+    body = onnx.helper.make_graph(
+        [
+            node("Gather", ["rows", "step"], ["row"]),
+            *piece,
+            node("Concat", ["list", "piece"], ["longer"], axis=axis),
+            node("Add", ["total", "row"], ["sum"]),
+            node("Identity", ["going"], ["goes"]),
+        ],
+        "body",
+        [
+            info("step", element.INT64, []),
+            info("going", element.BOOL, []),
+            info("list", element.FLOAT, None),
+            info("total", element.FLOAT, [4]),
+        ],
+        [info("goes", element.BOOL, []), info("longer", element.FLOAT, None), info("sum", element.FLOAT, [4])],
+    )
+    nodes = [
+        node("NonZero", ["keep"], ["found"]),
+        node("Squeeze", ["found", "zeros"], ["places"]),
+        node("Gather", ["x", "places"], ["rows"]),
+        node("Size", ["places"], ["n"]),
+        node("Loop", ["n", "", "begin", "total"], ["all", "sums"], body=body),
+    ]
+    inputs = {"keep": np.zeros(6, np.float32), "x": np.zeros((6, 4), np.float32), "total": np.zeros(4, np.float32)}
+    constants = {"zeros": [0], "ones": [1], "begin": np.ones(begun, np.float32)}
+    return model_of(nodes, inputs, ["all", "sums"], constants)
+
+
+CHOSEN = [
+    node("NonZero", ["row"], ["where"]),
+    node("Gather", ["row", "where"], ["piece"]),
+]
+"""As long as the row has elements that are not zero."""
+
+
+@pytest.mark.parametrize(
+    ("axis", "begun", "piece"),
+    [
+        (0, (0, 4), [node("Unsqueeze", ["row", "zeros"], ["piece"])]),
+        (0, (2, 4), [node("Unsqueeze", ["row", "zeros"], ["piece"])]),
+        (-1, (4, 1), [node("Unsqueeze", ["row", "ones"], ["piece"])]),
+        (0, (0, 4), CHOSEN),
+    ],
+)
+def test_a_loop_joins_pieces_to_a_list(axis: int, begun: Sequence[int], piece: list[onnx.NodeProto]) -> None:
+    """As Mask R-CNN pastes its masks: as many as there are, into images whose extents nothing else says."""
+    model = growing(axis, begun, piece)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    oracle = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(5).random((6, 4), np.float32) + 1
+    with tilewright.load(tilewright.compile(model)) as session:
+        for keep in ([1, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]):
+            given = {"keep": np.array(keep, np.float32), "x": x, "total": np.ones(4, np.float32)}
+            found, expected = session.run(given), oracle.run(None, given)
+            for name, array in zip(("all", "sums"), expected, strict=True):
+                np.testing.assert_allclose(found[name], np.asarray(array), rtol=1e-6)
+        if piece is CHOSEN:
+            given = {"keep": np.ones(6, np.float32), "x": x * (x > 1.5), "total": np.ones(4, np.float32)}
+            with pytest.raises(InputError):
+                session.run(given)
+
+
+def test_a_loop_joins_what_is_no_part_of_a_list() -> None:
+    with pytest.raises(IRError, match=r"a loop joins tensors of different ranks; expected 2, found f32\[4\]"):
+        tilewright.compile(growing(0, (0, 4), [node("Identity", ["row"], ["piece"])]))
 
 
 def test_extents_beyond_every_memory_are_refused() -> None:

@@ -171,6 +171,13 @@ class OpenShapes(Extents):
         found = self.apply_one(Where(), self.is_there(value, axes), value, number)
         return self.opened(found, self.shape(value))
 
+    def closed(self, value: Value, shape: Sequence[int]) -> Value:
+        """``value``, which must have this shape: the run ends where it has another."""
+        checked = [self.same(own, extent) for own, extent in zip(self.shape(value), shape, strict=True)]
+        value = self.filled(self.opened(self.cut(value, shape), checked))
+        self._shapes.pop(value, None)
+        return value
+
     def indices_into(self, indices: Value, extents: Sequence[Extent], *, is_row: bool = False) -> Value:
         """Indices counted from the front, those outside of true extents as ones outside of the room.
         ``extents``: of the dimension that they point into; of as many as the rows of ``indices`` have elements, with

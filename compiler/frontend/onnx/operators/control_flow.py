@@ -15,9 +15,10 @@ from .....ir.ops.elementwise import Sub
 from .....ir.ops.movement import Pad
 from .....ir.types import DType
 from ...builder import SequenceValue
-from ...control_flow import close_over, counted, discard, emit_loop, erase, freeze_flags, outside_of, scalar_inputs
+from ...control_flow import close_over, counted, discard, emit_loop, erase, freeze_hint, outside_of
 from ...movement import join, part_of, reversed_along, transpose
 from ...shape import cast, reshape
+from ..growing_states import Given, closed_pieces, with_growing_states
 from ..importer import Importer, Node, imports
 from ..open_extents.intervals import UNKNOWN, Extent, span
 from ..open_extents.open_operators import bound_hint, selected
@@ -124,14 +125,6 @@ def _branches(node: Node, importer: Importer, condition: Value) -> list[tuple[Fu
     return [found["then_branch"], found["else_branch"]]
 
 
-def freeze_hint(importer: Importer, *values: Value) -> str | None:
-    """How a user makes values known at compile time; ``None`` where one follows from more than single numbers."""
-    inputs = [scalar_inputs(importer.module, value) for value in values if not isinstance(value, Constant)]
-    names = [*dict.fromkeys(each.name for found in inputs for each in found)] if all(inputs) else []
-    told = f"It follows from {' and '.join(map(repr, names))} alone: fix it with {freeze_flags(names)}."
-    return told if names else None
-
-
 @imports("Loop")
 def import_loop(node: Node, importer: Importer) -> list[Value]:
     most, going, *states = (*node.inputs, None, None)[: max(2, len(node.inputs))]
@@ -229,6 +222,7 @@ class _Steps(Immutable):
         read: what the graph takes behind the states, from the number of the step. Without it the graph takes that
             number and a condition first, and returns a condition first.
         rows: how many steps the stacked results have room for; by default as many as are taken.
+        grown: of the last pieces, the axis along which they are to be joined, and what shape they have but for it.
     """
 
     node: Node
@@ -239,14 +233,16 @@ class _Steps(Immutable):
     states: int
     read: Callable[[Value], list[Value]] | None = None
     rows: int | None = None
+    grown: tuple[Given, ...] = ()
 
     def run(self, states: list[Value]) -> list[Value]:
         """States at the end, and stacked pieces."""
         with self.importer.scope():
             self.importer.import_initialisers(self.graph)
             found = self._unrolled(states, limits.UNROLLED_NODES)
-            is_sequence = any(isinstance(state, SequenceValue) for state in states)
-            found = self._looped(states) if found is None and not is_sequence else found
+            if found is None and not any(isinstance(state, SequenceValue) for state in states):
+                grown = None if self.read else with_growing_states(self.importer, self.graph, states, self._growing)
+                found = grown or self._looped(states)
             # Where types change from step to step, much is written before the loop is given up.
             found = self._unrolled(states, limits.UNROLLED) if found is None else found
         if found is None:
@@ -257,6 +253,10 @@ class _Steps(Immutable):
                 or "Give static input shapes with --input-shape.",
             )
         return found
+
+    def _growing(self, graph: onnx.GraphProto, states: list[Value], grown: tuple[Given, ...]) -> list[Value] | None:
+        steps = _Steps(self.node, self.importer, graph, self.most, self.going, len(states), grown=grown)
+        return steps._looped(states)
 
     def _unrolled(self, states: list[Value], most_nodes: int) -> list[Value] | None:
         """The steps one after the other; ``None`` where they are too many, or depend on data."""
@@ -303,6 +303,7 @@ class _Steps(Immutable):
             inner += [body.add_parameter(f"state{i}", state.type.plain) for i, state in enumerate(states)]
             importer.open.follow_number(inner[0], 0, span(self._most_steps())[1] - 1)
             condition, after, pieces = self._step(inner[0], inner[1:])
+            pieces = closed_pieces(importer, pieces, self.grown)
             importer.open.check_closed("a loop", [*after, *pieces])
             # A state that no step changes is a value from outside.
             kept = {p: x for p, x, y in zip(inner[1:], states, after, strict=True) if p is y}
