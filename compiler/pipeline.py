@@ -9,6 +9,7 @@ from ..ir.core import Module
 from ..passes.attention.fuse_attention import FuseAttention
 from ..passes.attention.normalized_heads import NormalizedHeads
 from ..passes.attention.quantize_attention import QuantizeAttention
+from ..passes.attention.relative_positions import RelativePositions
 from ..passes.attention.rotary_positions import RotaryPositions
 from ..passes.base import Pass, Record
 from ..passes.cpu.choose_layouts import ChooseLayouts
@@ -112,7 +113,7 @@ def quantized_import_pipeline() -> Pipeline:
 def calibration_pipeline(keep: tuple[str, ...] = (), *, prelu: bool = True) -> Pipeline:
     """From an imported module in floating point to the one that is calibrated, then quantised, in single precision.
     ``keep``, ``prelu``: see :class:`tilewright.passes.quantization.depthwise_affine.DepthwiseAffine`."""
-    turned = (NormalizedHeads(keep), RotaryPositions(keep)) if prelu else ()
+    turned = (NormalizedHeads(keep), RotaryPositions(keep), RelativePositions(keep)) if prelu else ()
     # What is divided by its length is a normalisation by then.
     channels = DepthwiseAffine(prelu, keep), *turned[:1]
     return Pipeline((WidenHalf(), *simplify_pipeline().passes, *turned, *channels), "calibration")

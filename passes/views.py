@@ -1,7 +1,7 @@
 """Values as views of what they are a part or another order of: an offset, and a stride for each dimension."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -61,6 +61,18 @@ def view_of(value: Value, shape: Sequence[int], levels: int = LEVELS) -> View:
             before = view_of(op.inputs[0], [shape[place] for place in order], levels - 1)
             strides = (before.strides[order.index(place)] for place in range(len(shape)))
             return View(before.value, before.offset, (*strides,))
+    if (
+        levels
+        and is_op(op, Split, Slice)
+        and value.type.shape[:1] == (1,)
+        and value.type.shape[1:] == op.inputs[0].type.shape[1:]
+    ):
+        # One of several tensors, whatever the shape of each.
+        x, operator = op.inputs[0], op.operator
+        place = operator.begin[0] if isinstance(operator, Slice) else op.results.index(value)
+        whole = view_of(x, (x.type.shape[0], *shape), levels - 1)
+        first, *strides = whole.strides
+        return View(whole.value, whole.offset + place * first, (*strides,))
     seen = _moved(op, value, levels - 1) if op is not None and op.inputs and levels else None
     strides = regrouped(value.type.shape, seen.strides, shape) if seen is not None else None
     if seen is None or strides is None:
@@ -124,13 +136,27 @@ def matrix_views(
             found.append(replace(seen, strides=(*seen.strides[:-2], *seen.strides[:-3:-1])) if is_turned else seen)
         return found
 
-    # Where keys are repeated for groups of queries, the dimensions before the groups were joined with others.
-    makers = (value.producer for value, *_ in sides)
-    producers = (op.inputs[0].producer if is_op(op, Dequantize) else op for op in makers)
-    inner = (op.inputs[0].type.shape[:-2] for op in producers if is_op(op, Reshape))
-    candidates = [batch, *(shape for shape in inner if math.prod(shape) == math.prod(batch))]
+    # Where keys are repeated for groups of queries, or images and heads are of one dimension, others were joined.
+    inner = (shape for value, *_ in sides for shape in _outer_shapes(value))
+    candidates = dict.fromkeys((batch, *(shape for shape in inner if math.prod(shape) == math.prod(batch))))
     seen = [(each, found) for each in candidates if (found := views(each)) is not None]
-    return min(seen, key=lambda each: sum(view.value.type.elements for view in each[1]), default=None)
+
+    def copied(each: tuple[tuple[int, ...], list[View]]) -> tuple[int, int]:
+        values = [view.value for view in each[1]]
+        return sum(value.type.elements for value in values), sum(is_op(value.producer, Transpose) for value in values)
+
+    return min(seen, key=copied, default=None)
+
+
+def _outer_shapes(value: Value) -> Iterator[tuple[int, ...]]:
+    """Dimensions before the last two that a value had before it was moved, and the last ones of these."""
+    for _ in range(LEVELS):
+        op = value.producer
+        if not is_op(op, Reshape, Transpose, Slice, Split, Dequantize):
+            return
+        value = op.inputs[0]
+        outer = value.type.shape[:-2] if is_op(op, Reshape) else ()
+        yield from (outer[first:] for first in range(len(outer)))
 
 
 def _regrouped_view(value: Value, level: tuple[int, ...], shape: tuple[int, ...]) -> View | None:

@@ -81,8 +81,9 @@ class _Scores:
     shape: tuple[int, ...]
 
 
-def _scores(value: Value, levels: int = LEVELS) -> _Scores | None:
-    """Go back from scores, which nothing else reads, to the product."""
+def scores_of(value: Value, levels: int = LEVELS, *, anyhow: bool = False) -> _Scores | None:
+    """Go back from scores, which nothing else reads, to the product.
+    ``anyhow``: also where rows or keys are of several dimensions between."""
     op = value.producer
     if op is None or len(value.uses) != 1 or not levels:
         return None
@@ -92,7 +93,7 @@ def _scores(value: Value, levels: int = LEVELS) -> _Scores | None:
         masks = [(op.operands.b, shape)] if op.operands.b is not None else []
         return _Scores(op, 1.0, [*masks], shape) if is_bare else None
     for index, x in enumerate(op.inputs):
-        if x.type.shape[-2:] != shape[-2:] or x.type.elements != value.type.elements:
+        if (x.type.shape[-2:] != shape[-2:] and not anyhow) or x.type.elements != value.type.elements:
             continue
         others = [other for place, other in enumerate(op.inputs) if place != index]
         if is_op(op, Where) and index:
@@ -102,7 +103,7 @@ def _scores(value: Value, levels: int = LEVELS) -> _Scores | None:
             is_known = bool(scalar_of(others[0])) and (index == 0 or is_op(op, Mul))
         else:
             is_known = is_op(op, Add, Reshape)
-        before = _scores(x, levels - 1) if is_known else None
+        before = scores_of(x, levels - 1, anyhow=anyhow) if is_known else None
         if before is None:
             continue
         if is_op(op, Reshape):
@@ -147,7 +148,7 @@ def _is_causal(mask: Value, rows: int, keys: int) -> bool:
 def _attention(found: Match[MatMul], *, in_vectors: bool) -> Value | None:
     """``in_vectors``: queries are read so, and turned where they lie in columns; else where no stride is 1."""
     final, softmax = found.root, found.op("softmax", Softmax)
-    scores = _scores(softmax.inputs[0])
+    scores = scores_of(softmax.inputs[0])
     y, shape = final.result.type, softmax.result.type.shape
     # V softmax(Q K^T)^T is the transposed result.
     is_second = final.inputs[0] is not softmax.result

@@ -38,8 +38,9 @@ class QuantizeAttention(Pass):
     """Makes ``attention`` of integers what stands between ``dequantize`` and ``quantize``.
 
     Masks become i8, whose smallest integer hides a key: those that are computed of integers, of truth values or with a
-    number that hides in steps of 1/8, known ones in steps of their own; of other masks nobody knows how far they reach,
-    and attention stays as it is. Queries that a product makes for attention alone get the zero point 0, as the
+    number that hides in steps of 1/8, known ones in steps of their own; what a product makes of integers to be added
+    keeps those that it has, and saturates above the smallest. Of other masks nobody knows how far they reach, and
+    attention stays as it is. Queries that a product makes for attention alone get the zero point 0, as the
     accelerator multiplies them by what is computed, and would have to take off another one by a product of its own.
     Products of two maps become scores where the accelerator can have them: of whole blocks of columns, and of no more
     than fit its clusters.
@@ -87,7 +88,10 @@ def _attention(found: Match[Quantize]) -> Value | None:
     # Known rows are integers around 0.
     operands = [value if value in stored else _rounded(found, value, y.dtype) for value in operands]
     mask = op.operands.mask
-    if mask is not None:
+    shown = _shown(found, mask)
+    if shown is not None:
+        operands.append(shown)
+    elif mask is not None:
         if not _is_known_or_hides(mask):
             return None
         operands.append(_rounded(found, _centred(found, mask, op.operator), y.dtype))
@@ -96,6 +100,18 @@ def _attention(found: Match[Quantize]) -> Value | None:
     if len({value.type.dtype for value in operands} | {y.dtype}) > 1:
         return None
     return found.emit(op.operator, *operands, result_types=[y])
+
+
+def _shown(found: Match, mask: Value | None) -> Value | None:
+    """What a product makes to be added to scores, as integers of which none hides a key."""
+    stored = integers_of(mask)
+    op = stored.producer if stored is not None and stored.type.has_one_scale else None
+    if stored is None or not is_op(op, Conv, MatMul) or op.operator.act != "none":
+        return None
+    (scale, zero), (hidden, most) = parameters(stored.type), limits(stored.type)
+    clamp = tuple(float(scale) * (bound - int(zero)) for bound in (hidden + 1, most))
+    clamped = replace(op.operator, act="clip", act_args=clamp)
+    return found.emit(clamped, *op.operands, result_types=[stored.type], origin=[op])
 
 
 def _product_of_maps(found: Match[MatMul], *, machine: str) -> Value | None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ...ir.core import Op, Value
 from ...ir.feature_map import MapShape
+from ...ir.layout import in_whole_blocks
 from ...ir.ops.attention import Attention
 from ...ir.quantized import limits, parameters
 from ...runtime.machines.machine import CHANNEL_BLOCK
@@ -80,7 +81,9 @@ def unfit(op: Op[Attention]) -> tuple[Value, str] | None:
             return value, f"strides {view[-2]} and {view[-1]} in rows of {value.type.shape[1]}"
         corners = [getattr(head, name) for head in heads(op)]
         if name == "mask":
-            if value.type.shape[1] != count or any(corner.channel for corner in corners):
+            ends = value.type.shape[1], *(corner.channel + in_whole_blocks(count) for corner in corners)
+            is_whole = max(ends) == ends[0] and not any(corner.channel % CHANNEL_BLOCK for corner in corners)
+            if not is_whole and ({corner.channel for corner in corners} != {0} or ends[0] != count):
                 return value, f"{value.type.shape[1]} elements in a row"
         elif count % CHANNEL_BLOCK or any(corner.channel % CHANNEL_BLOCK for corner in corners):
             return value, f"heads of {count} channels"

@@ -211,10 +211,10 @@ def _columns_as_rows(found: Match[Attention]) -> Value | None:
     """Operands whose matrices have their rows along the pixels of maps, channels first, as what has them last; also
     those that were made of such maps for vectors of the host."""
     op, turned, seen_as = found.root, dict[str, tuple[Value, tuple[int, ...]]](), views_of(found.root)
-    for name in [each for each in "qkv" if each in seen_as]:
+    for name in [each for each in (*"qkv", "mask") if each in seen_as]:
         value, view = seen_as[name]
-        rows = op.operator.rows if name == "q" else op.operator.keys
-        width = op.operator.depth if name == "v" else op.operator.width
+        rows = op.operator.keys if name in "kv" else op.operator.rows
+        width = {"v": op.operator.depth, "mask": op.operator.keys}.get(name, op.operator.width)
         extents, maker = (*op.operator.batch, rows, width), value.producer
         if view == (0, *row_major(extents)) and value.type.elements == math.prod(extents):
             seen = view_of(value, extents)
@@ -245,8 +245,9 @@ def _columns_as_rows(found: Match[Attention]) -> Value | None:
     if not turned:
         return None
     views = {f"{name}_view": view for name, (_, view) in turned.items()}
-    operands = [turned[name][0] if name in turned else value for name, value in zip("qkv", op.inputs, strict=False)]
-    return found.emit(replace(op.operator, **views), *operands, *op.operands[3:], result_types=[op.result.type])
+    names = "q", "k", "v", "mask"
+    operands = [turned[name][0] if name in turned else value for name, value in zip(names, op.operands, strict=True)]
+    return found.emit(replace(op.operator, **views), *operands, result_types=[op.result.type])
 
 
 def _heads_as_channels(found: Match[Attention]) -> Value | None:

@@ -133,9 +133,10 @@ class _Attention:
         repeats = self.operator.mask_view[-2] == 0
         rows = (head.mask.row, 1) if repeats else (head.mask.row + first, count)
         held = self._held.get((self.program.cluster, "mask"))
-        if held is None or held[0] != rows:
-            mask = self.program.load(self.mask, Part(0, rows, (0, 1), (0, self.operator.keys)))
-            held = self._held[self.program.cluster, "mask"] = rows, mask
+        place = rows, head.mask.channel
+        if held is None or held[0] != place:
+            mask = self.program.load(self.mask, Part(0, rows, (0, 1), (head.mask.channel, self.operator.keys)))
+            held = self._held[self.program.cluster, "mask"] = place, mask
         return held[1]
 
 
