@@ -387,6 +387,22 @@ def test_of_nothing_nothing_is_unique() -> None:
         assert (positions[:found].size, often[:found].size, int(found)) == (count, count, count)
 
 
+def test_known_sizes_say_how_many_there_are(rng: np.random.Generator) -> None:
+    """As experts that were chosen when a model was traced: each gets its rows, and no others are chosen."""
+    nodes = [
+        node("NonZero", ["x"], ["found"]),
+        node("Transpose", ["found"], ["rows"], perm=[1, 0]),
+        node("Split", ["rows", "sizes"], ["first", "others"], axis=0),
+        node("Squeeze", ["first", "zeros"], ["place"]),
+        node("Gather", ["w", "place"], ["y"]),
+    ]
+    cases = [{"x": np.array(x, np.float32)} for x in ([1, 0, 1, 0, 1], [0, 2, 0, 3, 4])]
+    session = check(nodes, cases, ["y", "others"], sizes=[1, 2], zeros=[0], w=rng.random((5, 3), np.float32))
+    for x in ([1, 0, 1, 0, 0], [1, 1, 1, 1, 0]):
+        with pytest.raises(InputError, match="has another value than the node, or --bound, allows"):
+            session.run({"x": np.array(x, np.float32)})
+
+
 def test_ranges_that_begin_anywhere_end_at_an_extent(rng: np.random.Generator) -> None:
     nodes = [
         node("NonZero", ["x"], ["found"]),

@@ -171,12 +171,12 @@ class OpenShapes(Extents):
         found = self.apply_one(Where(), self.is_there(value, axes), value, number)
         return self.opened(found, self.shape(value))
 
-    def closed(self, value: Value, shape: Sequence[int]) -> Value:
+    def closed(self, value: Value, shape: Sequence[Extent]) -> Value:
         """``value``, which must have this shape: the run ends where it has another."""
         checked = [self.same(own, extent) for own, extent in zip(self.shape(value), shape, strict=True)]
-        value = self.filled(self.opened(self.cut(value, shape), checked))
+        value = self.filled(self.opened(self.cut(value, [*map(room, shape)]), checked))
         self._shapes.pop(value, None)
-        return value
+        return self.opened(value, shape)
 
     def indices_into(self, indices: Value, extents: Sequence[Extent], *, is_row: bool = False) -> Value:
         """Indices counted from the front, those outside of true extents as ones outside of the room.

@@ -58,8 +58,13 @@ def import_split(node: Node, importer: Importer) -> list[Value]:
     axis = node.axis(x.type.rank, 0)
     given = node.optional(1)
     if given is not None and (not isinstance(given, Constant) or axis in importer.open.axes(x)):
-        wanted = open_operators.extents_of(node, importer.open, 1, "the sizes")
-        return open_operators.split_into(node, importer.open, x, axis, wanted)
+        wanted, open = open_operators.extents_of(node, importer.open, 1, "the sizes"), importer.open
+        known = [size for size in wanted if isinstance(size, int)]
+        if len(known) < len(wanted) or sum(known) < 2:
+            return open_operators.split_into(node, open, x, axis, wanted)
+        # There are as many as the sizes add up to, or the run ends.
+        x = open.closed(x, [sum(known) if d == axis else e for d, e in enumerate(open.shape(x))])
+        return split(importer, x, axis, (*known,))
     sizes = node.attribute_or_input("split", 1)
     if sizes is None:
         # Parts are equal; only with num_outputs (from version 18) may the last be smaller.
