@@ -87,6 +87,24 @@ def test_few_columns_of_a_long_row() -> None:
     assert_equals_reference([make_case(f"{resize}", Sample(resize, (x,))) for resize in resizes])
 
 
+def test_rows_of_fewer_rows_are_resampled_once() -> None:
+    """Rows of x along the last dimension first, where the result has more of them: images, pixels of three channels,
+    volumes; and not where they are too many to be kept."""
+    resizes = [
+        Resize((9, 31), (9 / 4, 31 / 15), "linear"),
+        Resize((8, 30), (2.0, 2.0), "cubic"),
+        Resize((2, 9, 7, 3), (1.0, 9 / 4, 7 / 5, 1.0), "linear", "align_corners"),
+        Resize((2, 5, 8, 10), (1.0, 5 / 3, 2.0, 2.0), "linear", "asymmetric"),
+        Resize((620, 1800), (620 / 600, 900.0), "linear"),
+    ]
+    shapes = (4, 15), (4, 15), (2, 4, 5, 3), (2, 3, 4, 5), (600, 2)
+    cases = []
+    for resize, shape in zip(resizes, shapes, strict=True):
+        x = np.sin(np.arange(math.prod(shape), dtype=np.float32)).reshape(shape)
+        cases.append(make_case(f"{resize}", Sample(resize, (x,))))
+    assert_equals_reference(cases)
+
+
 def as_cases(*samples: Sample) -> list[Case]:
     return [make_case(f"{type(s.operator).name}-{i}", s) for i, s in enumerate(samples)]
 

@@ -56,8 +56,9 @@ class Formulas(Expression):
         return elements[-1].value
 
 
-class Truths(Formulas):
-    """The same of truth values alone, which are bytes in memory."""
+class Long(Formulas):
+    """The same with functions, of which one after the other waits for a chain of instructions, or of truth values
+    alone, which are bytes in memory."""
 
     VECTORS: ClassVar[int] = 4
 
@@ -288,8 +289,9 @@ def elementwise(op: Op[Elementwise], target: TargetDescription) -> Kernel | None
     formulas = formulas_of(op)
     if formulas is None or (not target.converts_half and (formulas.halves or any(t.dtype is DType.F16 for t in types))):
         return None
-    are_truths = all(type.dtype is DType.BOOL for type in types)
-    return nest_kernel(op, Truths(**vars(formulas)) if are_truths else formulas, target)
+    has_functions = any(step.operator.QUANTIZATION is QuantizationRule.TABLE for step in formulas.steps)
+    is_long = has_functions or all(type.dtype is DType.BOOL for type in types)
+    return nest_kernel(op, Long(**vars(formulas)) if is_long else formulas, target)
 
 
 @lowers(Add, Sub, Mul, Min, Max)

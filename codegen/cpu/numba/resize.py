@@ -9,7 +9,7 @@ from tilewright.limits import RESAMPLED
 
 from ....ir.arithmetic import INTERPOLATION_BITS, neighbours
 from ....ir.core import Op
-from ....ir.layout import physical_shape, row_major
+from ....ir.layout import CHANNEL_BLOCK, physical_shape, row_major
 from ....ir.ops.resize import TAPS, Resize
 from ....ir.ops.sampling import MARGIN, GridSample
 from ....ir.types import DType
@@ -27,6 +27,9 @@ _WHOLE = 1 << INTERPOLATION_BITS
 
 LEAST_COPIED = 20
 """Elements of rows that are copied from the row before; shorter ones would be read just after they were written."""
+
+_MOST_TERMS, _MOST_HELD = 4, 1 << 22
+"""Rows that are summed in one expression, and bytes of those that are kept."""
 
 LEAST_LEFT_OUT = 128
 """Elements of a row between those that are read: fewer are summed with them."""
@@ -83,6 +86,30 @@ def _weighted(rank: int, taps: int, number: str, weight: str, result: str) -> Ke
     ]
     over = nested(["for i in range(columns):"], sums)
     return loop_function("x, y", head, loops, [*(body if last else []), *over])
+
+
+def _finer(rank: int, taps: int, number: str, weight: str, result: str) -> KernelFunction:
+    """The same where results have more rows than x and nothing is outside: each row of x is resampled along the last
+    dimension once, element by element, and rows of the result are sums of these, vector by vector."""
+    first, last, (loops, q) = 4 + rank, rank - 1, _outputs(rank - 1, 4)
+    head = [f"image, inner, columns, width = n[0], n[1], n[{3 + rank}], n[2]", "row = columns * inner"]
+    head += [f"base{d} = {f'base{d - 1} + n[{3 + d}] * {taps}' if d else 0}" for d in range(rank)]
+    along = [
+        f"t = base{last} + i * {taps}",
+        *(f"o{k}, w{k} = s + n[{first} + t + {k}], {number}({weight.format(t=f't + {k}')})" for k in range(taps)),
+        "for j in range(inner):",
+        f"    scratch[r + i * inner + j] = {' + '.join(f'w{k} * x[o{k} + j]' for k in range(taps))}",
+    ]
+    over = ["r, s = p // width * row, u * image + p", *nested(["for i in range(columns):"], along)]
+    sums, terms = [f"r = ({q}) * row"], []
+    for index, steps in enumerate(np.ndindex(*[taps] * last)):
+        places = [f"base{d} + i{d} * {taps} + {k}" for d, k in enumerate(steps)]
+        place, product = (f"n[{first} + {t}]" for t in places), (weight.format(t=t) for t in places)
+        sums += [f"p{index}, a{index} = ({' + '.join(place)}) // width * row, {number}({' * '.join(product)})"]
+        terms += [f"a{index} * scratch[p{index} + i]"]
+    sums += nested(["for i in range(row):"], [f"total = {' + '.join(terms)}", f"y[r + i] = {result}"])
+    rows = nested(["for p in range(0, image, width):"], over)
+    return loop_function("x, y", head, loops[:1], [*rows, *nested(loops[1:], sums)])
 
 
 def _parts(sources: Sequence[int], inner: int) -> list[int]:
@@ -151,14 +178,24 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
             offsets = np.where(((point < 0) | (point > shape[d] - 1))[:, None], -1, offsets)
         sources += offsets.reshape(-1).tolist()
         weights.append(factors)
-    real, result = _exact(weights, type.dtype) if is_stored else (type.dtype, "{number}(f[0]) if absent else total")
+    of_reals = type.dtype, "{number}(f[0]) if absent else total" if cropped else "total"
+    real, result = _exact(weights, type.dtype) if is_stored else of_reals
     if real not in (DType.F32, DType.F64):
         return None
     number, width = f"np.{real.numpy.name}", shape[last - 1] * inner
-    function = _weighted(len(extents), taps, number, "f[1 + {t}]", result.format(number=number))
-    parts = _parts(sources[-taps * extents[-1] :], inner)
-    numbers = [*head, 4 + len(extents) + len(sources), 0, *extents, *sources, *parts]
-    floats, scratch = [operator.extrapolation_value, *np.concatenate(weights, None)], (real, width * (len(extents) > 1))
+    parts, result = _parts(sources[-taps * extents[-1] :], inner), result.format(number=number)
+    rows, terms = head[0] // width, taps ** (len(extents) - 1)
+    held = rows * extents[-1] * inner
+    # Where elements are vectors, it does not pay to read rows from beyond the caches.
+    most = target.cache_bytes[1] // 2 if inner >= CHANNEL_BLOCK else _MOST_HELD
+    is_finer = rows < math.prod(extents[:-1]) and terms <= _MOST_TERMS and held * real.bytes <= most
+    if is_finer and inner < LEAST_COPIED and not cropped:
+        function, numbers = _finer, [*head, width, 0, *extents, *sources]
+    else:
+        function, held = _weighted, width * (len(extents) > 1)
+        numbers = [*head, 4 + len(extents) + len(sources), 0, *extents, *sources, *parts]
+    function = function(len(extents), taps, number, "f[1 + {t}]", result)
+    floats, scratch = [operator.extrapolation_value, *np.concatenate(weights, None)], (real, held)
     return compile_kernel(
         op, function, target, units=units, integers=numbers, floats=floats, scratch=scratch, fastmath=not is_stored
     )
