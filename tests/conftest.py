@@ -32,7 +32,7 @@ if "tilewright.passes.base" in sys.modules:
 round_trip.install()
 
 # Imports passes, and so only now.
-from shared_kernels import kept_kernels, shared_kernels  # noqa: E402
+from shared_kernels import shared_kernels  # noqa: E402
 
 
 def pytest_configure() -> None:
@@ -115,7 +115,7 @@ def bytecode_of_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 def kernels_are_compiled_once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """For all workers, for the programs that tests start, and for later runs."""
     cache = cache_of(pytestconfig)
-    with shared_kernels(kept_kernels(cache) if cache else folder_of_all_workers(tmp_path_factory) / "kernels"):
+    with shared_kernels(cache.mkdir("kernels") if cache else folder_of_all_workers(tmp_path_factory) / "kernels"):
         yield
 
 

@@ -4,12 +4,13 @@ numba needs a second for the functions of some kernels, LLVM as long for the pro
 compile the same few networks again and again, in many processes. Both depend on nothing but what they are given: of a
 function its code and its element types, of a module of LLVM its text and the target. What numba made is kept before any
 optimisation; shapes and attributes enter after it, and what LLVM makes of it then is kept by the text that it is given.
-Between runs the files lie in pytest's cache (``pytest --cache-clear`` empties it), for as long as the sources of code
-generation stay as they are.
+Between runs the files lie in pytest's cache (``pytest --cache-clear`` empties it), for as long as the code stays as it
+is that makes them: the package of numba's kernels for what numba makes, that about LLVM for what LLVM makes.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -19,18 +20,18 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple
 from unittest import mock
 
 import llvmlite.binding as llvm
 
-import tilewright.codegen
+import tilewright.codegen.cpu
 import tilewright.ir
-import tilewright.runtime.native
 from tilewright.codegen.cpu import assemble
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.module import optimized
@@ -40,7 +41,7 @@ from tilewright.codegen.cpu.numba.generation import nest_kernel
 from tilewright.codegen.cpu.numba.generation.function import KernelFunction
 from tilewright.ir.types import DType
 
-FOLDER = "TESTS_SHARED_KERNELS"
+FOLDERS = "TESTS_SHARED_KERNELS"
 """The environment variable that tells the programs of a test where the files are."""
 
 ABOUT_OTHERS = tuple(f"tests/{name}/" for name in ("api", "compiler", "end_to_end", "passes", "project", "runtime"))
@@ -70,11 +71,8 @@ ABOUT_KERNELS = tuple(
 )
 """Tests among them that compare kernels with the reference, or code with what programs make that start afresh."""
 
-if TYPE_CHECKING:
-    import pytest
-
 _KEPT = 24 * 60 * 60
-"""Seconds for which the files of other sources than today's are kept."""
+"""Seconds for which the files of other code than today's are kept."""
 
 _compile = functions._compiled.__wrapped__
 _optimize, _link = optimized, assemble._compiled
@@ -102,16 +100,39 @@ def _machine(target: TargetDescription) -> llvm.TargetMachine:
     return _quick_machine(target) if _is_quick(target) else machine(target)
 
 
-def kept_kernels(cache: pytest.Cache) -> Path:
-    """The folder of pytest's cache for what is compiled by the sources as they are."""
-    packages = tilewright.codegen, tilewright.ir, tilewright.runtime.native
-    sources = sorted(file for each in packages for file in Path(str(each.__file__)).parent.rglob("*.py"))
+class _Folders(NamedTuple):
+    """Where what numba makes is, and what LLVM makes."""
+
+    functions: Path
+    programs: Path
+
+
+def _folders(parent: Path) -> _Folders:
+    """The folders below ``parent`` for the code as it is; those for other code are removed after a while."""
+    native, ir = Path(tilewright.codegen.cpu.__path__[0]), Path(tilewright.ir.__path__[0])
+    llvm_files = [*native.glob("llvm/*.py"), native / "assemble.py"]
+    sources = {"functions": [*native.glob("numba/**/*.py"), ir / "types.py"], "programs": llvm_files}
     made_by = platform.machine(), platform.python_version(), *(version(name) for name in ("llvmlite", "numba", "numpy"))
-    folder = cache.mkdir(f"kernels_{_digest(made_by, [file.read_bytes() for file in sources])[:16]}")
-    for other in folder.parent.glob("kernels_*"):
-        if other != folder and time.time() - other.stat().st_mtime > _KEPT:
-            shutil.rmtree(other, ignore_errors=True)
-    return folder
+    code = {kind: _digest(made_by, [_code(file) for file in sorted(files)]) for kind, files in sources.items()}
+    found = _Folders(*(parent / f"{kind}_{code[kind][:16]}" for kind in _Folders._fields))
+    for folder in found:
+        folder.mkdir(parents=True, exist_ok=True)
+    for other in {*parent.iterdir()} - {*found}:
+        # Another process may be removing it.
+        with suppress(FileNotFoundError):
+            if time.time() - other.stat().st_mtime > _KEPT:
+                shutil.rmtree(other, ignore_errors=True)
+    return found
+
+
+def _code(file: Path) -> str:
+    """What a file does: neither its documentation and comments nor its layout."""
+    tree = ast.parse(file.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            texts = [each for each in body if isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant)]
+            node.body = [each for each in body if each not in texts]  # pyright: ignore[reportAttributeAccessIssue]
+    return ast.dump(tree)
 
 
 def _made_once(file: Path, make: Callable[[], bytes]) -> bytes:
@@ -136,6 +157,13 @@ def _is_ours(function: KernelFunction) -> bool:
     return bool(getattr(function, "source", "")) or function.__module__.startswith("tilewright.codegen.")
 
 
+def _named(code: CodeType, scope: dict[str, Any]) -> list[tuple[str, object]]:
+    """Constants of modules that a function names."""
+    known = [(name, scope[name]) for name in code.co_names if name in scope]
+    found = [(name, value) for name, value in known if not isinstance(value, ModuleType) and not callable(value)]
+    return found + [pair for each in code.co_consts if isinstance(each, CodeType) for pair in _named(each, scope)]
+
+
 def _shared_functions(folder: Path) -> Callable[..., tuple[str, str]]:
     @cache
     def compiled(
@@ -143,9 +171,9 @@ def _shared_functions(folder: Path) -> Callable[..., tuple[str, str]]:
     ) -> tuple[str, str]:
         if not _is_ours(function):
             return _compile(function, pointers, indices, fastmath)
-        code = function.__code__
-        element_types = [dtype.value for dtype in pointers]
-        key = _digest(functions.origin(function), code.co_code, code.co_consts, element_types, indices, fastmath)
+        code, element_types = function.__code__, [dtype.value for dtype in pointers]
+        named = _named(code, function.__globals__)
+        key = _digest(functions.origin(function), code.co_code, code.co_consts, named, element_types, indices, fastmath)
         text, symbol = json.loads(
             _made_once(
                 folder / f"{key}.json",
@@ -184,29 +212,30 @@ def _shared_programs(folder: Path) -> Callable[..., bytes]:
 
 
 @contextmanager
-def shared_kernels(folder: Path) -> Iterator[None]:
-    """Keeps what is compiled in ``folder``, which several processes may use at once, for as long as this lasts."""
-    folder.mkdir(exist_ok=True)
+def shared_kernels(parent: Path) -> Iterator[None]:
+    """Keeps what is compiled below ``parent``, which several processes may use at once, for as long as this lasts."""
+    folders = _folders(parent)
     with ExitStack() as stack:
-        for each in (mock.patch.dict(os.environ, {FOLDER: str(folder)}), *_sharing(folder)):
+        environment = {FOLDERS: os.pathsep.join(map(str, folders))}
+        for each in (mock.patch.dict(os.environ, environment), *_sharing(folders)):
             stack.enter_context(each)
         yield
 
 
 def share_kernels() -> None:
     """In a program that a test has started: take part in what the tests share, until the program ends."""
-    folder = os.environ.get(FOLDER)
-    if folder is not None:
-        for each in _sharing(Path(folder)):
+    folders = os.environ.get(FOLDERS)
+    if folders is not None:
+        for each in _sharing(_Folders(*map(Path, folders.split(os.pathsep)))):
             each.start()
 
 
-def _sharing(folder: Path) -> tuple[Any, ...]:
-    optimized = _shared_optimized(folder)
+def _sharing(folders: _Folders) -> tuple[Any, ...]:
+    optimized = _shared_optimized(folders.programs)
     return (
-        mock.patch.object(functions, "_compiled", _shared_functions(folder)),
+        mock.patch.object(functions, "_compiled", _shared_functions(folders.functions)),
         mock.patch.object(functions, "optimized", optimized),
         mock.patch.object(nest_kernel, "optimized", optimized),
-        mock.patch.object(assemble, "_compiled", _shared_programs(folder)),
+        mock.patch.object(assemble, "_compiled", _shared_programs(folders.programs)),
         mock.patch.object(assemble, "machine", _machine),
     )

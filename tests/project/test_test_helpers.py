@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import round_trip
+import shared_kernels
 from _pytest.assertion import AssertionState, rewrite
 from grouped_tests import grouped
 from operator_samples import Case, make_case, samples
@@ -166,6 +167,27 @@ def test_where_nothing_can_be_kept_between_runs_nothing_is(tmp_path: Path) -> No
         cache = pytest.Cache(folder / "cache", cast(pytest.Config, None), _ispytest=True)
         config: Any = SimpleNamespace(cache=cache, pluginmanager=SimpleNamespace(has_plugin=lambda name: True))
         assert cache_of(config) is (cache if is_kept else None)
+
+
+def test_what_was_compiled_is_kept_where_documentation_alone_changes(tmp_path: Path) -> None:
+    def code(text: str) -> str:
+        (tmp_path / "a.py").write_text(text)
+        return shared_kernels._code(tmp_path / "a.py")
+
+    known = code("A = 1\n\n\ndef f(x):\n    return x + A\n")
+    assert known == code(
+        '"""A."""\nA = 1\n"""B."""\ndef f(x):\n    """C."""\n    # Why.\n    return (x +\n        A)\n'
+    )
+    assert known != code("A = 2\n\n\ndef f(x):\n    return x + A\n")
+    folders = shared_kernels._folders(tmp_path / "kernels")
+    assert folders == shared_kernels._folders(tmp_path / "kernels")
+    assert {*(tmp_path / "kernels").iterdir()} == {*folders}
+
+
+def test_what_a_kernel_names_is_part_of_what_is_kept() -> None:
+    scope: dict[str, Any] = {"LIMIT": 3, "os": os}
+    exec("def f(x):\n    return [LIMIT + os.sep for _ in x]", scope)
+    assert shared_kernels._named(scope["f"].__code__, scope) == [("LIMIT", 3)]
 
 
 @pytest.fixture
