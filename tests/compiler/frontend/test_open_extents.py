@@ -16,7 +16,7 @@ import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
-from tilewright.errors import InputError, IRError, ResourceError, UnsupportedError, UsageError
+from tilewright.errors import InputError, IRError, ModelError, ResourceError, UnsupportedError, UsageError
 from tilewright.ir.ops.selection import Unique
 from tilewright.runtime.artifact.manifest import ENGINES
 from tilewright.runtime.session import Session
@@ -795,6 +795,19 @@ def test_pads_that_follow_from_open_extents_are_refused(last: onnx.NodeProto) ->
     with pytest.raises(
         UnsupportedError, match=r"the data decide (an extent of what .* reads|extents of what is resized)"
     ):
+        tilewright.compile(model_of(nodes, inputs, ["z"], constants), bounds={"n": 20})
+
+
+@pytest.mark.parametrize("scale", [0, -2, np.nan, np.inf])
+def test_scales_of_what_the_data_decide_are_positive(scale: float) -> None:
+    nodes = [
+        *REPEATED,
+        node("Unsqueeze", ["y", "zeros"], ["line"]),
+        node("Resize", ["line", "", "scales"], ["z"], name="grow"),
+    ]
+    constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "scales": np.array([1, 1, scale], np.float32)}
+    inputs = {"often": np.zeros(4, np.int64), "x": np.zeros((4, 3), np.float32)}
+    with pytest.raises(ModelError, match=r"Resize: node 'grow': scales must be positive numbers; found \[1\.0, 1\.0, "):
         tilewright.compile(model_of(nodes, inputs, ["z"], constants), bounds={"n": 20})
 
 

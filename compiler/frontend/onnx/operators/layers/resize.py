@@ -152,6 +152,8 @@ def _resized(node: Node, importer: Importer, x: Value, axes: list[int], scales: 
     mode, coordinates = node.string("mode", "nearest"), node.string("coordinate_transformation_mode", "half_pixel")
     is_known = coordinates in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
     is_plain = is_known and not node.bool("antialias", 0) and not node.has("keep_aspect_ratio_policy")
+    if scales is not None and not (np.isfinite(scales) & (scales > 0)).all():
+        raise node.model_error("scales must be positive numbers", found=floats(scales))
     if not is_plain or not (mode == "nearest" or (mode == "linear" and x.type.dtype.is_float)):
         raise node.unsupported(
             "the data decide extents of what is resized",
@@ -165,7 +167,7 @@ def _resized(node: Node, importer: Importer, x: Value, axes: list[int], scales: 
     else:
         factors = floats(scales)
         sizes = [_scaled(importer, shape[axis], scale) for axis, scale in zip(axes, factors, strict=True)]
-    sizes = open_operators.bounded(node, open, sizes, "a size")
+    sizes = [open.larger(size, 0) for size in open_operators.bounded(node, open, sizes, "a size")]
     for axis, size, factor in zip(axes, sizes, factors, strict=True):
         if size is shape[axis] or size == shape[axis]:
             continue
