@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from ...ir.calls import macs_of
 from ...ir.core import Module, Op
 from ...ir.layout import bytes_of
+from ...ir.types import DType
 from ...runtime.native.team_layout import FUTEX_WAIT, FUTEX_WAKE, HELP, RECALL, SCRATCH, TeamLayout
 from .kernel import Kernel
 from .llvm.byte_dot_product import saturates
@@ -52,10 +53,11 @@ def nanoseconds(module: Module, op: Op, target: TargetDescription) -> int:
     """A rough estimate of the time that one thread takes for an op, on the low side."""
     tensors = (*op.inputs, *op.results)
     moved = sum(bytes_of(value.type) for value in tensors)
-    # Two vectors of products each cycle, three cycles a nanosecond; bytes are four times as many in a vector, of which
-    # half of the products take another instruction where they are added up in pairs.
-    of_bytes = 2 if saturates(target) else 4
-    products = target.lanes * 6 * (of_bytes if op.results and op.results[0].type.dtype.bytes == 1 else 1)
+    # Two vectors of products each cycle, three cycles a nanosecond; bytes are four times as many in a vector, words
+    # twice, of which half of the products take another instruction where bytes are added up in pairs.
+    factor = op.inputs[0].type.dtype if op.inputs else DType.F32
+    narrow = {1: 2 if saturates(target) else 4, 2: 2}.get(factor.bytes, 1) if factor.is_integer else 1
+    products = target.lanes * 6 * narrow
     return macs_of(module, op) // products + moved // 16
 
 

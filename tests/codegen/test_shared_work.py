@@ -13,7 +13,11 @@ from tilewright.codegen.cpu.kernels.convolutions.convolution import Convolution
 from tilewright.codegen.cpu.kernels.convolutions.depthwise import Depthwise
 from tilewright.codegen.cpu.kernels.products.blocking import Blocking, rows_of_item
 from tilewright.codegen.cpu.kernels.window import Axis
-from tilewright.codegen.cpu.parallel import shared_steps
+from tilewright.codegen.cpu.parallel import nanoseconds, shared_steps
+from tilewright.ir.core import Function, Module
+from tilewright.ir.ops.integer_products import MatMulInteger
+from tilewright.ir.ops.matmul import MatMul
+from tilewright.ir.types import DType, TensorType
 
 EXTENT = 28
 LINE, SAME = Axis.line(EXTENT), Axis(EXTENT, EXTENT, 3, 1, 1, 1)
@@ -74,6 +78,18 @@ def test_threads_get_equal_parts_of_rows() -> None:
     # 18 rows would fit and leave 10 for the other thread.
     assert rows_of_item(28, 18, 20, by_rows=False) == 14
     assert rows_of_item(1, 1, 1, by_rows=True) == 1
+
+
+def test_products_of_bytes_take_as_long_whatever_their_sums_become() -> None:
+    """Those with results of 32 bits were taken for four times as long, and shared out too soon."""
+    module, target = Module("products"), described("avx2")
+    times = []
+    for dtype, product in ((DType.U8, MatMulInteger()), (DType.F32, MatMul())):
+        function = module.add_function(Function(dtype.name))
+        factors = [function.add_parameter(name, TensorType((512, 512), dtype)) for name in "xw"]
+        times.append(nanoseconds(module, function.append(product, factors), target))
+    moved = [(2 * size + 4) * 512**2 // 16 for size in (1, 4)]
+    assert times[0] - moved[0] == (times[1] - moved[1]) // 2
 
 
 def test_short_programs_have_no_team() -> None:
