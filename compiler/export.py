@@ -34,7 +34,7 @@ from .frontend.ir.exporter import export_document
 from .frontend.ir.writer import weights_path, write_document
 from .frontend.onnx.large_models import data_path, write_model
 from .frontend.onnx.writer import export_onnx
-from .options import ACTIVATIONS, CALIBRATION, FORMS, CompileOptions, Exporting
+from .options import ACTIVATIONS, CALIBRATION, FORMS, IMPORTED, CompileOptions, Exporting
 from .pipeline import run_passes
 from .progress import ProgressReport, silent
 from .quantization.methods import Choices, exported
@@ -42,7 +42,7 @@ from .quantization.quantize import brings_quantization, quantize_module
 
 _NO_OPERATORS = ("Parameter", "Const", "Result")
 
-_TAKEN = (*CALIBRATION, "input_shapes", "freeze", "bounds", "external_data", "report")
+_TAKEN = (*CALIBRATION, *IMPORTED, "external_data", "report")
 """The options that have a use here."""
 
 

@@ -303,6 +303,9 @@ class CompileOptions:
 CALIBRATION = tuple(each.name for each in fields(CompileOptions) if each.metadata["group"] == QUANTIZATION)[1:]
 """The options of calibration: all of their group but the precision."""
 
+IMPORTED = ("input_shapes", "freeze", "bounds")
+"""The options that every command takes which reads a model: what it leaves open, and what an import is to know."""
+
 FORMS = ("qdq", "qlinear")
 """How a quantised network is exported: by conversions around operators, or by operators on integers."""
 
@@ -359,23 +362,3 @@ RADIX_HELP = (
     "1/255). Default: the largest whose integers cover what --preprocess makes of images, else what the samples or the "
     "model itself say."
 )
-
-
-def parse_frozen(texts: Sequence[str] | None, flag: str = "--freeze", form: str = "NAME=VALUE") -> dict[str, str]:
-    """Values by name from texts such as ``sr=16000``. Raises UsageError: a text is of another form."""
-    found: dict[str, str] = {}
-    for text in texts or ():
-        name, _, value = text.rpartition("=")
-        if not name or not value:
-            raise UsageError(f"wrong {flag}", expected=form, found=text)
-        found[name] = value
-    return found
-
-
-def parse_bounds(texts: Sequence[str] | None) -> dict[str, int]:
-    """Numbers by name from texts such as ``steps=500``. Raises UsageError: a text is of another form."""
-    found = parse_frozen(texts, "--bound", "NAME=N")
-    for name, number in found.items():
-        if not number.isdecimal():
-            raise UsageError("wrong --bound", expected="NAME=N, a whole number", found=f"{name}={number}")
-    return {name: int(number) for name, number in found.items()}

@@ -47,13 +47,18 @@ def significant(value: Integers) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def multiplier(scale_x: np.float32, scale_w: NDArray[np.float32], scale_y: np.float32) -> NDArray[np.float32]:
-    """The requantisation multiplier of a convolution or product: float32, each operation rounded."""
-    return np.float32(scale_x) * np.asarray(scale_w, np.float32) / np.float32(scale_y)
+    """The requantisation multiplier of a convolution or product: float32, each operation rounded, and finite."""
+    with np.errstate(over="ignore"):
+        found = np.float32(scale_x) * np.asarray(scale_w, np.float32) / np.float32(scale_y)
+    # As infinity it makes of all integers but 0 the ends of a range; 0 times infinity is no number.
+    return np.minimum(found, np.finfo(np.float32).max)
 
 
 def global_average_multiplier(scale_x: np.float32, scale_y: np.float32, count: int) -> np.float32:
-    """The requantisation multiplier of a mean over ``count`` elements: float32, each operation rounded."""
-    return np.float32(scale_x) / (np.float32(scale_y) * np.float32(count))
+    """The requantisation multiplier of a mean over ``count`` elements: as ``multiplier``."""
+    with np.errstate(over="ignore"):
+        found = np.float32(scale_x) / (np.float32(scale_y) * np.float32(count))
+    return np.minimum(found, np.finfo(np.float32).max)
 
 
 def requantize(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,12 @@ import numpy as np
 import tilewright
 from tilewright.errors import CalibrationWarning, TilewrightError, warn
 
-from ...runtime.artifact.artifact import Artifact
 from ...runtime.execution.shapes import shape_of
 from ...runtime.native.host import processors
 from ...runtime.report.execution import random_inputs
 from ..driver import compile_to_file
-from ..frontend.formats import known_names
-from ..frontend.input_shapes import GivenShapes, names_in
+from ..frontend.formats import frozen_arrays, known_names
+from ..frontend.input_shapes import names_in
 from ..options import CompileOptions
 from ..progress import ProgressReport, silent
 from .contenders import LOADERS, OURS, Loaded, is_quantized
@@ -85,6 +85,10 @@ class Comparison:
     interrupted: bool = False
 
 
+_Network = tuple[Path, str, Mapping[str, np.ndarray]]
+"""A model, the precision that it is compiled in, and its inputs."""
+
+
 def processor_name() -> str:
     """What the system calls the processor."""
     try:
@@ -116,29 +120,30 @@ def compare(
     versions |= {"numpy": np.__version__, "python": platform.python_version()}
     missing = [name for name in peers if name not in versions]
     found = Comparison(processor_name(), processors(), versions, missing, rounds)
-    artifacts: list[Artifact] = []
-    shapes = own_shapes(models, options.input_shapes)
-    for number, model in enumerate(models):
+    networks: list[_Network] = []
+    for number, (model, own) in enumerate(zip(models, own_options(models, options), strict=True)):
         options.report(f"compile {model.stem}", number, len(models))
-        own = replace(options, report=silent, input_shapes=shapes[number])
         try:
-            artifacts.append(compile_to_file(model, folder / f"{number}.twa", own))
+            artifact = compile_to_file(model, folder / f"{number}.twa", replace(own, report=silent))
+            inputs = random_inputs(artifact.manifest.inputs, np.random.default_rng(0))
+            # Others read what is a constant of ours.
+            inputs = {**inputs, **frozen_arrays(model, own.freeze or {})}
         except TilewrightError as error:
             error.message = f"{model.name}: {error.message}"
             raise
-        if len(views := artifacts[-1].in_shapes()) > 1:
+        networks.append((model, artifact.manifest.precision, inputs))
+        if len(views := artifact.in_shapes()) > 1:
             warn(f"{model.name} has {len(views)} shapes, and is measured in {shape_of(views[0])}", CalibrationWarning)
-    pairs = enumerate(zip(models, artifacts, strict=True))
     try:
-        for number, model, artifact, count in ((number, *pair, count) for number, pair in pairs for count in threads):
+        for (number, given), count in product(enumerate(networks), threads):
+            model, precision, inputs = given
             files = {OURS: str(folder / f"{number}.twa")} | {name: str(model.absolute()) for name in here}
-            network = _measure(model, artifact, files, count, found, options.report)
+            network = _measure(given, files, count, found, options.report)
             found.networks.append(network)
             if count == threads[0]:
                 options.report(f"{model.stem}, fresh processes", 0, 1)
                 taking_part = {name: files[name] for name in network.times}
-                inputs = random_inputs(artifact.manifest.inputs, np.random.default_rng(0))
-                network.starts = first_results(taking_part, count, network.precision, inputs, min(rounds, STARTS))
+                network.starts = first_results(taking_part, count, precision, inputs, min(rounds, STARTS))
     except KeyboardInterrupt:
         if not found.networks:
             raise
@@ -150,22 +155,30 @@ def compare(
     return found
 
 
-def own_shapes(models: Sequence[Path], given: GivenShapes | None) -> list[GivenShapes | None]:
-    """Of each model what is given for names that it has, or that no model has, which its import refuses."""
-    if len(models) == 1 or not given:
-        return [given] * len(models)
-    names = names_in(given)
+def own_options(models: Sequence[Path], options: CompileOptions) -> list[CompileOptions]:
+    """The options for each model, with those shapes and values that are given for names that it has, or that no model
+    has, which its import refuses."""
+    frozen, shapes = options.freeze or {}, options.input_shapes or {}
+    names = names_in(shapes) | {*frozen}
+    if len(models) == 1 or not names:
+        return [options] * len(models)
     known = [known_names(model, names) for model in models]
     known = [each | names.difference(*known) for each in known]
-    every = [given] if isinstance(given, Mapping) else given
-    return [[{name: each[name] for name in each if name in own} for each in every] for own in known]
+    every = [shapes] if isinstance(shapes, Mapping) else shapes
+    return [
+        replace(
+            options,
+            input_shapes=[{name: each[name] for name in each if name in own} for each in every],
+            freeze={name: frozen[name] for name in frozen if name in own},
+        )
+        for own in known
+    ]
 
 
 def _measure(
-    model: Path, artifact: Artifact, files: Mapping[str, str], threads: int, found: Comparison, report: ProgressReport
+    network: _Network, files: Mapping[str, str], threads: int, found: Comparison, report: ProgressReport
 ) -> NetworkResult:
-    precision = artifact.manifest.precision
-    inputs = random_inputs(artifact.manifest.inputs, np.random.default_rng(0))
+    model, precision, inputs = network
     shapes = {name: list(array.shape) for name, array in inputs.items()}
     exact = precision == "fp32" and not is_quantized(str(model))
     ready: dict[str, Loaded] = {}

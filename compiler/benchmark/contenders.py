@@ -1,7 +1,8 @@
 """What is measured: Tilewright and its peers, each loaded from a file and called with arrays by name.
 
 As a program, ``contenders.py NAME FILE THREADS PRECISION INPUTS``, this is the fresh process of one contender: it runs
-once on zeros and prints what that took. So nothing is imported here that a contender does not need itself.
+once, on zeros where inputs are large, and prints what that took. So nothing is imported here that a contender does not
+need itself.
 """
 
 import json
@@ -41,7 +42,9 @@ def _tilewright(path: str, threads: int, precision: str, shapes: Mapping[str, li
     from tilewright import load
 
     engine = "software" if precision == "int8" else "float"
-    return Loaded(load(path, engine=engine, threads=threads).run, f"{precision}, engine {engine}")
+    session = load(path, engine=engine, threads=threads)
+    names = [each.name for each in session.inputs]
+    return Loaded(lambda inputs: session.run({name: inputs[name] for name in names}), f"{precision}, engine {engine}")
 
 
 def _onnxruntime(path: str, threads: int, precision: str, shapes: Mapping[str, list[int]]) -> Loaded:
@@ -111,7 +114,7 @@ def main(name: str, path: str, threads: str, precision: str, inputs: str) -> Non
     imported = time.perf_counter() - start
     import numpy as np
 
-    given = {key: np.zeros(shape, dtype) for key, (dtype, shape) in json.loads(inputs).items()}
+    given = {key: np.full(shape, value, dtype) for key, (dtype, shape, value) in json.loads(inputs).items()}
     shapes = {key: list(array.shape) for key, array in given.items()}
     LOADERS[name](path, int(threads), precision, shapes).run(given)
     done, processor = time.monotonic(), time.process_time()

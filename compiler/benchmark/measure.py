@@ -21,6 +21,9 @@ from . import contenders
 _LONGEST = 600
 """Seconds after which a fresh process is ended."""
 
+_LARGE = 16
+"""Elements from which on fresh processes get zeros in place of an input."""
+
 _GLANCE, _MOST_GLANCES, _AT_REST = 0.005, 100, 0.1
 """Seconds between two looks at whether the process is at rest, how many there are at most before a turn, and the part
 of one processor that it may still take then. Threads of the one before may go on spinning after its run, those of
@@ -125,7 +128,9 @@ def run_alone(
 ) -> dict[str, Any]:
     """What one contender says of one run in a fresh process, which it may end as it likes: some crash on networks.
     Raises TilewrightError: it fails."""
-    described = json.dumps({name: [array.dtype.str, array.shape] for name, array in inputs.items()})
+    # Large ones would take long to read, and say nothing of what is computed.
+    values = {name: array.tolist() if array.size <= _LARGE else 0 for name, array in inputs.items()}
+    described = json.dumps({name: [array.dtype.str, array.shape, values[name]] for name, array in inputs.items()})
     words = [sys.executable, contenders.__file__, name, file, str(threads), precision, described]
     try:
         ended = subprocess.run(

@@ -301,7 +301,7 @@ def _in_order(found: Sequence[int], wanted: Sequence[int]) -> str | None:
     if solid[0] == solid[1]:
         return f"Save the array as array.reshape({', '.join(map(str, (-1, *wanted)))})."
     if sorted(found) != sorted(wanted):
-        return None
+        return "Cut or pad the samples to one shape." if len(found) == len(wanted) else None
     axes = [0]
     for extent in wanted:
         axes.append(next(axis for axis, each in enumerate(found, 1) if each == extent and axis not in axes))

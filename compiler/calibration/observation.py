@@ -16,8 +16,8 @@ from ..options import CompileOptions
 from .computations import Seen, computations
 from .dataset import open_calibration_set
 from .ranges import STAGE, Kernels, MinMax, RunFunction, collect_statistics, compiled, make_statistics, values_of
-from .sample_sets import CalibrationSet, Held, Inputs, RandomSet, between, files_of, shards_of
-from .statistics import Findings
+from .sample_sets import CalibrationSet, Held, Inputs, RandomSet, between, files_of, has_noise, shards_of
+from .statistics import NOISE, Findings
 from .watch import Watch
 
 SHARD = 32
@@ -75,9 +75,12 @@ class Observation:
         """The samples."""
         options = self._options
         assert options.calibration is not None
-        return open_calibration_set(
+        found = open_calibration_set(
             options.calibration, self._inputs, preprocessing=options.preprocessing, limit=options.calibration_limit
         )
+        if self._findings is not None and NOISE not in self._findings.warnings and has_noise(found):
+            self._findings.warnings.append(NOISE)
+        return found
 
     def ranges(
         self, names: Collection[str], whole: Collection[str] = (), functions: Mapping[str, Activation] = _NONE

@@ -3,16 +3,17 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
-from tilewright.errors import CalibrationWarning, warn
+from tilewright.errors import CalibrationWarning, TilewrightError, warn
 
 from ...runtime.files.array_file import StoredArray, open_arrays
 from ...runtime.pictures.inputs import Declaration, for_input
 from ...runtime.pictures.preprocessing import Preprocessing
-from ..frontend.formats import Model, open_inputs_of
+from ..frontend.formats import Model, import_model, open_inputs_of
 from ..frontend.input_shapes import Declared
 from ..options import CompileOptions
 from .dataset import (
@@ -27,13 +28,13 @@ from .dataset import (
     sources_by_input,
     spread,
 )
-from .sample_sets import reading, refusal
+from .sample_sets import check_names, reading, refusal
 
 _Extents = Sequence[int | str | None]
 
 MOST_IMAGES, STEP = 100, 32
-"""Images whose sizes are looked at; and what rows and columns are a multiple of, as most networks halve them five
-times."""
+"""Images whose sizes are looked at; and what rows and columns are a multiple of, unless all images have the same and
+the network takes it: most halve them five times."""
 
 _BATCH = re.compile("[Bb]atch|^(N|B|b|bs)$")
 _LENGTH = re.compile("seq|len|time|frame|step|token|height|width", re.I)
@@ -45,23 +46,31 @@ def with_open_inputs(model: Model, options: CompileOptions) -> CompileOptions:
     if options.calibration is None:
         return options
     shapes, declared = open_inputs_of(model, options.input_shapes, options.freeze)
-    found = told_shapes(options.calibration, declared, options.preprocessing) if len(shapes) == 1 else {}
+    found = told_shapes(options.calibration, declared, options.preprocessing, step=1) if len(shapes) == 1 else {}
     if not found:
         return options
-    text = " ".join(f"--input-shape {name}={','.join(map(str, shape))}" for name, shape in found.items())
+    even = told_shapes(options.calibration, declared, options.preprocessing)
+    with suppress(TilewrightError):
+        if found != even:
+            import_model(model, {**shapes[0].given, **found}, options.external_data, options.freeze, options.bounds)
+        even = found
+    text = " ".join(f"--input-shape {name}={','.join(map(str, shape))}" for name, shape in even.items())
     warn(f"the model leaves shapes open, and gets those of a sample, as by {text}", CalibrationWarning)
-    return replace(options, input_shapes={**shapes[0].given, **found})
+    return replace(options, input_shapes={**shapes[0].given, **even})
 
 
 def told_shapes(
-    source: Source, declared: Declared, preprocessing: Declaration | None = None
+    source: Source, declared: Declared, preprocessing: Declaration | None = None, step: int = STEP
 ) -> dict[str, tuple[int, ...]]:
     """The shapes of open inputs by name: those of samples where they are arrays, of images of the median size of all,
     and of one sample where nothing but the number of samples is open; none at all where one is not told, or two tell an
     extent of one name differently, for the import to say what is missing.
-    ``declared``: extents of the inputs with open ones."""
+    ``declared``: extents of the inputs with open ones. ``step``: what rows and columns of images of one size are a
+    multiple of."""
     named = sources_by_input(source)
     arrays = _shapes(source) if named is None else {name: _shapes(each).get("") for name, each in named.items()}
+    if named is None and arrays and "" not in arrays:
+        check_names(f"{source!r}" if isinstance(source, str) else "the mapping", arrays, declared, more=True)
     alone = arrays.get("") if len(declared) == 1 else None
     found: dict[str, tuple[int, ...]] = {}
     for name, extents in declared.items():
@@ -69,7 +78,7 @@ def told_shapes(
         is_line = isinstance(one, (str, os.PathLike)) and os.fspath(one).lower().endswith(TABLE)
         shape = arrays.get(name, alone)
         if shape is None and extents is not None and (named is not None or len(declared) == 1):
-            shape = _image_shape(one, extents, for_input(preprocessing, name).preprocessing)
+            shape = _image_shape(one, extents, for_input(preprocessing, name).preprocessing, step)
         told = None if extents is None else _told(extents, shape, is_line=is_line)
         if told is None:
             return {}
@@ -105,7 +114,7 @@ def _begins_with_batch(extents: _Extents) -> bool:
     return _BATCH.search(name) is not None or (is_map and not _LENGTH.search(name))
 
 
-def _image_shape(source: Source | None, extents: _Extents, by: Preprocessing) -> tuple[int, ...] | None:
+def _image_shape(source: Source | None, extents: _Extents, by: Preprocessing, step: int) -> tuple[int, ...] | None:
     """The shape of an array of images, of the median size of those of a folder; ``None`` where it holds none, or they
     do not fit such extents."""
     if len(extents) != 4 or not isinstance(source, (str, os.PathLike)) or not os.path.exists(source):
@@ -121,7 +130,8 @@ def _image_shape(source: Source | None, extents: _Extents, by: Preprocessing) ->
         found = [each or "?" for each in extents]
         expected = "[N, C, H, W], or with layout=nhwc [N, H, W, C]"
         raise refusal("images do not fit this input", expected=expected, found=found, hint=HAVE_LAST)
-    width, height = (int(side) // STEP * STEP or int(side) for side in np.median(sizes, 0))
+    step = step if sizes.count(sizes[0]) == len(sizes) else STEP
+    width, height = (int(side) // step * step or int(side) for side in np.median(sizes, 0))
     at = {2: height, 3: width} if by.layout == "nchw" else {1: height, 2: width}
     shape = [at.get(axis, 0) if not isinstance(extent, int) else extent for axis, extent in enumerate(extents)]
     return (len(sizes), *shape[1:]) if by.fits((1, *shape[1:])) else None

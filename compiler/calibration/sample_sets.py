@@ -222,6 +222,12 @@ def images_of(samples: CalibrationSet) -> tuple[ImageFiles, ...]:
     return tuple(part for part in parts if isinstance(part, ImageFiles))
 
 
+def has_noise(samples: CalibrationSet) -> bool:
+    """Whether some of the inputs are given random numbers."""
+    parts = samples.parts if isinstance(samples, SideBySide) else (samples,)
+    return any(isinstance(part, RandomSet) for part in parts)
+
+
 def unsaid(samples: CalibrationSet, told: Collection[str] = ()) -> list[str]:
     """What to tell of images whose preprocessing nobody gave. ``told``: the inputs for which it is known all the
     same."""
@@ -315,13 +321,15 @@ def check_sample(array: np.ndarray, type: TensorType, what: str, name: str) -> n
     return array
 
 
-def check_names(what: str, arrays: Mapping[str, object], inputs: Mapping[str, TensorType]) -> None:
-    """Refuse arrays of other names than those of the inputs."""
-    if arrays.keys() != inputs.keys():
+def check_names(what: str, arrays: Mapping[str, object], inputs: Mapping[str, object], *, more: bool = False) -> None:
+    """Refuse arrays of other names than those of the inputs, or with ``more`` than those of these and others."""
+    if not inputs.keys() <= arrays.keys() or (arrays.keys() != inputs.keys() and not more):
+        name = next(iter(inputs.keys() - arrays.keys()), "")
         raise refusal(
             f"{what} does not have the names of the inputs",
             expected=", ".join(inputs),
             found=", ".join(arrays) or "none",
+            hint=f"Save arrays by name, as numpy.savez(PATH, **{{{name!r}: …}}) does." if "arr_0" in arrays else None,
         )
 
 

@@ -25,6 +25,7 @@ _CLIPPED, _LEVELS = 0.001, 32
 """The share of values outside the range that an input is expected to have, and how many of its 256 levels the middle
 98 % of the values span, that give rise to doubt."""
 
+NOISE = "random inputs tell nothing of what the network will meet: calibrate with real samples before relying on it"
 _TRY = "Prepare arrays so, or let --preprocess say how they were prepared"
 _ENOUGH = "50 or more as the network will meet them serve most networks"
 

@@ -1,7 +1,8 @@
 """Measure networks beside onnxruntime and OpenVINO.
 
 All take turns in one process, so that what else the machine does meets all of them alike; before that their outputs
-are compared. Then fresh processes are timed until their first result. Inputs are random.
+are compared. Then fresh processes are timed until their first result. Inputs are random, but for those that --freeze
+names, which the others are given as inputs.
 
 The ratio is the time of the fastest peer over ours: above 1 Tilewright is faster.
 
@@ -25,6 +26,7 @@ from tilewright.errors import FailedCheckError
 
 from ...runtime.commands.console import InterruptedCommandError, progress_bar, show, tell
 from ...runtime.commands.parser import output_path, whole_number
+from ..options import IMPORTED
 from .compile import add_options, options_of
 
 if TYPE_CHECKING:
@@ -61,9 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--html", type=output_path, metavar="FILE.html", help="Write a page with a picture of the ratios."
     )
-    add_options(parser, ("precision", "calibration", "target", "input_shapes"))
-    # Peers run the model as it is.
-    parser.set_defaults(freeze=None)
+    add_options(parser, ("precision", "calibration", "target", *IMPORTED))
 
 
 def _peers(text: str) -> list[str]:

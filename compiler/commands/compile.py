@@ -25,9 +25,9 @@ from tilewright.errors import UsageError
 
 from ...runtime.commands.console import progress_bar, tell
 from ...runtime.commands.parser import add_output, number, whole_number
-from ...runtime.commands.shapes import parse_input_shapes
+from ...runtime.commands.shapes import parse_bounds, parse_frozen, parse_input_shapes
 from ..declarations import flag_of
-from ..options import IDS_HELP, RADIX_HELP, TARGET_HELP, CompileOptions, parse_bounds, parse_frozen
+from ..options import IDS_HELP, RADIX_HELP, TARGET_HELP, CompileOptions
 
 if TYPE_CHECKING:
     from ...runtime.report.summary import ContainerSummary, Summary

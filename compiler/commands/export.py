@@ -17,7 +17,7 @@ from tilewright.errors import UsageError
 from ...runtime.commands.console import progress_bar
 from ...runtime.commands.parser import add_engine, add_output, add_time_limit, output_folder
 from ...runtime.report.table import show_bytes
-from ..options import CALIBRATION, Exporting
+from ..options import CALIBRATION, IMPORTED, Exporting
 from .compile import add_options, options_of
 
 _FOR_C = ("name", "engine", "target", "time_limit")
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(for_c, ("target",))
     add_time_limit(for_c, "; none if it is trusted")
     add_options(parser, ("quantized", "activations"), Exporting)
-    add_options(parser, (*CALIBRATION, "input_shapes", "freeze", "bounds"))
+    add_options(parser, (*CALIBRATION, *IMPORTED))
 
 
 def add_model(parser: argparse.ArgumentParser, nargs: str | None = None, others: str = "") -> None:

@@ -17,6 +17,7 @@ from typing import TypedDict, get_type_hints
 from tilewright.errors import ParseError, UsageError, resources
 
 from ...runtime.commands.parser import add_output
+from ..options import IMPORTED
 from .compile import add_options, options_of
 from .export import add_model
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     written = "Write the module there, and its large constants to blobs/ beside it, instead of to stdout."
     add_output(parser, "OUT.tw", written)
-    add_options(parser, ("input_shapes", "freeze", "bounds", "print_after", "time_passes"))
+    add_options(parser, (*IMPORTED, "print_after", "time_passes"))
 
 
 class RanPass(TypedDict):

@@ -24,7 +24,7 @@ from tilewright.errors import FailedCheckError
 
 from ...runtime.commands.console import progress_bar, tell
 from ...runtime.commands.parser import add_output, number, output_path
-from ..options import CALIBRATION
+from ..options import CALIBRATION, IMPORTED
 from .compile import add_options, options_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     encodings = "Write the ranges of the activations to this file too, as AIMET 1.0.0 has them."
     parser.add_argument("--encodings", dest="written", type=output_path, metavar="FILE", help=encodings)
     names = [name for name in CALIBRATION if name not in ("encodings", "methods")]
-    add_options(parser, (*names, "input_shapes", "freeze", "bounds", "machine"))
+    add_options(parser, (*names, *IMPORTED, "machine"))
     engines = (
         "What the artifact can be run by, with commas between them: device, the accelerator; software, the same "
         "integers on the CPU; and beside these float, the model as it was, on the CPU. Default: device,software."

@@ -25,14 +25,14 @@ from tilewright.errors import UsageError
 from ...runtime.commands.console import progress_bar
 from ...runtime.commands.parser import add_output, whole_number
 from ...runtime.commands.shapes import add_input_shape, chosen_shape
-from ..options import CALIBRATION, CompileOptions
+from ..options import CALIBRATION, IMPORTED, CompileOptions
 from .compile import add_options, options_of
 
 if TYPE_CHECKING:
     from ...passes.instruments import Instrument
     from ...runtime.artifact.artifact import Artifact
 
-_OPTIONS = ("precision", *CALIBRATION, "machine", "clusters", "images_per_cluster", "effort", "freeze", "bounds")
+_OPTIONS = ("precision", *CALIBRATION, "machine", "clusters", "images_per_cluster", "effort", *IMPORTED[1:])
 _ARTIFACT = ".twa"
 """What the paths of artifacts end in."""
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from ...runtime.commands.console import tell
 from ...runtime.commands.parser import add_output, output_path, whole_number
-from ..options import CALIBRATION
+from ..options import CALIBRATION, IMPORTED
 from .compile import add_options, options_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     *(*CALIBRATION, "machine", "images_per_cluster", "cards", "effort", "affinity", "devices"),
-    *("input_shapes", "freeze", "bounds"),
+    *IMPORTED,
 )
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeGuard
 
+import numpy as np
 from onnx import ModelProto
 
 from tilewright.errors import InputError, ParseError, TilewrightError, UsageError, resources
@@ -15,13 +16,14 @@ from ...ir.verify import verify
 from ...passes.instruments import load_dump
 from ...passes.named_ops import named_like
 from ...runtime.files.foreign_model import START, foreign_format, is_text
-from .input_shapes import Declared, Frozen, GivenShapes, NetworkShape, each_shape, names_in, one_shape
+from .input_shapes import Declared, Frozen, GivenShapes, NetworkShape, each_shape, frozen_array, names_in, one_shape
 from .ir import families as _families
 from .ir.document import Document
-from .ir.importer import import_document
+from .ir.importer import import_document, input_type
 from .ir.reader import read_document
 from .ir.writer import weights_path
 from .onnx.reader import declared_inputs, digest_of_onnx, external_files, import_onnx, load_model, open_inputs
+from .onnx.tensor_roles import tensor_roles
 
 
 def is_ir(model: object) -> TypeGuard[str | os.PathLike[str]]:
@@ -123,6 +125,20 @@ def known_names(source: Model, names: Collection[str]) -> set[str]:
     declared = _declared(source) if is_document else declared_inputs(load_model(source)[0].graph, names)
     own = [*declared, *(each for extents in declared.values() for each in extents or () if isinstance(each, str))]
     return {name for name in names if name in own or named_like(name, own)}
+
+
+def frozen_arrays(source: Model, frozen: Frozen) -> dict[str, np.ndarray]:
+    """The elements of inputs of a model that are frozen, but for parts of sequences, in the types of these inputs.
+    Raises UsageError: they are no such elements."""
+    if not frozen:
+        return {}
+    if is_ir(source):
+        source = read_document(source)
+    if isinstance(source, Document):
+        types = {layer.name: (input_type(layer), layer.declared) for layer in source.inputs()}
+    else:
+        types = {each.name: (each.dtype, each.shape) for each in tensor_roles(load_model(source)[0]).inputs}
+    return {name: frozen_array(name, each, *types[name]) for name, each in frozen.items() if name in types}
 
 
 def _declared(document: Document) -> dict[str, None]:

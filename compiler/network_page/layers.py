@@ -17,8 +17,9 @@ from ...runtime.report.placement import first_of
 from ...runtime.report.simulation import SimulatedLayer, Simulation
 from ...runtime.report.table import MACS, Column, Table, show_bytes, show_kernel
 
-ACCELERATOR, CPU, REFERENCE = PLACES = ("accelerator", "CPU", "reference")
-"""Where layers run; the last is the slow reference, for operators without a kernel."""
+ACCELERATOR, CPU, REFERENCE, NOWHERE = PLACES = ("accelerator", "CPU", "reference", "nowhere")
+"""Where layers run; the third is the slow reference, for operators without a kernel, and the last of layers that only
+give elements of another one a shape."""
 
 _LONGEST = 2**26
 """Bytes of a comparison."""
@@ -100,7 +101,7 @@ def layers_of(
                 op,
                 shape.output if shape is not None else (),
                 shape.operands if shape is not None else (),
-                ACCELERATOR if on_device else REFERENCE if is_slow else CPU,
+                ACCELERATOR if on_device else NOWHERE if step is None else REFERENCE if is_slow else CPU,
                 "no kernel computes it" if is_slow else own.why if own is not None and not on_device else "",
                 nodes,
                 own.macs if own is not None else step.macs if step is not None else 0,

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .graph import edges_of
-from .layers import ACCELERATOR, CPU, REFERENCE, Layer, layer_table
+from .layers import ACCELERATOR, CPU, NOWHERE, REFERENCE, Layer, layer_table
 
-_COLOURS = {ACCELERATOR: "#b6e3c0", CPU: "#b9d6f7", REFERENCE: "#f7c3a5"}
+_COLOURS = {ACCELERATOR: "#b6e3c0", CPU: "#b9d6f7", REFERENCE: "#f7c3a5", NOWHERE: "#ffffff"}
 _SEVERAL = "#e5d5f5"
 """Of a node whose layers run in several places."""
 

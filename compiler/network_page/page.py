@@ -55,7 +55,7 @@ svg line.grid { stroke: var(--grid); stroke-dasharray: none; } svg text { font-s
 .edges { fill: none; stroke: var(--line); stroke-width: 1.2; } .n rect { stroke: var(--line); stroke-opacity: 0.5; }
 [data-layer] { cursor: pointer; }
 .n { fill: var(--own); background: var(--own); } .p0 { --own: var(--p0); } .p1 { --own: var(--p1); }
-.p2 { --own: var(--p2); }
+.p2 { --own: var(--p2); } .p3 { --own: var(--back); }
 circle { fill: var(--own); stroke: var(--text); } .roof { fill: none; stroke: var(--text); stroke-width: 1.5; }
 .chart svg { width: 100%; min-width: 760px; max-width: none; } .block { stroke: var(--back); stroke-width: 0.5; }
 .chart rect:not([fill]) { fill: var(--line); }

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -176,10 +176,10 @@ class SimulatedModel:
         outputs = [replace(each, name=f"{each.name}{suffix}") for each, suffix in suffixes]
         self.outputs = (*outputs, *(Declaration(name, DType.F32, ()) for name in further))
 
-    def module(self, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Module:
+    def module(self, input_shapes: Mapping[str, Sequence[int]] | None = None, **imported: Any) -> Module:
         """The network with the rounding in it, as imported; its outputs have the names of ``outputs``.
         Raises TilewrightError: it cannot be imported."""
-        module = import_onnx(self._model, input_shapes, self._folder, self._rounded)
+        module = import_onnx(self._model, input_shapes, self._folder, self._rounded, **imported)
         main = module.main
         # Extents that the data decide stand behind the outputs.
         names = [output.name for output in self.outputs]
@@ -188,15 +188,16 @@ class SimulatedModel:
 
     @resources("compile")
     def compiled(
-        self, input_shapes: Mapping[str, Sequence[int]] | None = None, *, keep: Sequence[str] = ()
+        self, input_shapes: Mapping[str, Sequence[int]] | None = None, *, keep: Sequence[str] = (), **imported: Any
     ) -> Artifact:
         """The network compiled for this processor.
         ``input_shapes``: of the inputs whose shapes the model leaves open.
         ``keep``: tensors that are further outputs, as in ``tilewright.compile``.
+        ``imported``: ``frozen`` and ``bounds``, as `import_model` takes them.
         Raises TilewrightError: it cannot be compiled."""
         options = CompileOptions()
         options = CompileOptions(instruments=observers(options))
-        module = self.module(input_shapes)
+        module = self.module(input_shapes, **imported)
         package = Package(module, "fp32", tilewright.__version__)
         run_passes(simulation_pipeline(kept_names(module, keep)), module, options)
         package.add_kept(module)

@@ -12,7 +12,7 @@ from ...ir.ops import REGISTRY
 from ...ir.ops.control_flow import ControlFlow
 from ...passes.placement.device_support import COMMON_RULES, OWN_RULES, SUPPORT
 from ...passes.placement.rule import text_of
-from ...runtime.commands.shapes import parse_input_shapes
+from ...runtime.commands.shapes import parse_bounds, parse_frozen, parse_input_shapes
 from ...runtime.report.inspection import ModelLayers, ModuleText, OpenModel
 from ...runtime.report.table import MACS, Column, Records, Table, on_one_line
 from ..frontend.builder import open_shapes_error, shape_text
@@ -24,7 +24,6 @@ from ..frontend.ir.reader import read_document
 from ..frontend.onnx.families import IMPORTS
 from ..frontend.onnx.functions import Functions, operators_with_bodies, standard_domain
 from ..frontend.onnx.reader import declared_inputs, load_model, open_inputs
-from ..options import parse_bounds, parse_frozen
 
 
 @resources("inspect")

@@ -3,7 +3,7 @@
 Hints may be ``int``, ``bool``, ``str``, ``Literal`` of strings, enumerations with string values, dataclasses, unions of
 dataclasses whose literal field ``kind`` tells them apart, ``X | None``, ``tuple[X, ...]``, ``Mapping[str, X]``, and
 ``object`` for what means nothing to the reader. ``Annotated`` adds `Bounds` to a number, `OneOf` to a text and
-`AtMost` to a list.
+`AtMost` to a list or a text.
 """
 
 import json
@@ -24,15 +24,18 @@ Item = TypeVar("Item")
 class Source:
     """What errors call the JSON that they are about, their type, and their stage."""
 
-    def __init__(self, name: str, error: type[TilewrightError], stage: str | None = None) -> None:
-        self.name, self.error, self.stage = name, error, stage
+    def __init__(
+        self, name: str, error: type[TilewrightError], stage: str | None = None, hint: str | None = None
+    ) -> None:
+        self.name, self.error, self.stage, self.hint = name, error, stage, hint
 
     def refuse(
         self, path: str, what: str, expected: object = None, found: object = None, hint: str | None = None
     ) -> NoReturn:
         """Raise the error for the field at `path`, or for the whole where that is empty."""
         where = f"field {path!r}" if path else "the top level"
-        raise self.error(f"{self.name}: {where} {what}", stage=self.stage, expected=expected, found=found, hint=hint)
+        given = {"expected": expected, "found": found, "hint": hint or self.hint}
+        raise self.error(f"{self.name}: {where} {what}", stage=self.stage, **given)
 
 
 @dataclass(eq=False, repr=False)
@@ -72,7 +75,7 @@ class OneOf:
 
 
 class AtMost:
-    """How many items a list may have."""
+    """How many items a list may have, or characters a text."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -102,7 +105,7 @@ def parse(
     try:
         return plain(text if isinstance(text, str) else str(text, "utf-8"), unique, parse_constant)
     except ValueError as error:
-        raise source.error(f"{source.name}: not JSON: {error}", stage=source.stage) from None
+        raise source.error(f"{source.name}: not JSON: {error}", stage=source.stage, hint=source.hint) from None
 
 
 def plain(
@@ -183,7 +186,7 @@ def _reader(hint: Any) -> Reader:
     kind, arguments = get_origin(hint), get_args(hint)
     if kind is Annotated:
         rule = arguments[1]
-        return _list_reader(arguments[0], rule.length) if isinstance(rule, AtMost) else rule
+        return _short(_reader(arguments[0]), rule.length) if isinstance(rule, AtMost) else rule
     if kind is tuple:
         return _list_reader(hint)
     if kind is Mapping:
@@ -231,14 +234,21 @@ def _tagged_reader(members: list[type]) -> Reader:
     return read
 
 
-def _list_reader(hint: Any, length: int | None = None) -> Reader:
+def _short(inner: Reader, length: int) -> Reader:
+    def read(value: object, path: str, source: Source) -> object:
+        if isinstance(value, (list, tuple, str)) and len(value) > length:
+            source.refuse(path, "is too long", f"at most {length}", len(value))
+        return inner(value, path, source)
+
+    return read
+
+
+def _list_reader(hint: Any) -> Reader:
     inner = _reader(get_args(hint)[0])
 
     def read(value: object, path: str, source: Source) -> tuple[object, ...]:
         if not isinstance(value, (list, tuple)):
             source.refuse(path, "is not a list", found=shortened(value))
-        if length is not None and len(value) > length:
-            source.refuse(path, "is too long", f"at most {length}", len(value))
         return tuple(inner(item, f"{path}[{index}]", source) for index, item in enumerate(value))
 
     return read

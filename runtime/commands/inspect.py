@@ -20,7 +20,7 @@ from tilewright.errors import UsageError
 
 from ..compiler import compiler_for
 from .parser import add_engine, output_path
-from .shapes import add_input_shape, chosen_shape
+from .shapes import add_imported, add_input_shape, chosen_shape
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
@@ -45,11 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     supported_ops = "Print all supported operators in Markdown; needs no file, but the compiler."
     parser.add_argument("--supported-ops", action="store_true", help=supported_ops)
     add_input_shape(parser, "The shape of an input that a model leaves open. ")
-    parser.add_argument(
-        "--freeze", action="append", default=[], metavar="NAME=VALUE", help="Make an input of the model a constant."
-    )
-    bound = "The most that an element of a tensor of the model can be, where the data decide an extent by it."
-    parser.add_argument("--bound", action="append", default=[], metavar="NAME=N", help=bound)
+    add_imported(parser)
     add_engine(parser, "the first of these that the artifact holds.")
     parser.add_argument("--memory", action="store_true", help="Also show where intermediate results lie.")
     parser.add_argument("--disassemble", action="store_true", help="Print the instructions of the device programs.")

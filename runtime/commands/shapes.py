@@ -33,6 +33,14 @@ def add_input_shape(
     )
 
 
+def add_imported(parser: argparse._ActionsContainer) -> None:
+    """Declare the options ``--freeze`` and ``--bound`` of commands that read models beside other files."""
+    frozen = "Make an input of a model a constant: numbers with commas between them, true or false, or a .npy file."
+    parser.add_argument("--freeze", action="append", default=[], metavar="NAME=VALUE", help=frozen)
+    bound = "The most that an element of a tensor of a model can be, where the data decide an extent by it."
+    parser.add_argument("--bound", action="append", default=[], metavar="NAME=N", help=bound)
+
+
 def chosen_shape(arguments: argparse.Namespace, artifact: Artifact, default: Artifact | None = None) -> Artifact:
     """The artifact in the shape that ``--input-shape`` names, or by default in the first; says on stderr which it is,
     where there are several and none is named."""
@@ -92,3 +100,23 @@ def _extents(text: str) -> Sequence[int]:
     if distance < 1 or not 0 <= (end - start) // distance < SHAPES:
         raise UsageError(f"{text} is no range", expected=f"FIRST..LAST/STEP, of 1 to {SHAPES} {SHAPES.what}")
     return range(start, end + 1, distance)
+
+
+def parse_frozen(texts: Sequence[str] | None, flag: str = "--freeze", form: str = "NAME=VALUE") -> dict[str, str]:
+    """Values by name from texts such as ``sr=16000``. Raises UsageError: a text is of another form."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, _, value = text.rpartition("=")
+        if not name or not value:
+            raise UsageError(f"wrong {flag}", expected=form, found=text)
+        found[name] = value
+    return found
+
+
+def parse_bounds(texts: Sequence[str] | None) -> dict[str, int]:
+    """Numbers by name from texts such as ``steps=500``. Raises UsageError: a text is of another form."""
+    found = parse_frozen(texts, "--bound", "NAME=N")
+    for name, number in found.items():
+        if not number.isdecimal():
+            raise UsageError("wrong --bound", expected="NAME=N, a whole number", found=f"{name}={number}")
+    return {name: int(number) for name, number in found.items()}

@@ -2,14 +2,15 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Union, cast
+from functools import lru_cache
+from typing import Annotated, Any, Union, cast
 
 import numpy as np
 
 from tilewright.errors import ArtifactError, InputError, ModelError, UsageError
 from tilewright.immutable import Immutable
 
-from ..artifact.json_dataclasses import Source, parse, read, write
+from ..artifact.json_dataclasses import AtMost, Source, parse, read, write
 from .declaration import DEFAULT, fields_of, origin_of
 from .preprocessing import NAMES, Preprocessing, PreprocessingSource
 
@@ -69,7 +70,7 @@ class ImageInput(Immutable):
         preprocessing: the fields of `Preprocessing`.
     """
 
-    origin: str
+    origin: Annotated[str, AtMost(200)]
     calibrated: bool
     preprocessing: Mapping[str, object]
 
@@ -96,9 +97,11 @@ class ImageInputs(Immutable):
         return write(self).decode()
 
     @staticmethod
+    @lru_cache(maxsize=4)
     def of(text: str) -> "ImageInputs":
         """What a text says, or nothing where it is empty. Raises ModelError: it is damaged."""
-        source = Source("what the model says of images", ModelError, "import")
+        advice = "Export it again, or take it out of the metadata: tilewright.images, in IR tilewright_images."
+        source = Source("what the model says of images", ModelError, "import", advice)
         found = read(ImageInputs, parse(text, source), source) if text else ImageInputs({})
         for name, each in found.inputs.items():
             try:

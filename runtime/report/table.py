@@ -9,9 +9,11 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import accumulate
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
+from unicodedata import category, east_asian_width
 
 from tilewright.errors import printable
 from tilewright.immutable import Immutable
@@ -177,12 +179,12 @@ class Table:
         longer than it; elsewhere nothing is."""
         cells = [[column.title for column in self.columns], *self.cells()]
         columns = [*zip(self.columns, zip(*cells, strict=True), strict=True)]
-        texts = [(each, [*own], max(map(len, own))) for each, own in columns if any(own[1:]) or not each.spare]
+        texts = [(each, [*own], max(map(width_of, own))) for each, own in columns if any(own[1:]) or not each.spare]
         if (terminal := terminal_width()) is None:
             texts = [(column, own, min(width, WIDEST)) for column, own, width in texts]
         else:
             texts = [(column, [shortened(each, n) for each in own], n) for column, own, n in _fitted(texts, terminal)]
-        padded = ([each.rjust(n) if column.right else each.ljust(n) for each in own] for column, own, n in texts)
+        padded = ([_padded(each, n, right=column.right) for each in own] for column, own, n in texts)
         heading, *rows = ((MARGIN + GAP.join(row)).rstrip() for row in zip(*padded, strict=True))
         rule = MARGIN + "─" * (_width(texts) - len(MARGIN))
         title = [on_one_line(self.title)] if self.title else []
@@ -237,10 +239,27 @@ def _narrowed(columns: list[_Texts], chosen: list[bool], least: int, available: 
 def shortened(text: str, width: int, *, is_name: bool = False) -> str:
     """A text without its end, or a name, which has no spaces unless said, without its middle, where it is longer than
     the width."""
-    if len(text) <= width:
+    if width_of(text) <= width:
         return text
     end = 0 if " " in text and not is_name else (width - 1) // 2
-    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
+    tail = _beginning(text[::-1], end)[::-1]
+    return f"{_beginning(text, width - 1 - end)}…{tail}"
+
+
+def _beginning(text: str, width: int) -> str:
+    """As many of the first characters as the width has room for."""
+    return text[: sum(total <= width for total in accumulate(map(width_of, text)))]
+
+
+def width_of(text: str) -> int:
+    """The columns that a terminal gives a text: two for characters of East Asia and pictures, none for accents."""
+    if text.isascii():
+        return len(text)
+    return sum((east_asian_width(c) in "WF") + (category(c) not in ("Mn", "Me")) for c in text)
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    return (text.rjust if right else text.ljust)(width + len(text) - width_of(text))
 
 
 def _escape_markdown(text: str) -> str:

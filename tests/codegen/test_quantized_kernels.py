@@ -14,6 +14,7 @@ from samples import Sample
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernels.quantization import CHUNK, TableLookup, inverses
 from tilewright.errors import IRError
+from tilewright.ir import interp
 from tilewright.ir.arithmetic import add_multipliers
 from tilewright.ir.op import REGISTRY, QuantizationRule
 from tilewright.ir.ops.comparison import Where
@@ -327,3 +328,17 @@ def test_movement(most: int, rng: np.random.Generator) -> None:
         c.name.split("-")[0] for c in cases
     }
     check(cases, "host")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_factor_beyond_all_numbers_makes_the_ends_of_the_range(target: str, rng: np.random.Generator) -> None:
+    """0 times infinity was no number in kernels, and 0 in the reference."""
+    large, small = (Quantization.per_tensor(scale, 0) for scale in (1e38, 1e-38))
+    x, w, y = (TensorType((4, 4), DType.I8, each) for each in (large, Quantization.per_tensor(1.0, 0), small))
+    weights = np.eye(4, dtype=np.int8)
+    elements = rng.integers(-1, 2, (4, 4)).astype(np.int8)
+    operands = elements, weights
+    case = make_case("product", Sample(MatMul(False, False), operands, types=(x, w), result_types=(y,)))
+    (found,) = interp.run(case.module, case.inputs).values()
+    assert found.tolist() == np.select([elements > 0, elements < 0], [127, -128]).tolist()
+    check([case], target)

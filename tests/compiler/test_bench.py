@@ -18,7 +18,7 @@ from network_files import graph_model
 import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.benchmark import comparison, contenders
-from tilewright.compiler.benchmark.comparison import Comparison, NetworkResult, difference, own_shapes
+from tilewright.compiler.benchmark.comparison import Comparison, NetworkResult, difference, own_options
 from tilewright.compiler.benchmark.contenders import Loaded
 from tilewright.compiler.benchmark.measure import Times, first_results, in_turn, take_turns
 from tilewright.compiler.benchmark.tables import page
@@ -66,7 +66,7 @@ def test_ctrl_c_shows_what_is_measured(capsys: Capture, monkeypatch: pytest.Monk
     measure = comparison._measure
 
     def interrupted(*given: Any) -> NetworkResult:
-        if given[3] == 2:
+        if given[2] == 2:
             raise KeyboardInterrupt
         return measure(*given)
 
@@ -175,9 +175,10 @@ def test_each_model_gets_the_shapes_that_it_has_names_for(tmp_path: Path) -> Non
     node = onnx.helper.make_node("Relu", ["x"], ["y"])
     onnx.save(graph_model([node], [("x", onnx.TensorProto.FLOAT, ["N", 2])], ["y"]), open_one := tmp_path / "o.onnx")
     given = {"N": (2,), "im*": (1, 1, 8, 8), "strange": (3,)}
-    first, second = own_shapes([open_one, MODEL], given)
-    assert first == [{"N": (2,), "strange": (3,)}]
-    assert second == [{"im*": (1, 1, 8, 8), "strange": (3,)}]
+    options = CompileOptions(input_shapes=given, freeze={"x": 1.0, "other": 2})
+    first, second = own_options([open_one, MODEL], options)
+    assert (first.input_shapes, first.freeze) == ([{"N": (2,), "strange": (3,)}], {"x": 1.0, "other": 2})
+    assert (second.input_shapes, second.freeze) == ([{"im*": (1, 1, 8, 8), "strange": (3,)}], {"other": 2})
     options = CompileOptions(precision="fp32", input_shapes={"N": (2, 4)})
     with pytest.warns(CalibrationWarning, match=r"o\.onnx has 2 shapes, and is measured in x \[2, 2\]"):
         comparison.compare([open_one], [], [], 1, options, tmp_path)
@@ -280,3 +281,24 @@ def test_bars_of_the_page_are_in_proportion_and_names_no_markup() -> None:
     assert '<line x1="338.0"' in text
     assert "<b>" not in text
     assert "&lt;b&gt;, threads=1" in text
+
+
+def test_peers_are_given_what_is_frozen_and_extents_are_bounded(tmp_path: Path, capsys: Capture) -> None:
+    """The message that names --bound was of a command that did not take it."""
+    nodes = [onnx.helper.make_node("Range", ["zero", "n", "one"], ["r"])]
+    nodes += [onnx.helper.make_node("Cast", [each], [f"{each}_f"], to=onnx.TensorProto.FLOAT) for each in ("r", "k")]
+    nodes += [onnx.helper.make_node("Add", ["r_f", "k_f"], ["t"]), onnx.helper.make_node("ReduceSum", ["t"], ["sum"])]
+    # Not random numbers, and not zeros in a fresh process either.
+    nodes += [onnx.helper.make_node("Div", ["sum", "k_f"], ["q"]), onnx.helper.make_node("Add", ["x", "q"], ["y"])]
+    inputs = [("x", onnx.TensorProto.FLOAT, [4]), ("n", onnx.TensorProto.INT64, []), ("k", onnx.TensorProto.INT64, [])]
+    known = {"zero": np.array(0), "one": np.array(1)}
+    onnx.save(graph_model(nodes, inputs, ["y"], known), path := tmp_path / "n.onnx")
+    words = ["bench", str(path), "--rounds", "1", "--against", "onnxruntime", "--freeze", "k=300"]
+    assert main(words) == 1
+    assert "such as --bound n=1000" in capsys.readouterr().err
+    assert main([*words, "--bound", "n=9", "--json"]) == 0
+    shown = capsys.readouterr()
+    (found,) = result_of(shown.out)["networks"]
+    assert ([*found["times"]], [*found["starts"]], shown.err) == (["tilewright", "onnxruntime"],) * 2 + ("",)
+    assert main(["compare", str(path), "--every-layer", "--freeze", "k=300", "--bound", "n=9"]) == 0
+    assert "differs" not in capsys.readouterr().out

@@ -20,13 +20,14 @@ import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.network_page import charts, graph, occupancy
-from tilewright.compiler.network_page.layers import ACCELERATOR, CPU, Layer, layers_of, read_comparison
+from tilewright.compiler.network_page.layers import ACCELERATOR, CPU, NOWHERE, Layer, layers_of, read_comparison
 from tilewright.compiler.network_page.page import page
 from tilewright.errors import InputError
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.isa.accesses import MemoryAccess, Space
 from tilewright.runtime.report.page import paragraphs
 from tilewright.runtime.report.simulation import SimulatedProgram, simulate_artifact
+from tilewright.runtime.report.summary import summarize
 
 Capture = pytest.CaptureFixture[str]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -118,7 +119,12 @@ def test_layers_have_the_times_of_the_simulation_and_the_reasons_of_the_placemen
     artifact = Artifact.open(compiled)
     simulation = simulate_artifact(artifact)
     layers = layers_of(artifact, "device", simulation, None, {})
-    assert {each.place for each in layers} == {ACCELERATOR, CPU}
+    assert {each.place for each in layers} == {ACCELERATOR, CPU, NOWHERE}
+    # A reshape of what lies there already: the summary does not count it either.
+    assert [each.op for each in layers if each.place == NOWHERE] == ["reshape"]
+    engine = summarize(artifact).engines["device"]
+    counts = [sum(each.place == place for each in layers) for place in (ACCELERATOR, CPU)]
+    assert counts == [engine.on_device, engine.operators - engine.on_device]
     assert all((each.seconds is not None) == (each.place == ACCELERATOR) for each in layers)
     # Each is a whole number of cycles of 4 ns.
     assert sum(each.seconds or 0 for each in layers) == pytest.approx(simulation.total.seconds, abs=2e-9 * len(layers))

@@ -369,3 +369,18 @@ def test_output_that_cannot_be_written_is_an_error() -> None:
         done = python("-m", "tilewright", "inspect", "--supported-ops", stdout=full.fileno())
     assert done.returncode == 1
     assert done.stderr == "error: cannot write the output: No space left on device\n"
+
+
+def test_ctrl_c_while_the_command_line_is_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    class Interrupting:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            if name == "tilewright.runtime.commands.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "tilewright.runtime.commands.main")
+    monkeypatch.delattr("tilewright.runtime.commands.main")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    assert main(["--version"]) == 130
+    assert capsys.readouterr() == ("", "error: interrupted\n")

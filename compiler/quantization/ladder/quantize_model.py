@@ -32,7 +32,8 @@ from ....runtime.report.input_doubts import FEW, doubts
 from ...calibration.dataset import open_calibration_set
 from ...calibration.open_inputs import with_open_inputs
 from ...calibration.ranges import BITS
-from ...calibration.sample_sets import CalibrationSet, Held, RandomSet, hold, unsaid
+from ...calibration.sample_sets import CalibrationSet, Held, has_noise, hold, unsaid
+from ...calibration.statistics import NOISE
 from ...declarations import option, with_keywords
 from ...driver import Shared, check_options, compile_to_file
 from ...export import check_model_output, export_by
@@ -163,8 +164,8 @@ def quantize_model(given: Quantizing) -> Quantization:
     floating = search.floating
     goal = Goal(*wanted, floating.right, search.discrete, "top-1" if floating.iou is None else "mean IoU")
     doubtful = search.doubts()
-    if isinstance(every, RandomSet):
-        doubtful.append("random inputs tell nothing of what the network will meet")
+    if has_noise(every):
+        doubtful.append(NOISE)
     if options.preprocessing is None:
         doubtful += unsaid(every)
     doubtful += goal.doubts(len(at) * shape[0] * shape[2])

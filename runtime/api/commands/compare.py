@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, TypedDict
 from tilewright.errors import FailedCheckError, UsageError, first_of
 
 from ...commands.parser import number, output_path, whole_number
-from ...commands.shapes import add_input_shape, one_given
+from ...commands.shapes import add_imported, add_input_shape, one_given, parse_bounds, parse_frozen
 
 if TYPE_CHECKING:
     from ..comparison.every_layer import Agreement
@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models = "The shape of an input that REFERENCE leaves open. "
     default = "1 for what a model leaves open and samples do not say, the first of an artifact."
     add_input_shape(parser, models, default, "the one to compare in")
+    add_imported(parser)
     parser.add_argument("--encodings", metavar="FILE", help="How NETWORK is quantised: FILE.encodings.")
     parser.add_argument("--reference-encodings", metavar="FILE", help="How REFERENCE is quantised.")
     parser.add_argument("--all", action="store_true", help="Show all values, and those that one of both has alone.")
@@ -116,7 +117,8 @@ def run(arguments: argparse.Namespace) -> str | ComparedValues | Agreement | Com
             raise UsageError(f"Missing argument {flag!r}", hint="See `tilewright compare --help`.")
     given = {name for name, value in vars(arguments).items() if value not in (None, False, [])}
     by_sample = [each for each in ("layer", "metric", "threshold", "export", "cuda") if each in given]
-    by_value = [each for each in ("html", "all", "every_layer", "limit", "preprocess", "input_shape") if each in given]
+    names = ("html", "all", "every_layer", "limit", "preprocess", "input_shape", "freeze", "bound")
+    by_value = [each for each in names if each in given]
     others = by_sample or ["every-layer"] * (arguments.every_layer and by_value[0] != "every_layer")
     if others and by_value:
         flag, hint = by_value[0].replace("_", "-"), f"Leave --{others[0]} out to compare every value."
@@ -182,6 +184,8 @@ def _opened(
             encodings=arguments.encodings,
             reference_encodings=arguments.reference_encodings,
             force=arguments.force_preprocess,
+            freeze=parse_frozen(arguments.freeze),
+            bounds=parse_bounds(arguments.bound),
         ) as (reference, network, total, samples),
         progress_bar(quiet=arguments.quiet) as report,
     ):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.errors import CalibrationWarning, UsageError, warn
+from tilewright.errors import CalibrationWarning, UsageError, first_of, warn
 
 from ...artifact.artifact import Artifact
 from ...compiler import compiler_for
@@ -106,6 +106,8 @@ def opened(
     encodings: str | None = None,
     reference_encodings: str | None = None,
     force: bool = False,
+    freeze: Mapping[str, object] | None = None,
+    bounds: Mapping[str, int] | None = None,
 ) -> Iterator[tuple[Party, Party, int, Iterator[tuple[str, Feeds]]]]:
     """Reference and network, how many samples there are, and these; as for `compare`.
 
@@ -120,15 +122,30 @@ def opened(
     if data is None:
         limit, data = limit or 1, RANDOM
     with ExitStack() as stack:
-        first = stack.enter_context(closing(open_party(reference, reference_encodings)))
+        given = freeze or {}, bounds or {}
+        first = stack.enter_context(closing(open_party(reference, reference_encodings, *given)))
         inputs = first.inputs_in(input_shapes or {})
-        second = stack.enter_context(closing(open_party(network, encodings)))
+        second = stack.enter_context(closing(open_party(network, encodings, *given)))
+        for name in (freeze or {}).keys() - {*first.frozen, *second.frozen}:
+            raise UsageError("a value is given for an input that neither has", found=name)
         fixed = second.get_inputs() if have_shapes(data) else second.inputs_in({})
         others = {each.name: each.shape for each in fixed}
         inputs = [replace(each, shape=_closed(each.shape, others.get(each.name, ()))) for each in inputs]
         images = {**second.images, **first.images}
         total, samples = read_samples(data, inputs, preprocessing, limit, images, force=force)
-        yield first, second, total, samples
+        yield first, second, total, _watched(samples)
+
+
+def _watched(samples: Iterator[tuple[str, Feeds]]) -> Iterator[tuple[str, Feeds]]:
+    """The samples, with a warning of the first that makes NaN of what networks compute."""
+    is_told = False
+    for name, feeds in samples:
+        wrong = [each for each, array in feeds.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+        if wrong and not is_told:
+            what = f"sample {name!r} holds NaN or infinity in {first_of(wrong)}, and so may what is computed of it"
+            warn(f"{what}: repair such samples, or leave them out, to compare the others", CalibrationWarning)
+            is_told = True
+        yield name, feeds
 
 
 def compare(
@@ -142,6 +159,8 @@ def compare(
     encodings: str | None = None,
     reference_encodings: str | None = None,
     force: bool = False,
+    freeze: Mapping[str, object] | None = None,
+    bounds: Mapping[str, int] | None = None,
     report: Callable[[str, int, int], object] = lambda stage, done, total: None,
 ) -> Result:
     """Compare every value that two networks have; this is ``tilewright.compare``.
@@ -159,6 +178,7 @@ def compare(
             for images and random numbers. Of an artifact of several shapes, the one that is meant.
         encodings, reference_encodings: how either is quantised: files for ONNX models.
         force: prepare images so even if a network says otherwise.
+        freeze, bounds: of models, as ``tilewright.compile`` takes them.
         report: called before each sample with a word, how many are done, and how many there are.
 
     Raises:
@@ -176,6 +196,8 @@ def compare(
         encodings=encodings,
         reference_encodings=reference_encodings,
         force=force,
+        freeze=freeze,
+        bounds=bounds,
     ) as (first, second, total, samples):
         return compare_values(first, second, samples, lambda done: report("compare", done, total))
 

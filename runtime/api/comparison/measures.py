@@ -12,7 +12,7 @@ from tilewright.errors import InputError, TilewrightError
 from ..simulator.inference import translation, without_ones
 from ..simulator.input_data import Feeds
 from ..simulator.metrics import METRICS, Sums, sums
-from .party import ONNXRUNTIME, Party, Value
+from .party import ONNXRUNTIME, ArtifactParty, Party, Value
 from .tables import body, text
 
 STAGE = "compare"
@@ -215,7 +215,8 @@ def _fill(result: Result, reference: Party, network: Party, rows: Mapping[str, R
         [name for name in each if name not in known] for each, known in zip(names, taken, strict=True)
     )
     parties = {result.reference: reference, result.network: network}
-    result.closed = [label for label, party in parties.items() if not any(value.op for value in party.values)]
+    artifacts = {label: party for label, party in parties.items() if isinstance(party, ArtifactParty)}
+    result.closed = [label for label, party in artifacts.items() if not any(value.op for value in party.values)]
 
 
 def feeders(party: Party, compared: set[str]) -> dict[str, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 ONNXRUNTIME = "onnxruntime:"
 """What stands before the path of a model that onnxruntime is to run."""
+
+_NONE: Mapping[str, Any] = {}
 
 _SUFFIXES = (
     "_DequantizeLinear",
@@ -89,12 +91,14 @@ class Party(ABC):
         outputs: names of the outputs of the network; of a model, known after the first run.
         values: what it computes, in order of execution; of a model, known after the first run.
         images: how images become inputs, by the names of these, where it knows.
+        frozen: values of inputs of a model that are constants.
     """
 
     label: str
     outputs: list[str]
     values: list[Value]
     images: Mapping[str, ImageInput] = {}
+    frozen: Mapping[str, Any] = {}
 
     @abstractmethod
     def get_inputs(self) -> list[NodeArg]:
@@ -119,7 +123,12 @@ class Party(ABC):
         """Let go of what it holds."""
 
 
-def open_party(path: str | bytes | Artifact, encodings: str | None = None) -> Party:
+def open_party(
+    path: str | bytes | Artifact,
+    encodings: str | None = None,
+    frozen: Mapping[str, Any] = _NONE,
+    bounds: Mapping[str, int] = _NONE,
+) -> Party:
     """What a path stands for: an artifact, a model, or with ``onnxruntime:`` before it a model that is run there; or an
     artifact that is open, or what an ONNX model holds.
     Raises UsageError: encodings are given for another than an ONNX model; TilewrightError: it cannot be read."""
@@ -128,10 +137,10 @@ def open_party(path: str | bytes | Artifact, encodings: str | None = None) -> Pa
     if encodings and (is_artifact or named.lower().endswith(IR_ENDING) or named.startswith(ONNXRUNTIME)):
         raise UsageError(f"encodings are for ONNX models, not for {path!r}", found=encodings, hint="Leave them out.")
     if named.startswith(ONNXRUNTIME):
-        return OnnxruntimeParty(named.removeprefix(ONNXRUNTIME))
+        return OnnxruntimeParty(named.removeprefix(ONNXRUNTIME), frozen)
     if isinstance(path, Artifact):
         return ArtifactParty(path.origin, path)
-    return ArtifactParty(named, Artifact.open(named)) if is_artifact else ModelParty(path, encodings)
+    return ArtifactParty(named, Artifact.open(named)) if is_artifact else ModelParty(path, encodings, frozen, bounds)
 
 
 class ArtifactParty(Party):
@@ -180,8 +189,10 @@ class ModelParty(Party):
     """A model, compiled for the shapes of the samples: in integers if it is quantised, else in floating point; with
     encodings its tensors are rounded as these say."""
 
-    def __init__(self, path: str | bytes, encodings: str | None = None) -> None:
-        self.label = path if isinstance(path, str) else "the model"
+    def __init__(
+        self, path: str | bytes, encodings: str | None, frozen: Mapping[str, Any], bounds: Mapping[str, int]
+    ) -> None:
+        self.label, self._bounds = path if isinstance(path, str) else "the model", bounds
         self._path, self._encodings = path, encodings or None
         self.outputs, self.values = [], []
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -194,12 +205,14 @@ class ModelParty(Party):
         self._simulated: SimulatedModel | None = None
         if self.label.lower().endswith(IR_ENDING):
             document = read_document(self.label)
-            self._inputs, self.images = _inputs_of_ir(document), ImageInputs.of(document.images).inputs
-            return
-        read = read_encodings(self._encodings) if self._encodings is not None else None
-        self._simulated = SimulatedModel(path, read)
-        self.images = ImageInputs.of(self._simulated.images).inputs
-        self._inputs = [NodeArg(each.name, TYPES[each.dtype.value], [*each.shape]) for each in self._simulated.inputs]
+            inputs, self.images = _inputs_of_ir(document), ImageInputs.of(document.images).inputs
+        else:
+            read = read_encodings(self._encodings) if self._encodings is not None else None
+            self._simulated = SimulatedModel(path, read)
+            self.images = ImageInputs.of(self._simulated.images).inputs
+            inputs = [NodeArg(each.name, TYPES[each.dtype.value], [*each.shape]) for each in self._simulated.inputs]
+        self.frozen = {each.name: frozen[each.name] for each in inputs if each.name in frozen}
+        self._inputs = [each for each in inputs if each.name not in frozen]
 
     def get_inputs(self) -> list[NodeArg]:
         return self._inputs
@@ -216,13 +229,15 @@ class ModelParty(Party):
         from ....compiler.frontend.formats import import_model
         from ....compiler.quantization.quantize import brings_quantization
 
+        frozen, bounds = self.frozen, self._bounds
         if self._encodings is not None and self._simulated is not None:
-            artifact = self._simulated.compiled(shapes, keep=["all"])
+            artifact = self._simulated.compiled(shapes, keep=["all"], frozen=frozen, bounds=bounds)
         else:
             precision, engine = "fp32", "float"
-            if brings_quantization(import_model(self._path, shapes)):
+            if brings_quantization(import_model(self._path, shapes, None, frozen, bounds)):
                 precision, engine = "int8", "software"
-            artifact = compile_model(self._path, input_shapes=shapes, precision=precision, engines=engine, keep=["all"])
+            given = {"input_shapes": shapes, "freeze": frozen, "bounds": bounds}
+            artifact = compile_model(self._path, **given, precision=precision, engines=engine, keep=["all"])
         party = ArtifactParty(self.label, artifact)
         self.outputs, self.values = party.outputs, party.values
         return party
@@ -248,17 +263,18 @@ def _inputs_of_ir(document: Document) -> list[NodeArg]:
 class OnnxruntimeParty(Party):
     """All tensors of the main graph, computed without any optimisation of the graph, so that each is one node's."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, frozen: Mapping[str, Any]) -> None:
         try:
             import onnxruntime  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
         except ModuleNotFoundError:
             raise NotInstalledError("comparing with onnxruntime", "onnxruntime") from None
         with compiler_for("comparing with onnxruntime"):
+            from ....compiler.frontend.formats import frozen_arrays
             from ....compiler.frontend.onnx.edit import with_every_tensor
             from ....compiler.frontend.onnx.large_models import write_model
             from ....compiler.frontend.onnx.reader import stated_images
 
-        self.label = f"{ONNXRUNTIME}{path}"
+        self.label, self.frozen = f"{ONNXRUNTIME}{path}", frozen_arrays(path, frozen)
         model, outputs, tensors = with_every_tensor(path)
         self.images = ImageInputs.of(stated_images(model)).inputs
         options = onnxruntime.SessionOptions()
@@ -279,12 +295,13 @@ class OnnxruntimeParty(Party):
         self.values = [_value_of(each) for each in self._tensors if types[each.name].startswith("tensor(")]
 
     def get_inputs(self) -> list[NodeArg]:
-        return [NodeArg(each.name, each.type, [*each.shape]) for each in self._session.get_inputs()]
+        inputs = [each for each in self._session.get_inputs() if each.name not in self.frozen]
+        return [NodeArg(each.name, each.type, [*each.shape]) for each in inputs]
 
     def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
         names = [each.name for each in self._tensors]
         try:
-            arrays = self._session.run(names, dict(feeds))
+            arrays = self._session.run(names, {**feeds, **self.frozen})
         except Exception as error:
             raise TilewrightError(f"onnxruntime cannot run {self.label!r}: {error}", stage="compare") from None
         pairs = [*zip(self._tensors, arrays, strict=True)]

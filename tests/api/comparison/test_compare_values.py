@@ -258,6 +258,9 @@ def test_an_artifact_that_keeps_nothing_says_how_to_look_inside(folder: Path, tm
     assert main(["compare", str(artifact), str(artifact), "--data", str(folder / "data.npz")]) == 0
     shown = capsys.readouterr().out
     assert "\nAll values are equal.\n" in shown
+    # A model shows what it has without being asked.
+    relu = graph_model([helper.make_node("Relu", ["x"], ["y"])])
+    assert not tilewright.compare(relu, relu, "random").closed
     assert "plain.twa shows nothing but its outputs: compile it with --keep all to look inside.\n" in shown
 
 
@@ -663,3 +666,27 @@ def test_numbers_without_dimensions_are_compared(folder: Path) -> None:
         folder / "scalar.onnx", graph_model(nodes, [("x", TensorProto.FLOAT, MODEL["x"])], ["m", "y"], {})
     )
     assert main(["compare", str(model), "--every-layer", "--data", str(folder / "data.npz")]) == 0
+
+
+def test_what_a_model_is_imported_with_is_given_to_both(tmp_path: Path, capsys: Capture) -> None:
+    nodes = [helper.make_node("Cast", ["k"], ["f"], to=TensorProto.FLOAT), helper.make_node("Mul", ["x", "f"], ["y"])]
+    inputs = [("x", TensorProto.FLOAT, ["N", 3]), ("k", TensorProto.INT64, [])]
+    onnx.save(graph_model(nodes, inputs), path := tmp_path / "k.onnx")
+    artifact = str(tmp_path / "k.twa")
+    tilewright.compile(path, output=artifact, freeze={"k": 3}, input_shapes={"N": (1,)})
+    for first, second in ((str(path), artifact), (f"onnxruntime:{path}", artifact), (artifact, str(path))):
+        assert main(["compare", first, second, "--data", "random", "--freeze", "k=3"]) == 0
+        assert "All values are equal." in capsys.readouterr().out
+    assert not tilewright.compare(path, artifact, "random", freeze={"k": 4}).rows[0].sqnr > 100
+    assert main(["compare", str(path), artifact, "--data", "random", "--freeze", "c=3"]) == 2
+    assert capsys.readouterr().err == "error: a value is given for an input that neither has; found c\n"
+
+
+def test_samples_that_no_network_is_exact_on_are_told(folder: Path, tmp_path: Path) -> None:
+    data = np.load(folder / "data.npz")["x"]
+    data[1:] = np.nan
+    np.save(tmp_path / "nan.npy", data)
+    told = r"^sample '.*' holds NaN or infinity in x, and so may what is computed of it: repair such samples, or leave"
+    with pytest.warns(CalibrationWarning, match=told) as found:
+        tilewright.compare(folder / "float.onnx", folder / "qdq.onnx", tmp_path / "nan.npy")
+    assert len(found) == 1

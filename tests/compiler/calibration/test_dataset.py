@@ -16,9 +16,12 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 import tilewright
+from tilewright.__main__ import main
 from tilewright.compiler.calibration.dataset import are_images, open_calibration_set
-from tilewright.compiler.calibration.open_inputs import told_shapes
+from tilewright.compiler.calibration.open_inputs import told_shapes, with_open_inputs
 from tilewright.compiler.calibration.sample_sets import ArrayFiles, ImageFiles, RandomSet, between, files_of, hold
+from tilewright.compiler.demo import MODEL
+from tilewright.compiler.options import CompileOptions
 from tilewright.errors import CalibrationError, CalibrationWarning, UsageError
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.artifact.manifest import TensorSpec
@@ -482,3 +485,41 @@ def test_images_for_channels_that_may_be_no_colours_are_doubted(tmp_path: Path, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         open_calibration_set(tmp_path, inputs, preprocessing="resize=stretch")
+
+
+def test_images_of_one_size_are_taken_as_they_are_where_the_network_takes_that(tmp_path: Path) -> None:
+    for name in "ab":
+        Image.new("RGB", (50, 35)).save(tmp_path / f"{name}.png")
+    every = [("x", TensorProto.FLOAT, ["N", 3, "height", "width"])]
+    nodes = [helper.make_node("AveragePool", ["x"], ["half"], kernel_shape=[2, 2], strides=[2, 2])]
+    options = CompileOptions(precision="int8", calibration=tmp_path, preprocessing="tf")
+    with pytest.warns(CalibrationWarning, match="--input-shape x=1,3,35,50$"):
+        with_open_inputs(graph_model(nodes, every, ["half"]), options)
+    nodes += [helper.make_node("Resize", ["half", "", "scales"], ["whole"])]
+    nodes += [helper.make_node("Add", ["x", "whole"], ["y"])]
+    scales = {"scales": np.array([1, 1, 2, 2], np.float32)}
+    with pytest.warns(CalibrationWarning, match="--input-shape x=1,3,32,32$"):
+        with_open_inputs(graph_model(nodes, every, initializers=scales), options)
+
+
+def test_files_without_arrays_for_open_inputs_are_told_of_instead_of_shapes(tmp_path: Path) -> None:
+    np.savez(path := tmp_path / "s.npz", np.zeros((5, 4)))
+    declared = {"ids": ["batch", "length"]}
+    told = r"s\.npz' does not have the names of the inputs; expected ids, found arr_0\. Save arrays by name, as numpy"
+    with pytest.raises(CalibrationError, match=told):
+        told_shapes(str(path), declared)
+    np.savez(path, ids=np.zeros((5, 4)), more=np.zeros(2))
+    assert told_shapes(str(path), declared) == {"ids": (1, 4)}
+    with pytest.raises(CalibrationError, match=r"Cut or pad the samples to one shape\.$"):
+        open_calibration_set(np.zeros((1, 8), np.float32), {"x": TensorType((1, 9), DType.F32)})
+
+
+@pytest.mark.parametrize("source", ["random", "image=random"])
+def test_noise_is_told_of_once(tmp_path: Path, source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(MODEL), "--calibration", source]
+    assert main(["compile", *words, "-o", str(tmp_path / "d.twa"), "--engines", "software"]) == 0
+    compiled = capsys.readouterr().err
+    assert main(["export", *words, "-o", str(tmp_path / "d.onnx"), "--quantized", "qdq"]) == 0
+    told = "warning: random inputs tell nothing of what the network will meet: calibrate with real samples"
+    for shown in (compiled, capsys.readouterr().err):
+        assert [line[: len(told)] for line in shown.splitlines()] == [told]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tilewright.errors import ArtifactError, InputError, UsageError
-from tilewright.runtime.pictures.inputs import Declared, ImageInput, chosen, declared, stored_inputs
+from tilewright.errors import ArtifactError, InputError, ModelError, UsageError
+from tilewright.runtime.pictures.inputs import Declared, ImageInput, ImageInputs, chosen, declared, stored_inputs
 from tilewright.runtime.pictures.preprocessing import Preprocessing
 
 
@@ -259,3 +259,20 @@ def test_how_images_fit_is_told_of_lying_and_of_standing_ones(words: str, expect
     assert preprocessing.fit(sizes, (1, 3, 224, 224)) == expected
     assert Preprocessing.of("resize=stretch").fit(sizes[:1], (1, 3, 240, 320)) == ""
     assert preprocessing.fit([], (1, 3, 224, 224)) == ""
+
+
+def test_what_models_of_strangers_say_of_images_is_bounded_and_refused_with_advice() -> None:
+    known = ImageInputs(stored_inputs("tf", {"x": input_type(1, 3, 4, 4)}, ["x"]))
+    assert ImageInputs.of(known.to_text()).to_text() == known.to_text()
+    advice = r"Export it again, or take it out of the metadata: tilewright\.images, in IR tilewright_images\.$"
+    text = known.to_text()
+    for wrong, told in (
+        (
+            known.to_text().replace("preset tf", "x" * 201),
+            "inputs.x.origin' is too long; expected at most 200, found 201",
+        ),
+        (text.replace("nchw", "hwcn"), "inputs.x' is damaged"),
+        ("{", "not JSON"),
+    ):
+        with pytest.raises(ModelError, match=rf"what the model says of images: .*{told}.*{advice}"):
+            ImageInputs.of(wrong)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tilewright.runtime.report.table import WIDEST, Column, Table, json_text, on_lines
+from tilewright.runtime.report.table import WIDEST, Column, Table, json_text, on_lines, shortened
 
 
 @pytest.fixture
@@ -134,3 +134,18 @@ def test_a_value_without_a_column_is_refused(table: Table) -> None:
         table.add(name="x", macs=1)
     with pytest.raises(KeyError, match="no column for macs"):
         Table(table.columns, rows=[{"macs": 1}])
+
+
+def test_wide_characters_take_two_columns_and_accents_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("畳み込み層", "cafe\u0301", "🙂🙂", "plain")
+    table = Table([Column("name", "name"), Column("count", "count", right=True)])
+    for name in names:
+        table.add(name=name, count=1)
+    assert table.text().splitlines()[2:] == [
+        "  畳み込み層      1",
+        "  cafe\u0301            1",
+        "  🙂🙂            1",
+        "  plain           1",
+    ]
+    assert shortened("畳み込み層の名前", 9) == "畳み…名前"
+    assert shortened("cafe\u0301", 4) == "cafe\u0301"
