@@ -35,6 +35,7 @@ from ..passes.device.planning.plan_device_memory import PlanDeviceMemory
 from ..passes.device.planning.plan_scratchpads import PlanScratchpads
 from ..passes.device.share_batch import ShareBatch
 from ..passes.device.split_cards import SplitCards
+from ..passes.device.sum_means import SumMeans
 from ..passes.device.tile_device import CHEAPEST, TileDevice
 from ..passes.device.whole_blocks import WholeBlocks
 from ..passes.instruments import Dump, Instrument, Print, instruments_from_environment
@@ -173,6 +174,7 @@ def outline_pipeline(
             EliminateCommonSubexpressions(),
             EliminateDeadCode(),
             Partition(machine=machine, affinity=affinity, order=order, clusters=clusters),
+            SumMeans(machine=machine, clusters=clusters),
             UniqueNames(),
             OutlineDevice(),
             WholeBlocks(machine=machine, clusters=clusters),

@@ -70,7 +70,7 @@ def _elementwise(found: Match[Wide]) -> Value | None:
     ones = (1,) * (x.type.rank - 2)
     conv = Conv(ones, (0,) * 2 * len(ones), ones, x.type.shape[1], *clamp)
     type = y.with_shape(x.type.shape)
-    result = found.emit(conv, x, _weights(found, x, ones, share), bias, residual, result_types=[type])
+    result = found.emit(conv, x, weights_of_one(found, x, ones, share), bias, residual, result_types=[type])
     return result if type.shape == y.shape else found.emit(Reshape(y.shape), result, result_types=[y])
 
 
@@ -100,11 +100,12 @@ def _mean(found: Match[AveragePool | GlobalAveragePool]) -> Value | None:
     else:
         kernel, window = x.type.shape[2:], (ones, (0,) * 2 * len(ones), ones)
         count = math.prod(kernel)
-    weights = _weights(found, x, kernel, share_of(count))
+    weights = weights_of_one(found, x, kernel, share_of(count))
     return found.emit(Conv(*window, x.type.shape[1]), x, weights, result_types=[y])
 
 
-def _weights(found: Match, x: Value, kernel: tuple[int, ...], share: float = 1.0) -> Constant:
+def weights_of_one(found: Match, x: Value, kernel: tuple[int, ...], share: float = 1.0) -> Constant:
+    """Weights of ones for each channel of a map, whose scale is ``share``; ``kernel``: of how many pixels."""
     ones = np.ones((x.type.shape[1], 1, *kernel), np.int8)
     type = TensorType(ones.shape, DType.I8, Quantization.per_tensor(share))
     return found.add_constant(f"{found.root.result.name}.ones", ones, type)

@@ -14,7 +14,7 @@ from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.ops.indexing import Gather
 from tilewright.ir.ops.movement import Concat, Slice, Transpose
-from tilewright.ir.ops.pooling import MaxPool
+from tilewright.ir.ops.pooling import GlobalAveragePool, MaxPool
 from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.types import DType, Quantization, TensorType
 
@@ -70,6 +70,11 @@ class ChannelNetwork:
         shape = [*self.x.type.shape[:2], *(-(-extent // stride) for extent in self.x.type.shape[2:])]
         pool = MaxPool((3, 3), (stride,) * 2, (1, 1, 1, 1), (1, 1))
         self.x = self._append(pool, [self.x], self.x.type.with_shape(shape))
+
+    def mean(self, quant: Quantization = QUANT) -> None:
+        """Over the whole map."""
+        shape = (*self.x.type.shape[:2], 1, 1)
+        self.x = self._append(GlobalAveragePool(), [self.x], TensorType(shape, DType.I8, quant))
 
     def add(self, other: Value) -> None:
         self.x = self._append(Add(), [self.x, other], self.x.type)
