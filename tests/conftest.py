@@ -32,7 +32,7 @@ if "tilewright.passes.base" in sys.modules:
 round_trip.install()
 
 # Imports passes, and so only now.
-from shared_kernels import shared_kernels  # noqa: E402
+from shared_kernels import forget_objects, shared_kernels  # noqa: E402
 
 
 def pytest_configure() -> None:
@@ -117,6 +117,12 @@ def kernels_are_compiled_once(pytestconfig: pytest.Config, tmp_path_factory: pyt
     cache = cache_of(pytestconfig)
     with shared_kernels(cache.mkdir("kernels") if cache else folder_of_all_workers(tmp_path_factory) / "kernels"):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def objects_are_of_one_module() -> None:
+    """Tests about kernels do not meet what others had made without LLVM's optimisations."""
+    forget_objects()
 
 
 @pytest.fixture(autouse=True, scope="session")

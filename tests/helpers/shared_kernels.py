@@ -222,6 +222,11 @@ def shared_kernels(parent: Path) -> Iterator[None]:
         yield
 
 
+def forget_objects() -> None:
+    """What this process remembers of machine code: it does not say whether that was made with or without optimising."""
+    assemble._objects.clear()
+
+
 def share_kernels() -> None:
     """In a program that a test has started: take part in what the tests share, until the program ends."""
     folders = os.environ.get(FOLDERS)
