@@ -125,6 +125,14 @@ def plan_quantization(
     kept = {op for ops in find_named(function.ops, keep, KEEP_FLOAT, "quantize", REGISTRY).values() for op in ops}
     # Integers for what a clamp cuts off would leave few of them for the rest.
     kept |= {user for op in kept if is_anchor(op) for user in [fused_activation(op)] if user is not None}
+    products = [op for op in function.ops if shortcuts and op not in kept and not is_anchor(op)]
+    scores = {op: weights for op in products if (weights := _weights_of(op)) is not None}
+    # Attention is of integers where values are as well, which a cache may hold beside the keys.
+    for weights in scores.values():
+        guards = [user.result for user in weights.users if is_op(user, Where)]
+        readers = [user for value in (weights, *guards) for user in value.users if user not in kept]
+        read = [user.inputs[1] for user in readers if is_op(user, MatMul) and user.inputs[0] in (weights, *guards)]
+        wanted.update(factored(value)[0] for value in read if not is_known(value))
     multiplied: set[Value] = set()
     for op in function.ops:
         if (is_anchor(op) and op not in kept) or not multiplied.isdisjoint(op.inputs):
@@ -142,7 +150,7 @@ def plan_quantization(
             is_real = is_last or not (shortcuts or wanted.intersection(op.results))
             if real_outputs and is_real and is_op(op, Conv, MatMul):
                 real.add(op)
-        elif shortcuts and is_op(op, MatMul) and _makes_scores(op):
+        elif op in scores:
             scored.update(factored(value)[0] for value in op.inputs[:2] if not is_known(value))
             wanted |= scored
             continue
@@ -207,17 +215,20 @@ def plan_quantization(
     return Plan(tuple(reversed(anchors)), frozenset(taken | normalizing), frozenset(real), named, wide, frozenset(kept))
 
 
-def _makes_scores(op: Op[MatMul]) -> bool:
-    """Whether an op is the product of queries and keys, of which a softmax makes weights."""
+def _weights_of(op: Op) -> Value | None:
+    """What a softmax makes of the product of queries and keys; ``None`` if an op is no such product."""
+    if not is_op(op, MatMul) or all(map(is_known, op.inputs[:2])):
+        return None
     value, users = op.result, op.result.users
-    for _ in range(0 if all(map(is_known, op.inputs[:2])) else LEVELS):
+    for _ in range(LEVELS):
         user = next(iter(users), None)
         if len(users) != 1 or not is_op(user, Softmax, Mul, Div, Add, Where, Reshape):
             break
         if is_op(user, Softmax):
-            return user.operator.axis == value.type.rank - 1 and value.type.shape[-2] > 0
+            is_row = user.operator.axis == value.type.rank - 1 and value.type.shape[-2] > 0
+            return user.result if is_row else None
         value, users = user.result, user.result.users
-    return False
+    return None
 
 
 def _is_mean_of_channels(op: Op) -> bool:

@@ -357,6 +357,36 @@ def test_images_may_stand_in_another_order(machine: str, batch: list[int], rng: 
     assert_engines_agree(artifact, feeds)
 
 
+@pytest.mark.parametrize("is_guarded", [False, True])
+def test_cached_values_are_integers_where_cached_keys_are(is_guarded: bool, rng: np.random.Generator) -> None:
+    """Decoders join keys and values with those of earlier steps: keys were rounded and attention was none of the
+    device's."""
+    net = OnnxNetwork(rng)
+
+    def heads(x: str, rows: int) -> str:
+        return net.op("Transpose", net.op("Reshape", x, net.number(np.array([1, rows, 2, 16]))), perm=[0, 2, 1, 3])
+
+    now, *past = (
+        net.op("Slice", "x", *(net.number(np.array([n])) for n in (a, b, 1))) for a, b in ((0, 3), (3, 8), (8, 13))
+    )
+    q, k, v = (heads(net.op("MatMul", now, net.some(32, 32)), 3) for _ in range(3))
+    k, v = (net.op("Concat", heads(cached, 5), new, axis=2) for cached, new in zip(past, (k, v), strict=True))
+    scores = net.op("MatMul", q, net.op("Transpose", k, perm=[0, 1, 3, 2]))
+    weights = net.op("Softmax", net.op("Mul", scores, net.number(np.array(0.25, np.float32))), axis=-1)
+    if is_guarded:
+        weights = net.op("Where", net.op("IsNaN", weights), net.number(np.array(0, np.float32)), weights)
+    y = net.op("Transpose", net.op("MatMul", weights, v), perm=[0, 2, 1, 3])
+    y = net.op("Reshape", y, net.number(np.array([1, 3, 32])))
+    model = net.model([1, 13, 32], net.op("MatMul", y, net.some(32, 8)))
+    feeds = {"x": rng.normal(size=(1, 13, 32)).astype(np.float32)}
+    options = replace(OPTIONS, calibration=[feeds])
+    (attention,) = (op for op in quantize_module(import_model(model), options).ops if is_op(op, Attention))
+    assert {value.type.dtype for value in (*attention.inputs, attention.result)} == {DType.I8}
+    found = assert_engines_agree(compile_to_memory(model, options), feeds)
+    (wanted,) = interp.run(import_model(model), feeds).values()
+    assert np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
+
+
 @pytest.mark.parametrize("machine", ["m4096", pytest.param("s256", marks=pytest.mark.sweep)])
 def test_known_rows_are_joined_and_added_and_one_row_looks_at_all(machine: str, rng: np.random.Generator) -> None:
     """Vision transformers with a row for the class, places, what is normalised twice, and queries and keys that are
