@@ -50,8 +50,8 @@ def with_growing_states(
     found = looped(edited, [x for i, x in enumerate(states) if i not in grown], (*grown.values(),)) if grown else None
     if found is None:
         return None
-    for position, index in enumerate(reversed(grown), 1):
-        found.insert(index, _joined(importer, states[index], found.pop(-position), grown[index][0]))
+    for index in reversed(grown):
+        found.insert(index, _joined(importer, states[index], found.pop(), grown[index][0]))
     return found
 
 

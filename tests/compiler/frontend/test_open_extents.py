@@ -750,6 +750,7 @@ RESIZED = [
     node("Resize", ["line", "", "odd"], ["up"], nearest_mode="ceil", coordinate_transformation_mode="asymmetric"),
     node("Resize", ["line", "", "", "sizes"], ["sized"], nearest_mode="round_prefer_ceil"),
     node("Resize", ["image", "", "", "both"], ["whole"], mode="linear", coordinate_transformation_mode=PYTORCH),
+    node("Resize", ["line", "", "channels"], ["shifted"], mode="linear"),
 ]
 
 
@@ -766,6 +767,8 @@ def test_resizing_of_and_to_what_the_data_decide() -> None:
     ]
     x, image = rng.random((4, 3), np.float32), rng.random((1, 1, 5, 7), np.float32)
     scales = {"twice": np.array([1, 1, 2], np.float32), "odd": np.array([1, 1, 1.7], np.float32)}
+    # As many channels, at other points.
+    scales["channels"] = np.array([1, 1.2, 2], np.float32)
     constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "image": image, **scales}
     outputs = [name for each in RESIZED for name in each.output]
     model = model_of(nodes, {"often": np.zeros(4, np.int64), "x": x}, outputs, constants)
@@ -809,6 +812,24 @@ def test_scales_of_what_the_data_decide_are_positive(scale: float) -> None:
     inputs = {"often": np.zeros(4, np.int64), "x": np.zeros((4, 3), np.float32)}
     with pytest.raises(ModelError, match=r"Resize: node 'grow': scales must be positive numbers; found \[1\.0, 1\.0, "):
         tilewright.compile(model_of(nodes, inputs, ["z"], constants), bounds={"n": 20})
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (np.array([1, 2], np.float32), ModelError, r"wrong number of scales; expected 3, found 2"),
+        (np.array([1, 2, 3, 4]), ModelError, r"wrong number of sizes; expected 3, found 4"),
+        (np.array([1, 1, 1e30], np.float32), UnsupportedError, r"nothing says how large it can be"),
+    ],
+)
+def test_what_open_extents_are_resized_by_fits(given: np.ndarray, error: type[Exception], message: str) -> None:
+    operands = ["line", "", "given"] if given.dtype.kind == "f" else ["line", "", "", "given"]
+    nodes = [*REPEATED, node("Unsqueeze", ["y", "zeros"], ["line"]), node("Resize", operands, ["z"], name="grow")]
+    constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "given": given}
+    model = model_of(nodes, {"often": np.zeros(4, np.int64), "x": np.zeros((4, 3), np.float32)}, [], constants)
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info("z"))
+    with pytest.raises(error, match=f"Resize: node 'grow': .*{message}"):
+        tilewright.compile(model, bounds={"n": 20})
 
 
 def test_a_bound_on_steps_gives_what_a_loop_stacks_room() -> None:
@@ -894,6 +915,46 @@ def test_a_loop_joins_pieces_to_a_list(axis: int, begun: Sequence[int], piece: l
             given = {"keep": np.ones(6, np.float32), "x": x * (x > 1.5), "total": np.ones(4, np.float32)}
             with pytest.raises(InputError):
                 session.run(given)
+
+
+def test_a_loop_joins_pieces_to_several_lists() -> None:
+    """Beside a state that changes and results that are stacked."""
+    info, element = onnx.helper.make_tensor_value_info, onnx.TensorProto
+    lists, longer = ("rows_list", "columns_list", "negatives_list"), ("more_rows", "more_columns", "more_negatives")
+    body = onnx.helper.make_graph(
+        [
+            node("Gather", ["x", "step"], ["row"]),
+            node("Unsqueeze", ["row", "zeros"], ["line"]),
+            node("Unsqueeze", ["row", "ones"], ["column"]),
+            node("Neg", ["line"], ["negative"]),
+            node("Concat", ["rows_list", "line"], ["more_rows"], axis=0),
+            node("Concat", ["columns_list", "column"], ["more_columns"], axis=-1),
+            node("Concat", ["negatives_list", "negative"], ["more_negatives"], axis=0),
+            node("Add", ["total", "row"], ["sum"]),
+            node("Exp", ["row"], ["power"]),
+            node("Identity", ["going"], ["goes"]),
+        ],
+        "body",
+        [
+            info("step", element.INT64, []),
+            info("going", element.BOOL, []),
+            *(info(name, element.FLOAT, None) for name in (*lists[:1], "total", *lists[1:])),
+        ],
+        [
+            info("goes", element.BOOL, []),
+            *(info(name, element.FLOAT, None) for name in (*longer[:1], "sum", *longer[1:], "power")),
+        ],
+    )
+    nodes = [
+        node("NonZero", ["keep"], ["found"]),
+        node("Size", ["found"], ["n"]),
+        node("Loop", ["n", "", "none", "nothing", "no_columns", "begun"], ["a", "b", "c", "d", "e"], body=body),
+    ]
+    begun = {"none": np.zeros((0, 4)), "nothing": np.zeros(4), "no_columns": np.zeros((4, 0)), "begun": np.ones((2, 4))}
+    constants = {"zeros": [0], "ones": [1], **{name: array.astype(np.float32) for name, array in begun.items()}}
+    x = np.random.default_rng(5).random((6, 4), np.float32)
+    cases = [{"keep": np.array(keep, np.float32), "x": x} for keep in ([1, 0, 1, 1, 0, 0], [0] * 6, [1] * 6)]
+    check(nodes, cases, ["a", "b", "c", "d", "e"], **constants)
 
 
 def test_a_loop_joins_what_is_no_part_of_a_list() -> None:

@@ -19,7 +19,7 @@ from ....shape import cast, reshape
 from ...exporter import Exporter, exports
 from ...importer import Importer, Node, imports
 from ...open_extents import open_operators
-from ...open_extents.intervals import Extent, room, span
+from ...open_extents.intervals import UNKNOWN, Extent, room, span
 from ...open_extents.open_shapes import OPEN_HINT
 
 
@@ -158,18 +158,18 @@ def _resized(node: Node, importer: Importer, x: Value, axes: list[int], scales: 
         raise node.unsupported(
             "the data decide extents of what is resized",
             expected="nearest, or linear of floats, without cropping, antialiasing and policy",
-            found=f"{mode}, {coordinates}, {x.type.dtype}",
+            found=f"{mode}, {coordinates}, {x.type.dtype.value}",
             hint=OPEN_HINT,
         )
-    if scales is None or not scales.size:
-        sizes = open_operators.extents_of(node, open, 3, "the sizes")
-        factors = [None] * len(sizes)
-    else:
-        factors = floats(scales)
-        sizes = [_scaled(importer, shape[axis], scale) for axis, scale in zip(axes, factors, strict=True)]
+    factors = floats(scales) if scales is not None else []
+    sizes = open_operators.extents_of(node, open, 3, "the sizes") if not factors else []
+    if len(factors or sizes) != len(axes):
+        what = f"wrong number of {'scales' if factors else 'sizes'}"
+        raise node.model_error(what, expected=len(axes), found=len(factors or sizes))
+    sizes = sizes or [_scaled(importer, shape[axis], scale) for axis, scale in zip(axes, factors, strict=True)]
     sizes = [open.larger(size, 0) for size in open_operators.bounded(node, open, sizes, "a size")]
-    for axis, size, factor in zip(axes, sizes, factors, strict=True):
-        if size is shape[axis] or size == shape[axis]:
+    for axis, size, factor in zip(axes, sizes, factors or [None] * len(axes), strict=True):
+        if factor == 1 or (factor is None and (size is shape[axis] or size == shape[axis])):
             continue
         extent = cast(importer, open.value(shape[axis]), DType.F32)
         points = _points(importer, extent, size, factor, coordinates)
@@ -191,7 +191,7 @@ def _plus(importer: Importer, x: Value, number: float) -> Value:
 def _scaled(importer: Importer, extent: Extent, scale: float) -> Extent:
     """An extent after scaling, rounded down."""
     open = importer.open
-    if scale == int(scale):
+    if scale == int(scale) and scale < UNKNOWN:
         return open.product([extent, int(scale)])
     (least,), (most,) = (scaled([each], [scale]) for each in span(extent))
     number = times(importer, cast(importer, open.value(extent), DType.F32), scale)
