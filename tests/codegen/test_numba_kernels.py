@@ -15,15 +15,18 @@ import numpy as np
 import pytest
 from generic_kernels import TARGET, assert_close, assert_equals_reference, execution, generic_kernel, of_family, the_op
 from kernel_harness import Execution, run_kernels
+from llvmlite.binding import llvm_version_info
 from network_files import graph_model
 from onnx import TensorProto, helper
 from onnxruntime_oracle import Oracle
 from operator_samples import Case, all_cases, cases_of, make_case, samples
 from quantized_cases import check
-from samples import Sample
+from samples import Sample, quantized_type
 
 from tilewright.codegen.cpu import numba as kernels
+from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.llvm.builder import LONG_TABLE
+from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.numba.generation.function import compile_kernel, library
 from tilewright.codegen.cpu.numba.generation.scalar_functions import hyperbolic_tangent
 from tilewright.errors import CodegenError, InputError
@@ -103,6 +106,30 @@ def test_rows_of_fewer_rows_are_resampled_once() -> None:
         x = np.sin(np.arange(math.prod(shape), dtype=np.float32)).reshape(shape)
         cases.append(make_case(f"{resize}", Sample(resize, (x,))))
     assert_equals_reference(cases)
+
+
+def test_integers_are_resampled_along_four_dimensions_with_others_between() -> None:
+    """Those between took two digits of a sum, which then no number held."""
+    shape, extents = (2, 3, 2, 2, 3, 2), (5, 7, 2, 2, 5, 7)
+    scales = tuple(extent / before for extent, before in zip(extents, shape, strict=True))
+    x = (np.arange(math.prod(shape)) * 89 % 256).astype(np.uint8).reshape(shape)
+    types = [quantized_type(DType.U8, each, 0.5) for each in (shape, extents)]
+    check(
+        [make_case("four", Sample(Resize(extents, scales, "linear"), (x,), frozenset(), (types[0],), (types[1],)))],
+        "host",
+    )
+
+
+@pytest.mark.skipif(llvm_version_info[0] < 20, reason="LLVM cannot be told to gather nothing")
+@pytest.mark.parametrize("level", ["x86-64-v3", "x86-64-v4"])
+def test_loops_gather_nothing(level: str) -> None:
+    """With AVX-512 LLVM gathered what is read apart, which took up to five times as long as element by element."""
+    resizes = [Resize((1, 3, 224, 300), (1.0, 1.0, 224 / 480, 300 / 640), mode) for mode in ("nearest", "linear")]
+    for resize in resizes:
+        (op,) = make_case("far", Sample(resize, (np.zeros((1, 3, 480, 640), np.float32),))).module.main.ops
+        kernel = lower(op, TargetDescription.named(level))
+        assert kernel is not None
+        assert "masked.gather" not in kernel.text
 
 
 def as_cases(*samples: Sample) -> list[Case]:

@@ -169,7 +169,7 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     weights: list[np.ndarray] = []
     for d in dimensions:
         indices, factors = _fixed_taps(operator, d, shape[d]) if is_stored else operator.taps(d, shape[d])
-        if d not in sampled:
+        if d not in sampled and not is_stored:
             # No neighbour counts, not even with a weight of 0, by which infinity would become NaN.
             indices, factors = np.arange(shape[d])[:, None].repeat(taps, 1), np.full(factors.shape, 1 / taps)
         offsets = indices * strides[d]
