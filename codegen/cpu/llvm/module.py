@@ -48,6 +48,8 @@ def optimized(text: str, name: str, target: TargetDescription, apart: Collection
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = True
     options.loop_unrolling = False
-    builder = llvm.create_pass_builder(machine(target), options)
+    # With AVX-512 it would gather all that is read apart, which takes longer than element by element.
+    is_known = target.is_x86_64 and llvm.llvm_version_info[0] >= 20
+    builder = llvm.create_pass_builder(machine(target, *["prefer-no-gather"] * is_known), options)
     builder.getModulePassManager().run(module, builder)
     return str(module)

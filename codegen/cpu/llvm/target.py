@@ -205,14 +205,15 @@ class TargetDescription(Immutable):
 
 @cache
 @forks_wait()
-def machine(target: TargetDescription) -> llvm.TargetMachine:
+def machine(target: TargetDescription, *hints: str) -> llvm.TargetMachine:
     """LLVM's code generator for a target: position independent, small code model.
+    ``hints``: LLVM names of what is fast, beside what instructions there are.
     Raises CodegenError: the installed LLVM does not know the target."""
     _initialize()
     # Names of processors allow all that these have. So that of the oldest stands here, and the actual one in an
     # attribute of functions that chooses what is fast only ("tune-cpu", see FunctionBuilder).
     oldest, *of_all = _OLDEST.get(target.architecture, ("generic",))
-    features = ",".join(f"+{name}" for name in (*of_all, *target.features))
+    features = ",".join(f"+{name}" for name in (*of_all, *target.features, *hints))
     try:
         return llvm.Target.from_triple(target.triple).create_target_machine(
             cpu=oldest, features=features, opt=2, reloc="pic", codemodel="small"
