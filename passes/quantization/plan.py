@@ -40,6 +40,9 @@ from .quantizable import (
 NORMS = (LayerNorm, RmsNorm, GroupNorm)
 """What normalises."""
 
+_TOKENS = 3
+"""Dimensions of what is made of tokens: images, rows and channels."""
+
 
 class Plan(Immutable):
     """What is to be quantised.
@@ -209,8 +212,9 @@ def plan_quantization(
     named = {names.take(value.name): value for value in values}
     streams = {value for op in normalizing for value in started.get(op, ())}
     # Known rows may be far smaller than those that they are joined with.
-    joined = (op for op in taken if is_op(op, Concat) and has_numbers(op) and op.result.type.rank == 3)
+    joined = (op for op in taken if is_op(op, Concat) and has_numbers(op) and op.result.type.rank == _TOKENS)
     streams.update(op.result for op in joined if shortcuts)
+    streams |= _continued(function.ops, taken, streams)
     wide = tuple(name for name, value in named.items() if value in streams or value in squared)
     return Plan(tuple(reversed(anchors)), frozenset(taken | normalizing), frozenset(real), named, wide, frozenset(kept))
 
@@ -283,6 +287,47 @@ def _shortcuts(function: Function) -> dict[Op, set[Value]]:
             streams.add(x)
             # What is normalised before it is a shortcut holds no large numbers.
             found[op] = {value for value in (x, *terms) if not is_op(moved(value).producer, *NORMS)}
+    return found
+
+
+def _continued(ops: Iterable[Op], taken: Set[Op], streams: Set[Value]) -> set[Value]:
+    """The values of shortcuts of tokens, and sums and joined rows that these go on in, if all that reads them
+    normalises or is one of these: of the scale of large rows, 8 bits leave little of small ones, as those of a token
+    for the class. Sums that normalisations do are not taken; these read as many bits of both operands."""
+    found, reached, sums, ending = {*streams}, {*streams}, list[Op](), set[Op | Function]()
+    for op in ops:
+        if is_op(op, *NORMS):
+            ending.add(op)
+        elif is_op(op, Add) or (op in taken and is_op(op, Concat) and op.operator.axis == 1):
+            parts = [not reached.isdisjoint(_sources(value)) for value in op.inputs if not is_known(value)]
+            if op.result.type.rank == _TOKENS and (any if op in taken else all)(parts):
+                reached.add(op.result)
+                sums.append(op)
+    for op in reversed(sums):
+        if op.result in found or ending.issuperset(_readers(op.result)):
+            found.add(op.result)
+            ending.add(op)
+    return found
+
+
+def _sources(value: Value) -> Iterator[Value]:
+    """A value, and those that it is moved pixels of."""
+    yield value
+    while value.producer is not None and is_moving(value.producer) and not is_op(value.producer, Concat):
+        value = value.producer.inputs[0]
+        yield value
+
+
+def _readers(value: Value) -> set[Op | Function]:
+    """What reads a value, moved or not."""
+    found, pending, seen = set[Op | Function](), [value], {value}
+    for each in pending:
+        for user in {user for user, _ in each.uses}:
+            if isinstance(user, Op) and is_moving(user) and not is_op(user, Concat):
+                pending += (result for result in user.results if result not in seen)
+                seen.update(user.results)
+            else:
+                found.add(user)
     return found
 
 

@@ -442,6 +442,43 @@ def test_what_known_rows_join_has_16_bits(rng: np.random.Generator) -> None:
     assert plan_quantization(module.main, ()).wide == ()
 
 
+@pytest.mark.parametrize("form", ["joined", "summed", "added"])
+def test_small_rows_that_are_joined_with_large_ones_have_16_bits(form: str, rng: np.random.Generator) -> None:
+    """A token for the class is normalised with patches that are a hundred times as large, as in CaiT, where these are
+    joined, in XCiT, whose normalisation adds up two such, and in TNT, after known positions are added to all."""
+    net = OnnxNetwork(rng)
+    patches, token = net.op("MatMul", "x", net.some(32, 32)), net.some(1, 1, 32, by=0.01)
+    ends = [net.number(np.array([each], np.int64)) for each in (0, 1, 9)]
+
+    def normalized(x: str) -> str:
+        return net.op("LayerNormalization", x, net.some(32, about=1.0), net.some(32), axis=-1)
+
+    def small(x: str) -> str:
+        return net.op("Mul", net.op("MatMul", x, net.some(32, 32)), net.number(np.array(0.01, np.float32)))
+
+    def parted(x: str) -> list[str]:
+        return [net.op("Slice", x, *ends[n : n + 2], ends[1]) for n in range(2)]
+
+    if form == "added":
+        first, rest = parted(net.op("Add", net.op("Concat", token, patches, axis=1), net.some(1, 9, 32)))
+        rest = net.op("Add", rest, net.op("MatMul", patches, net.some(32, 32)))
+        whole = net.op("Concat", first, rest, axis=1)
+    else:
+        seen = net.op("ReduceMean", normalized(patches), axes=[1], keepdims=1)
+        token = net.op("Add", token, small(seen))
+        token = net.op("Add", token, small(normalized(token)))
+        whole = net.op("Concat", token, patches, axis=1)
+    if form == "summed":
+        first, rest = parted(whole)
+        whole = net.op("Add", whole, net.op("Concat", small(normalized(first)), rest, axis=1))
+    of_class = net.op("Gather", normalized(whole), net.number(np.array(0, np.int64)), axis=1)
+    model = net.model([1, 8, 32], net.op("MatMul", of_class, net.some(32, 16)))
+    feeds = {"x": rng.normal(size=(1, 8, 32)).astype(np.float32)}
+    found = assert_engines_agree(compile_to_memory(model, replace(OPTIONS, calibration_limit=16)), feeds)
+    (wanted,) = interp.run(import_model(model), feeds).values()
+    assert np.linalg.norm(found - wanted) < 0.06 * np.linalg.norm(wanted)
+
+
 @pytest.mark.parametrize(("machine", "images"), [("m4096", 1), ("s256", 2)])
 def test_sums_by_weights_of_pixels_are_attention_of_one_query(
     machine: str, images: int, rng: np.random.Generator
