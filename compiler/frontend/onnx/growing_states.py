@@ -40,8 +40,8 @@ def with_growing_states(
             continue
         if maker.input[0] != before or read[before] > 1 or read[after] > 1:
             continue
-        axis, rank = next((each.i for each in maker.attribute if each.name == "axis"), 0), state.type.rank
-        if not -rank <= axis < rank:
+        axis, rank = next((each.i for each in maker.attribute if each.name == "axis"), None), state.type.rank
+        if axis is None or not -rank <= axis < rank:
             continue
         grown[index] = axis % rank, state.type.shape
         del edited.input[index + 2], edited.output[index + 1]
@@ -73,4 +73,5 @@ def _joined(importer: Importer, state: Value, pieces: Value, axis: int) -> Value
     shape[axis] *= pieces.type.shape[0]
     perm = (*range(1, axis + 1), 0, *range(axis + 1, pieces.type.rank))
     behind = reshape(importer, transpose(importer, pieces, perm), tuple(shape))
-    return join(importer, [state, behind], axis) if state.type.shape[axis] else behind
+    is_joined = state.type.shape[axis] or state.type.dtype is not behind.type.dtype
+    return join(importer, [state, behind], axis) if is_joined else behind

@@ -962,6 +962,21 @@ def test_a_loop_joins_what_is_no_part_of_a_list() -> None:
         tilewright.compile(growing(0, (0, 4), [node("Identity", ["row"], ["piece"])]))
 
 
+def test_a_loop_joins_what_nodes_of_onnx_join() -> None:
+    """Nothing of one element type, and pieces of another; and along a dimension that nobody names."""
+    pieces = [
+        node("Unsqueeze", ["row", "zeros"], ["line"]),
+        node("Cast", ["line"], ["piece"], to=onnx.TensorProto.INT64),
+    ]
+    with pytest.raises(IRError, match=r"concat: node 'all': .*f32"):
+        tilewright.compile(growing(0, (0, 4), pieces))
+    model = growing(0, (0, 4), [node("Unsqueeze", ["row", "zeros"], ["piece"])])
+    body = next(each for each in model.graph.node if each.op_type == "Loop").attribute[0].g
+    del next(each for each in body.node if each.op_type == "Concat").attribute[:]
+    with pytest.raises(ModelError, match=r"Concat: node 'longer': .*axis"):
+        tilewright.compile(model)
+
+
 def test_extents_beyond_every_memory_are_refused() -> None:
     """A range of 20 GB of numbers, and a product that no integer holds."""
     found = [node("NonZero", ["x"], ["found"]), node("Shape", ["found"], ["shape"])]
