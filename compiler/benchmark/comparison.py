@@ -18,7 +18,7 @@ from ...runtime.execution.shapes import shape_of
 from ...runtime.native.host import processors
 from ...runtime.report.execution import random_inputs
 from ..driver import compile_to_file
-from ..frontend.formats import frozen_arrays, known_names
+from ..frontend.formats import frozen_arrays, known_names, known_tensors
 from ..frontend.input_shapes import names_in
 from ..options import CompileOptions
 from ..progress import ProgressReport, silent
@@ -156,23 +156,29 @@ def compare(
 
 
 def own_options(models: Sequence[Path], options: CompileOptions) -> list[CompileOptions]:
-    """The options for each model, with those shapes and values that are given for names that it has, or that no model
-    has, which its import refuses."""
-    frozen, shapes = options.freeze or {}, options.input_shapes or {}
+    """The options for each model, with those shapes, values and bounds that are given for names that it has, or that no
+    model has, which its import refuses."""
+    frozen, shapes, bounds = options.freeze or {}, options.input_shapes or {}, options.bounds or {}
     names = names_in(shapes) | {*frozen}
-    if len(models) == 1 or not names:
+    if len(models) == 1 or not (names or bounds):
         return [options] * len(models)
-    known = [known_names(model, names) for model in models]
-    known = [each | names.difference(*known) for each in known]
+    known = _with_unknown(names, [known_names(model, names) for model in models])
+    tensors = _with_unknown({*bounds}, [known_tensors(model, bounds) for model in models])
     every = [shapes] if isinstance(shapes, Mapping) else shapes
     return [
         replace(
             options,
             input_shapes=[{name: each[name] for name in each if name in own} for each in every],
             freeze={name: frozen[name] for name in frozen if name in own},
+            bounds={name: bounds[name] for name in bounds if name in within},
         )
-        for own in known
+        for own, within in zip(known, tensors, strict=True)
     ]
+
+
+def _with_unknown(names: set[str], known: Sequence[set[str]]) -> list[set[str]]:
+    """What each model knows of some names, and those that none does."""
+    return [each | names.difference(*known) for each in known]
 
 
 def _measure(

@@ -1,8 +1,7 @@
 """What is measured: Tilewright and its peers, each loaded from a file and called with arrays by name.
 
 As a program, ``contenders.py NAME FILE THREADS PRECISION INPUTS``, this is the fresh process of one contender: it runs
-once, on zeros where inputs are large, and prints what that took. So nothing is imported here that a contender does not
-need itself.
+once, on arrays of files, and prints what that took. So nothing is imported here that a contender does not need itself.
 """
 
 import json
@@ -114,7 +113,7 @@ def main(name: str, path: str, threads: str, precision: str, inputs: str) -> Non
     imported = time.perf_counter() - start
     import numpy as np
 
-    given = {key: np.full(shape, value, dtype) for key, (dtype, shape, value) in json.loads(inputs).items()}
+    given = {key: np.load(file) for key, file in json.loads(inputs).items()}
     shapes = {key: list(array.shape) for key, array in given.items()}
     LOADERS[name](path, int(threads), precision, shapes).run(given)
     done, processor = time.monotonic(), time.process_time()

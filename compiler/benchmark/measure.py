@@ -21,9 +21,6 @@ from . import contenders
 _LONGEST = 600
 """Seconds after which a fresh process is ended."""
 
-_LARGE = 16
-"""Elements from which on fresh processes get zeros in place of an input."""
-
 _GLANCE, _MOST_GLANCES, _AT_REST = 0.005, 100, 0.1
 """Seconds between two looks at whether the process is at rest, how many there are at most before a turn, and the part
 of one processor that it may still take then. Threads of the one before may go on spinning after its run, those of
@@ -111,10 +108,9 @@ def first_results(
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         environment["PYTHONPYCACHEPREFIX"] = bytecode
         for number, name in in_turn([*files], rounds + 1):
-            start = time.monotonic()
             sample = run_alone(name, files[name], threads, precision, inputs, environment)
             if number:
-                found[name].append({**sample, "seconds": sample["done"] - start})
+                found[name].append(sample)
     return {name: _start(samples) for name, samples in found.items()}
 
 
@@ -128,10 +124,19 @@ def run_alone(
 ) -> dict[str, Any]:
     """What one contender says of one run in a fresh process, which it may end as it likes: some crash on networks.
     Raises TilewrightError: it fails."""
-    # Large ones would take long to read, and say nothing of what is computed.
-    values = {name: array.tolist() if array.size <= _LARGE else 0 for name, array in inputs.items()}
-    described = json.dumps({name: [array.dtype.str, array.shape, values[name]] for name, array in inputs.items()})
-    words = [sys.executable, contenders.__file__, name, file, str(threads), precision, described]
+    with TemporaryDirectory(prefix="tilewright") as folder:
+        paths = {each: f"{folder}/{number}.npy" for number, each in enumerate(inputs)}
+        for each, path in paths.items():
+            np.save(path, inputs[each])
+        words = [sys.executable, contenders.__file__, name, file, str(threads), precision, json.dumps(paths)]
+        start = time.monotonic()
+        ended = _ended(name, words, environment)
+    found = json.loads(ended.stdout.splitlines()[-1])
+    return {**found, "seconds": found["done"] - start}
+
+
+def _ended(name: str, words: Sequence[str], environment: Mapping[str, str] | None) -> subprocess.CompletedProcess[str]:
+    """A fresh process that has ended well."""
     try:
         ended = subprocess.run(
             words, capture_output=True, text=True, timeout=_LONGEST, check=False, env=environment, errors="replace"
@@ -143,7 +148,7 @@ def run_alone(
     if ended.returncode:
         said = ended.stderr.strip().splitlines()[-1:]
         raise TilewrightError(f"a fresh process of {name} fails", found=" ".join(said) or str(ended.returncode))
-    return json.loads(ended.stdout.splitlines()[-1])
+    return ended
 
 
 def _start(samples: Sequence[Mapping[str, Any]]) -> Start:

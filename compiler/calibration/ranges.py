@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from tilewright.blocks import cached_property
-from tilewright.errors import CalibrationError, InputError, UsageError
+from tilewright.errors import CalibrationError, InputError, TilewrightError, UsageError
 from tilewright.immutable import Immutable
 
 from ...codegen.cpu.llvm.target import TargetDescription
@@ -268,9 +268,14 @@ def collect_statistics(
 
     Raises:
         CalibrationError: a bad sample, or one that makes a value infinite or not a number.
+        TilewrightError: the network refuses a sample.
     """
     for index, inputs in enumerate(samples, first):
-        found = run(inputs)
+        try:
+            found = run(inputs)
+        except TilewrightError as error:
+            error.message = f"calibration sample {index}: {error.message}"
+            raise
         for name, each in statistics.items():
             array = found[name]
             if array.dtype.kind == "f" and not _is_finite(array):

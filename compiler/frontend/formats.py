@@ -24,6 +24,7 @@ from .ir.reader import read_document
 from .ir.writer import weights_path
 from .onnx.reader import declared_inputs, digest_of_onnx, external_files, import_onnx, load_model, open_inputs
 from .onnx.tensor_roles import tensor_roles
+from .onnx.tensors import graphs_in
 
 
 def is_ir(model: object) -> TypeGuard[str | os.PathLike[str]]:
@@ -125,6 +126,19 @@ def known_names(source: Model, names: Collection[str]) -> set[str]:
     declared = _declared(source) if is_document else declared_inputs(load_model(source)[0].graph, names)
     own = [*declared, *(each for extents in declared.values() for each in extents or () if isinstance(each, str))]
     return {name for name in names if name in own or named_like(name, own)}
+
+
+def known_tensors(source: Model, names: Collection[str]) -> set[str]:
+    """Which of some names the tensors of an ONNX model have, in functions behind those of the nodes that call them."""
+    if not names or isinstance(source, Document) or is_ir(source):
+        return set()
+    model, _ = load_model(source)
+    graphs = [*graphs_in(model.graph)]
+    own = {each.name for graph in graphs for each in (*graph.input, *graph.initializer)}
+    own |= {output for graph in graphs for node in graph.node for output in node.output}
+    bodies = (body for each in model.functions for body in (each, *graphs_in(each)))
+    inner = tuple({f"/{output}" for body in bodies for node in body.node for output in node.output if output})
+    return {name for name in names if name in own or name.endswith(inner)}
 
 
 def frozen_arrays(source: Model, frozen: Frozen) -> dict[str, np.ndarray]:

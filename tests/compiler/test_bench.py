@@ -302,3 +302,31 @@ def test_peers_are_given_what_is_frozen_and_extents_are_bounded(tmp_path: Path, 
     assert ([*found["times"]], [*found["starts"]], shown.err) == (["tilewright", "onnxruntime"],) * 2 + ("",)
     assert main(["compare", str(path), "--every-layer", "--freeze", "k=300", "--bound", "n=9"]) == 0
     assert "differs" not in capsys.readouterr().out
+    # Other models than the one that has the tensor know nothing of it, and all refuse what none has.
+    options = CompileOptions(bounds={"n": 9, "strange": 3})
+    first, second = own_options([path, MODEL], options)
+    assert (first.bounds, second.bounds) == ({"n": 9, "strange": 3}, {"strange": 3})
+    nodes[:1] = [
+        onnx.helper.make_node("Identity", ["n"], ["m"]),
+        onnx.helper.make_node("Range", ["zero", "m", "one"], ["r"]),
+    ]
+    onnx.save(graph_model(nodes, inputs, ["y"], known), other := tmp_path / "other.onnx")
+    words = ["compare", str(path), str(other), "--data", "random", "--freeze", "k=300", "--bound", "n=9"]
+    assert main([*words, "--bound", "m=9"]) == 0
+    assert main([*words, "--bound", "mm=9"]) == 2
+    assert "a bound was given for 'mm', a tensor that the model does not have" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [4, 40])
+def test_fresh_processes_are_given_what_is_frozen_however_large(tmp_path: Path, capsys: Capture, count: int) -> None:
+    """Zeros are no sizes of parts, and no such network runs on them."""
+    nodes = [onnx.helper.make_node("Split", ["x", "sizes"], [f"p{n}" for n in range(count)], axis=0)]
+    nodes += [onnx.helper.make_node("Concat", [f"p{n}" for n in reversed(range(count))], ["y"], axis=0)]
+    inputs = [("x", onnx.TensorProto.FLOAT, [2 * count]), ("sizes", onnx.TensorProto.INT64, [count])]
+    onnx.save(graph_model(nodes, inputs, ["y"], {}), path := tmp_path / "split.onnx")
+    np.save(sizes := tmp_path / "sizes.npy", np.full(count, 2))
+    words = ["--rounds", "1", "--against", "onnxruntime", "--freeze", f"sizes={sizes}", "--json"]
+    assert main(["bench", str(path), *words]) == 0
+    shown = capsys.readouterr()
+    (found,) = result_of(shown.out)["networks"]
+    assert ([*found["times"]], [*found["starts"]], shown.err) == (["tilewright", "onnxruntime"],) * 2 + ("",)

@@ -128,6 +128,10 @@ def opened(
         second = stack.enter_context(closing(open_party(network, encodings, *given)))
         for name in (freeze or {}).keys() - {*first.frozen, *second.frozen}:
             raise UsageError("a value is given for an input that neither has", found=name)
+        neither = {name: (bounds or {})[name] for name in (bounds or {}).keys() - {*first.bounds, *second.bounds}}
+        for each in (first, second):
+            # The import refuses what neither has.
+            each.bounds = {**each.bounds, **neither}
         fixed = second.get_inputs() if have_shapes(data) else second.inputs_in({})
         others = {each.name: each.shape for each in fixed}
         inputs = [replace(each, shape=_closed(each.shape, others.get(each.name, ()))) for each in inputs]

@@ -92,6 +92,7 @@ class Party(ABC):
         values: what it computes, in order of execution; of a model, known after the first run.
         images: how images become inputs, by the names of these, where it knows.
         frozen: values of inputs of a model that are constants.
+        bounds: of tensors of a model.
     """
 
     label: str
@@ -99,6 +100,7 @@ class Party(ABC):
     values: list[Value]
     images: Mapping[str, ImageInput] = {}
     frozen: Mapping[str, Any] = {}
+    bounds: Mapping[str, int] = {}
 
     @abstractmethod
     def get_inputs(self) -> list[NodeArg]:
@@ -192,12 +194,13 @@ class ModelParty(Party):
     def __init__(
         self, path: str | bytes, encodings: str | None, frozen: Mapping[str, Any], bounds: Mapping[str, int]
     ) -> None:
-        self.label, self._bounds = path if isinstance(path, str) else "the model", bounds
+        self.label = path if isinstance(path, str) else "the model"
         self._path, self._encodings = path, encodings or None
         self.outputs, self.values = [], []
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._party: ArtifactParty | None = None
         with compiler_for("a model that is to be compiled"):
+            from ....compiler.frontend.formats import known_tensors
             from ....compiler.frontend.ir.reader import read_document
             from ....compiler.quantization.encodings import read_encodings
             from ....compiler.quantization.simulated import SimulatedModel
@@ -212,6 +215,7 @@ class ModelParty(Party):
             self.images = ImageInputs.of(self._simulated.images).inputs
             inputs = [NodeArg(each.name, TYPES[each.dtype.value], [*each.shape]) for each in self._simulated.inputs]
         self.frozen = {each.name: frozen[each.name] for each in inputs if each.name in frozen}
+        self.bounds = {name: bounds[name] for name in known_tensors(path, bounds)}
         self._inputs = [each for each in inputs if each.name not in frozen]
 
     def get_inputs(self) -> list[NodeArg]:
@@ -229,7 +233,7 @@ class ModelParty(Party):
         from ....compiler.frontend.formats import import_model
         from ....compiler.quantization.quantize import brings_quantization
 
-        frozen, bounds = self.frozen, self._bounds
+        frozen, bounds = self.frozen, self.bounds
         if self._encodings is not None and self._simulated is not None:
             artifact = self._simulated.compiled(shapes, keep=["all"], frozen=frozen, bounds=bounds)
         else:
