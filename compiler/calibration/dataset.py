@@ -91,14 +91,19 @@ def open_calibration_set(
     named = sources_by_input(source)
     if named is not None:
         check_names("the calibration data", named, inputs)
-        parts = {
+        found: dict[str, CalibrationSet] = {
             name: open_calibration_set(named[name], {name: type}, preprocessing=preprocessing, limit=limit)
             for name, type in inputs.items()
         }
-        counts = {name: len(part) for name, part in parts.items()}
+        real = [len(part) for part in found.values() if not isinstance(part, RandomSet)]
+        if real:
+            # There are as many random ones as are asked for.
+            noise = (name for name, part in found.items() if isinstance(part, RandomSet))
+            found |= {name: RandomSet({name: inputs[name]}, real[0]) for name in noise}
+        counts = {name: len(part) for name, part in found.items()}
         if len(set(counts.values())) > 1:
             raise refusal("the inputs have different numbers of samples", found=_listed(counts))
-        return SideBySide(tuple(parts.values()))
+        return SideBySide(tuple(found.values()))
     if isinstance(source, os.PathLike):
         source = os.fspath(source)
     path = source if isinstance(source, str) and source != RANDOM else None

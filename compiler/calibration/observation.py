@@ -15,8 +15,18 @@ from ...passes.quantization.parameters import Range
 from ..options import CompileOptions
 from .computations import Seen, computations
 from .dataset import open_calibration_set
-from .ranges import STAGE, Kernels, MinMax, RunFunction, collect_statistics, compiled, make_statistics, values_of
-from .sample_sets import CalibrationSet, Held, Inputs, RandomSet, between, files_of, has_noise, shards_of
+from .ranges import (
+    STAGE,
+    Kernels,
+    MinMax,
+    RunFunction,
+    collect_statistics,
+    compiled,
+    make_statistics,
+    run_on,
+    values_of,
+)
+from .sample_sets import CalibrationSet, Held, Inputs, RandomSet, between, files_of, has_noise, numbers_of, shards_of
 from .statistics import NOISE, Findings
 from .watch import Watch
 
@@ -138,9 +148,9 @@ class Observation:
     def arrays(self) -> Iterator[Inputs]:
         """All values by name on each sample, in order."""
         total = len(self.samples)
-        for index, inputs in enumerate(self.samples):
+        for index, (number, inputs) in enumerate(zip(numbers_of(self.samples), self.samples, strict=True)):
             self._options.report(STAGE, index, total)
-            found = self._run(inputs)
+            found = run_on(self._run, inputs, number)
             yield {name: found[name] for name in self._values}
         self._options.report(STAGE, total, total)
 
@@ -169,6 +179,6 @@ class Seeing(Immutable):
             samples, run = iter(watch.samples), watch.watched(run)
         found = {name: make() for name, make in self.statistics.items()}
         report(0)
-        collect_statistics(run, samples, found, first=first, report=report)
+        collect_statistics(run, samples, found, numbers=numbers_of(self.samples)[first:last], report=report)
         values = {name: vars(each) for name, each in found.items()}
         return {"values": values, "watch": watch.seen() if watch is not None else None}

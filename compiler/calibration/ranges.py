@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
+from itertools import count
 
 import numpy as np
 
@@ -255,7 +256,7 @@ def collect_statistics(
     samples: Iterable[Inputs],
     statistics: Mapping[str, MinMax],
     *,
-    first: int = 0,
+    numbers: Iterable[int] | None = None,
     report: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Take in each value that ``run`` returns, over all samples.
@@ -263,30 +264,35 @@ def collect_statistics(
     Args:
         run: called once for each sample.
         statistics: of values by name.
-        first: the number of the first sample.
+        numbers: of the samples, by default from 0.
         report: called with the number of samples that are done with.
 
     Raises:
         CalibrationError: a bad sample, or one that makes a value infinite or not a number.
-        TilewrightError: the network refuses a sample.
+        TilewrightError: as `run_on`.
     """
-    for index, inputs in enumerate(samples, first):
-        try:
-            found = run(inputs)
-        except TilewrightError as error:
-            error.message = f"calibration sample {index}: {error.message}"
-            raise
+    for done, (number, inputs) in enumerate(zip(numbers or count(), samples, strict=False), 1):
+        found = run_on(run, inputs, number)
         for name, each in statistics.items():
             array = found[name]
             if array.dtype.kind == "f" and not _is_finite(array):
                 raise CalibrationError(
-                    f"the network computes numbers that are not finite on calibration sample {index}",
+                    f"the network computes numbers that are not finite on calibration sample {number}",
                     stage=STAGE,
                     found=f"NaN or infinity in {name!r}",
                     hint="Check the preprocessing (mean, scale), or leave the sample out; do not give random ones.",
                 )
             each.observe(array)
-        report(index + 1 - first)
+        report(done)
+
+
+def run_on(run: RunFunction, inputs: Inputs, number: int) -> Mapping[str, np.ndarray]:
+    """What a run function makes of the sample of this number. Raises TilewrightError: it refuses this sample."""
+    try:
+        return run(inputs)
+    except TilewrightError as error:
+        error.message = f"calibration sample {number}: {error.message}"
+        raise
 
 
 def _is_finite(array: np.ndarray) -> bool:

@@ -175,12 +175,14 @@ class Held(Immutable):
         images: that they were read from, where they were.
         seen: what was found of them, for as long as they are held.
         rates: of inputs that sounds are for, as `rate_of` tells them.
+        numbers: of these samples among all; by default none are left out.
     """
 
     images: tuple[ImageFiles, ...]
     samples: Sequence[Inputs]
     seen: Seen = field(default_factory=dict, repr=False, compare=False)
     rates: Mapping[str, int] = field(default_factory=dict)
+    numbers: Sequence[int] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -191,7 +193,8 @@ class Held(Immutable):
     def only(self, at: Sequence[int]) -> Held:
         """Those at these places."""
         images = tuple(each.only(at) for each in self.images)
-        return Held(images, [self.samples[index] for index in at], rates=self.rates)
+        numbers = [numbers_of(self)[index] for index in at]
+        return Held(images, [self.samples[index] for index in at], rates=self.rates, numbers=numbers)
 
 
 CalibrationSet = Union[ImageFiles, SampleList, StackedArrays, ArrayFiles, RandomSet, SideBySide, Held]
@@ -205,13 +208,19 @@ def hold(samples: CalibrationSet, at: Sequence[int]) -> Held:
         rows = zip(*(part.samples for part in parts), strict=True)
         merged = [{name: array for sample in row for name, array in sample.items()} for row in rows]
         images = tuple(images for part in parts for images in part.images)
-        return Held(images, merged, rates={name: rate for part in parts for name, rate in part.rates.items()})
+        rates = {name: rate for part in parts for name, rate in part.rates.items()}
+        return Held(images, merged, rates=rates, numbers=at)
     if isinstance(samples, ImageFiles):
         images = samples.only(at)
-        return Held((images,), [*images])
+        return Held((images,), [*images], numbers=at)
     wanted = set(at)
     held = [sample for index, sample in enumerate(islice(samples, at[-1] + 1)) if index in wanted]
-    return Held((), held, rates={name: rate_of(samples, name) for name in next(iter(held), {})})
+    return Held((), held, rates={name: rate_of(samples, name) for name in next(iter(held), {})}, numbers=at)
+
+
+def numbers_of(samples: CalibrationSet) -> Sequence[int]:
+    """The number of each sample, as it was given."""
+    return (samples.numbers if isinstance(samples, Held) else ()) or range(len(samples))
 
 
 def images_of(samples: CalibrationSet) -> tuple[ImageFiles, ...]:

@@ -66,7 +66,7 @@ class Attempts:
         self._sizes = {name: each.type.elements for name, each in zip(main.result_names, main.results, strict=True)}
         run = runner(self._floating)
         self._expected: Outputs = self._answers(run, options.report, "run in floating point")
-        self._own: Outputs = answers(run, self._choosing.samples)
+        self._own: Outputs = answers(run, self._choosing)
         self.rungs: list[Rung] = []
         self.tried: list[Try] = []
         self.failed: list[FailedRung] = []
@@ -103,10 +103,7 @@ class Attempts:
 
     def _answers(self, run: RunFunction, report: ProgressReport, stage: str = "judge") -> Outputs:
         total = len(self._held.samples)
-        found: Outputs = []
-        for index, inputs in enumerate(self._held.samples):
-            report(stage, index, total)
-            found += answers(run, [inputs])
+        found = answers(run, self._held, lambda done: report(stage, done, total))
         report(stage, total, total)
         return found
 
@@ -129,7 +126,7 @@ class Attempts:
         quantized = quantize_module(self._module, options, None, choices, findings)
         run = runner(quantized)
         found = self._scored(self._answers(run, report))
-        chosen = score(self._own, answers(run, self._choosing.samples), None, self._shape, self._sizes)
+        chosen = score(self._own, answers(run, self._choosing), None, self._shape, self._sizes)
         choice = np.mean([min(chosen.outputs[name], EXACT) for name in self._weighed])
         prepared = choices.prepared
         assert prepared is not None

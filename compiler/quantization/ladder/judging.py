@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 
@@ -22,8 +22,8 @@ from ....runtime.files.label_file import label_lines
 from ....runtime.pictures.declaration import SUFFIXES
 from ....runtime.pictures.preprocessing import UNCLASSED
 from ....runtime.report.classes import image_size, rows_of
-from ...calibration.ranges import Function, RunFunction, compiled
-from ...calibration.sample_sets import ArrayFiles, CalibrationSet, ImageFiles, Inputs, images_of
+from ...calibration.ranges import Function, RunFunction, compiled, run_on
+from ...calibration.sample_sets import ArrayFiles, CalibrationSet, Held, ImageFiles, images_of, numbers_of
 from ...report.details import answers as kinds
 
 UNLABELLED = -2
@@ -71,9 +71,13 @@ def runner(module: Module) -> RunFunction:
     return compiled(module, found)
 
 
-def answers(run: RunFunction, samples: Sequence[Inputs]) -> Outputs:
-    """All results in one row, the first one first, for each sample; float32."""
-    rows = ([array.ravel() for array in run(inputs).values()] for inputs in samples)
+def answers(run: RunFunction, held: Held, report: Callable[[int], object] = lambda done: None) -> Outputs:
+    """All results in one row, the first one first, for each sample; float32.
+    ``report``: called with the number of samples that are done with, before each."""
+    rows: list[list[np.ndarray]] = []
+    for number, inputs in zip(numbers_of(held), held, strict=True):
+        report(len(rows))
+        rows.append([array.ravel() for array in run_on(run, inputs, number).values()])
     return [np.concatenate(row).astype(np.float32, copy=False) for row in rows]
 
 

@@ -24,7 +24,7 @@ from ....passes.quantization.parameters import Range
 from ....passes.quantization.plan import Plan, plan_quantization
 from ....passes.quantization.quantizable import Anchor, is_anchor, is_below_zero
 from ....passes.quantization.quantize import quantized_types, stored_weights
-from ...calibration.sample_sets import Inputs
+from ...calibration.sample_sets import Held, Inputs
 from ...progress import ProgressReport, silent
 from ..methods import Prepared
 from ..round_weights import Rounded, real_weights
@@ -85,11 +85,11 @@ def output_noise(
     ends = np.cumsum([value.type.elements for value in copy.main.results])[:-1]
     signal, noise = 0.0, np.zeros((count, len(ends) + 1))
     for at, inputs in enumerate(used):
-        (exact,) = answers(run, [{**inputs, gates.name: np.zeros(count, np.float32)}])
+        (exact,) = answers(run, Held((), [{**inputs, gates.name: np.zeros(count, np.float32)}]))
         signal += float(np.square(exact, dtype=np.float64).sum())
         for index in range(count):
             report(STAGE, at * count + index, len(used) * count)
-            (found,) = answers(run, [{**inputs, gates.name: np.eye(1, count, index, np.float32)[0]}])
+            (found,) = answers(run, Held((), [{**inputs, gates.name: np.eye(1, count, index, np.float32)[0]}]))
             wrong = np.square(found - exact, dtype=np.float64)
             noise[index] += [part.sum() for part in np.split(wrong, ends)]
     report(STAGE, len(used) * count, len(used) * count)

@@ -398,6 +398,7 @@ def test_wrong_shapes_and_empty_arrays_are_refused() -> None:
         open_calibration_set("x=a.npy,y=b.npy,x=c.npy", two)
     with pytest.raises(CalibrationError, match="different numbers of samples"):
         open_calibration_set({"x": np.zeros((2, 4), np.float32), "y": np.zeros((3, 4), np.float32)}, two)
+    assert len(open_calibration_set({"x": np.zeros((3, 4), np.float32), "y": "random"}, two)) == 3
 
 
 def test_a_broken_image_is_named(tmp_path: Path) -> None:

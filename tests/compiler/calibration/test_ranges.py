@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
 from calibration_interpreter import collect_ranges, interpreter
+from network_files import graph_model
+from onnx import helper
 from onnx_networks import OnnxNetwork
 
 import tilewright
+from tilewright.__main__ import main
 from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.calibration.ranges import (
     METHODS,
@@ -141,6 +147,26 @@ def test_a_network_that_leaves_the_real_numbers_is_named() -> None:
     expected = r"not finite on calibration sample 1; found NaN or infinity in 'root'.*; do not give random ones"
     with pytest.raises(CalibrationError, match=expected):
         collect_ranges(interpreter(module, {"root": module.main.results[0]}), samples, ["root"])
+
+
+@pytest.mark.parametrize("wrong", range(9))
+def test_a_sample_that_the_network_refuses_is_named(
+    wrong: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it was given, also to `quantize`, which calibrates on some, chooses by some and judges on others."""
+    known = {"table": np.eye(50, 4, dtype=np.float32), "w": np.ones((4, 4), np.float32)}
+    nodes = [helper.make_node("Gather", ["table", "ids"], ["e"]), helper.make_node("MatMul", ["e", "w"], ["y"])]
+    onnx.save(graph_model(nodes, [("ids", onnx.TensorProto.INT64, [1, 6])], ["y"], known), path := tmp_path / "i.onnx")
+    ids = np.zeros((9, 6), np.int64)
+    ids[wrong, 2] = 77
+    np.save(samples := tmp_path / "ids.npy", ids)
+    words = [str(path), "-o", str(tmp_path / "i.twa"), "--calibration", str(samples)]
+    expected = (
+        f"calibration sample {wrong}: the values that reach it are out of its range; expected -50 to 49, found 77"
+    )
+    for command in (["quantize"], ["compile", "--precision", "int8"])[: 1 + (wrong == 0)]:
+        assert main([*command, *words]) == 1
+        assert expected in capsys.readouterr().err
 
 
 def test_ranges_are_the_same_for_whichever_processor_they_are_made(rng: np.random.Generator) -> None:
