@@ -26,7 +26,7 @@ from tilewright.ir.ops.pooling import GlobalPool, MaxPool, Pool
 from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.ops.skip_normalization import SkipLayerNorm
 from tilewright.passes.device.boxes import blocks_together
-from tilewright.passes.device.channel_blocks import channels_made, of_all_inputs, zero_of_weights
+from tilewright.passes.device.channel_blocks import channels_made, nonzero_blocks, of_all_inputs, zero_of_weights
 from tilewright.runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
 from tilewright.runtime.machines.cost import dense_steps, depthwise_steps, handover, output_groups
 from tilewright.runtime.machines.machine import CHANNEL_BLOCK, Machine
@@ -236,7 +236,7 @@ def array_steps(op: Op, machine: Machine) -> float:
     if op.operator.group == 1 and not MACS.is_at(op):
         return float(dense_steps(machine, pixels, target.channels, 1, sum_products(op)))
     # Several groups may share the lanes: all of them have work at best.
-    products = -(-op.macs // (pixels * machine.input_lanes * machine.output_lanes))
+    products = -(-weight_bytes(op) // (machine.input_lanes * machine.output_lanes))
     found = float(-(-pixels // machine.pixel_lanes) * products)
     if window_of(op).taps > 1 or machine.input_lanes < CHANNEL_BLOCK:
         return found
@@ -309,8 +309,23 @@ def _vector(op: Op, machine: Machine) -> float:
 
 
 def weight_bytes(op: Op) -> int:
-    """Elements of the weights of a convolution that are not zero for want of a group, a byte each."""
-    return op.macs // (op.result.type.elements // op.inputs[1].type.shape[0]) if is_op(op, Conv) else 0
+    """Elements of the weights of a convolution, a byte each, that are not zero for want of a group, nor in blocks of
+    channels that are left out as all of them are zero."""
+    if not is_op(op, Conv):
+        return 0
+    counted = op.macs // (op.result.type.elements // op.inputs[1].type.shape[0])
+    weights = op.operands.w
+    if op.operator.group > 1 or not MACS.is_at(op) or not isinstance(weights, Constant):
+        return counted
+    used = nonzero_blocks(op, weights.array)
+    # Of the last blocks there may be fewer channels.
+    outputs, inputs = (
+        np.clip(extent - size * np.arange(count), 0, size)
+        for extent, size, count in zip(
+            weights.array.shape[:2], (CHANNEL_BLOCK // 4, CHANNEL_BLOCK), used.shape, strict=True
+        )
+    )
+    return min(counted, int(outputs @ used @ inputs) * math.prod(weights.array.shape[2:]))
 
 
 def is_convolution(op: Op) -> bool:

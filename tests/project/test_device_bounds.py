@@ -215,6 +215,30 @@ def test_copies_of_outputs_are_counted_once() -> None:
     assert found[0] == found[1] == 16 * 2 / 2
 
 
+def test_blocks_of_weights_that_are_zero_are_no_part_of_the_floor() -> None:
+    """A network whose last normalisations start from zero has layers of zeros, of which nothing is loaded."""
+    read, made = (f"i8[1,{channels},4,4]<s=0x1.0p-4, z=3>" for channels in (72, 40))
+    conv = '{strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]}'
+    weights = np.ones((40, 72, 1, 1), np.int8)
+    weights[::7, ::5] = 0
+    for left_out in (0, 24 * 32, 40 * 72):
+        if left_out:
+            weights[:24, :32] = 0
+        if left_out == 40 * 72:
+            weights[:] = 0
+        module = parse(f"""
+  const @w : i8[40,72,1,1]<s=0x1.0p-6, z=0> = {weights.ravel().tolist()}
+  func @main(%x: {read}) -> (%y: {made}) {{
+    %y = conv(%x, @w, _) {conv} : {made}
+    return %y
+  }}""")
+        (op,) = module.main.ops
+        assert weight_bytes(op) == 40 * 72, "what is not said to have choices in it is loaded as a whole"
+        MACS.set(op, op.macs)
+        assert weight_bytes(op) == 40 * 72 - left_out
+        assert (array_steps(op, load("s256")) == 0) is (left_out == 40 * 72)
+
+
 def test_a_parameter_among_joined_maps_is_there_before_computed_ones() -> None:
     map = "i8[1,16,4,4]<s=0x1.0p-4, z=3>"
     conv = '{strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]}'
