@@ -710,6 +710,19 @@ def test_convolutions_along_what_the_data_decide() -> None:
                 np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-5, atol=1e-5)
 
 
+def test_what_is_split_into_a_single_element_has_no_more() -> None:
+    """As where a trace gave one token to one expert: further ones were lost."""
+    nodes = [*REPEATED, node("Split", ["y", "sizes"], ["a", "b"], axis=-1)]
+    constants = {"zero": 0, "one": 1, "last": [1], "sizes": [0, 1]}
+    model = model_of(nodes, {"often": np.zeros(4, np.int64), "x": np.zeros((4, 3), np.float32)}, ["a", "b"], constants)
+    x = np.random.default_rng(4).random((4, 3), np.float32)
+    with tilewright.load(tilewright.compile(model, bounds={"n": 20})) as session:
+        found = session.run({"often": np.array([0, 0, 1, 0]), "x": x})
+        np.testing.assert_array_equal(found["b"], x[2:3].T)
+        with pytest.raises(InputError, match="expected 0 to 1, found 3"):
+            session.run({"often": np.array([1, 0, 2, 0]), "x": x})
+
+
 def test_pooling_and_normalisation_along_what_the_data_decide() -> None:
     """What lies behind the end counts neither in a maximum nor in a mean."""
     rng = np.random.default_rng(2)

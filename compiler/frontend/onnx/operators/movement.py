@@ -15,7 +15,7 @@ from ..exporter import MICROSOFT, Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
 from ..open_extents import open_operators
-from ..open_extents.intervals import Extent
+from ..open_extents.intervals import Extent, room
 
 one_to_one("DepthToSpace", movement.DepthToSpace, blocksize=None, mode="DCR")
 exports_as("SpaceToDepth", movement.SpaceToDepth)
@@ -60,6 +60,10 @@ def import_split(node: Node, importer: Importer) -> list[Value]:
     if given is not None and (not isinstance(given, Constant) or axis in importer.open.axes(x)):
         wanted, open = open_operators.extents_of(node, importer.open, 1, "the sizes"), importer.open
         known = [size for size in wanted if isinstance(size, int)]
+        if len(known) == len(wanted) and sum(known) < 2:
+            # Nothing is cut to one element: no more than that, or the run ends.
+            shape = [open.at_most(e, sum(known)) if d == axis else e for d, e in enumerate(open.shape(x))]
+            x = open.opened(open.cut(x, [*map(room, shape)]), shape)
         if len(known) < len(wanted) or sum(known) < 2:
             return open_operators.split_into(node, open, x, axis, wanted)
         # There are as many as the sizes add up to, or the run ends.
