@@ -125,12 +125,12 @@ def _as_products(found: Match[Softmax], kept: set[Op]) -> Value | None:
         unit = np.zeros(base.type.elements, np.float32)
         unit[places[..., channel]] = 1
         added = seen(unit)[1]
-        if not _equal(added, added[:1]):
+        if not _equal(added[..., None], added[:1, ..., None]):
             return None
         factors[..., channel] = added[0]
     # What depends on other numbers than those of the query is no such product.
     queries, added = seen(np.random.default_rng(0).normal(size=base.type.elements).astype(np.float32))
-    is_of_queries = _equal(np.einsum("ihrc,hrkc->ihrk", queries, factors), added)
+    is_of_queries = _equal(np.einsum("ihrc,hrkc->ihrk", queries, factors)[..., None], added[..., None])
     tables = _separated(factors) if is_of_queries and not _equal(factors, factors[:, :1]) else None
     if tables is None:
         return None
@@ -146,7 +146,9 @@ def _as_products(found: Match[Softmax], kept: set[Op]) -> Value | None:
 
 
 def _equal(some: np.ndarray, others: np.ndarray) -> bool:
-    return bool(np.abs(some - others).max() <= 1e-5 * np.abs(others).max())
+    """Of arrays [.., rows, keys, width]: but for what is far less than the largest number of each row."""
+    largest = np.maximum(others.max((-2, -1), keepdims=True), -others.min((-2, -1), keepdims=True))
+    return bool((np.abs(some - others) <= 1e-5 * largest + 1e-12 * largest.max()).all())
 
 
 def _separated(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -158,9 +160,12 @@ def _separated(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         if height + across > _MOST_PRODUCTS:
             continue
         apart = factors.reshape(heads, height, across, key_height, key_across, width)
-        by_row, by_column = apart.mean((2, 4)), (apart - apart.mean((2, 4), keepdims=True)).mean((1, 3))
-        if _equal(by_row[:, :, None, :, None] + by_column[:, None, :, None], apart):
-            return by_row, by_column
+        # One head or row may be far smaller than the others.
+        by_row, by_column, mean = (apart.mean(axes, np.float64) for axes in ((2, 4), (1, 3), (1, 2, 3, 4)))
+        tables = by_row.astype(np.float32), (by_column - mean[:, None, None]).astype(np.float32)
+        total = tables[0][:, :, None, :, None] + tables[1][:, None, :, None]
+        if _equal(total.reshape(factors.shape), factors):
+            return tables
     return None
 
 

@@ -61,6 +61,17 @@ def distances(net: OnnxNetwork, scores: str, q: str) -> str:
     return gathered(net, scores, q, np.stack([down, right]))
 
 
+def far_apart(net: OnnxNetwork, scores: str, q: str) -> str:
+    """One number of the products for rows is so large that sums with it lose what is for columns."""
+    pixels = net.op("Reshape", q, shape(net, 4, HEIGHT, WIDTH, 16))
+    table = (net.rng.normal(size=(HEIGHT, 16, HEIGHT)) * 0.3).astype(np.float32)
+    table[0, 0, 0] = -1e9
+    by_column = net.op("MatMul", net.op("Transpose", pixels, perm=[0, 2, 1, 3]), net.some(WIDTH, 16, WIDTH))
+    by_column = net.op("Reshape", net.op("Transpose", by_column, perm=[0, 2, 1, 3]), shape(net, 4, TOKENS, 1, WIDTH))
+    by_row = net.op("Reshape", net.op("MatMul", pixels, net.number(table)), shape(net, 4, TOKENS, HEIGHT, 1))
+    return net.op("Add", scores, net.op("Reshape", net.op("Add", by_row, by_column), shape(net, 4, TOKENS, TOKENS)))
+
+
 def distances_in_any_order(net: OnnxNetwork, scores: str, q: str) -> str:
     return gathered(net, scores, q, net.rng.integers(0, 2 * (HEIGHT + WIDTH), (2, TOKENS, TOKENS)))
 
@@ -68,6 +79,14 @@ def distances_in_any_order(net: OnnxNetwork, scores: str, q: str) -> str:
 def one_product(net: OnnxNetwork, scores: str, q: str) -> str:
     """The same for all queries."""
     return net.op("Add", scores, net.op("MatMul", q, net.some(16, TOKENS)))
+
+
+def of_one_head_in_any_order(net: OnnxNetwork, scores: str, q: str) -> str:
+    """Of which the other is a million times as large."""
+    large, small = (
+        net.op("Mul", q, net.number(np.array([a, b, a, b], np.float32).reshape(4, 1, 1))) for a, b in ((1e6, 0), (0, 1))
+    )
+    return distances_in_any_order(net, distances(net, scores, large), small)
 
 
 def of_keys(net: OnnxNetwork, scores: str, q: str) -> str:
@@ -123,7 +142,7 @@ def test_what_is_computed_stays(added: Added, rng: np.random.Generator) -> None:
     np.testing.assert_allclose(next(iter(run(module, {"x": x}).values())), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("added", [distances_in_any_order, one_product, of_keys])
+@pytest.mark.parametrize("added", [distances_in_any_order, of_one_head_in_any_order, far_apart, one_product, of_keys])
 def test_what_is_no_position_in_an_image_stays(added: Added, rng: np.random.Generator) -> None:
     module = simplified(network(OnnxNetwork(rng), added))
     before = print_module(module)
