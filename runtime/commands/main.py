@@ -136,6 +136,8 @@ def explain(error: Exception, command: str) -> TilewrightError:
         return compiler.NotInstalledError(f"`tilewright {command}`", package)
     if isinstance(error, MemoryError):
         return TilewrightError("this machine does not have enough memory")
+    if isinstance(error, TilewrightWarning):
+        return TilewrightError(str(error), hint="Python was told that warnings are errors.")
     # Libraries that cannot be loaded, such as for a limit of memory, raise one without a number.
     if isinstance(error, OSError) and error.errno is None:
         return TilewrightError(str(error) or "the system refuses what was asked of it")

@@ -189,7 +189,7 @@ def test_every_pair_of_bytes(target: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", [DType.I8, DType.U8])
 def test_every_sum_without_ties(dtype: DType, target: str) -> None:
-    """At scales at which sums are shifted by 12, 25 and 30 bits, and by 10 and 31."""
+    """At scales at which sums are shifted by 12, 25 and 30 bits, and by 10, 31 and 46."""
     every = np.arange(256, dtype=np.uint8).view(dtype.numpy)
     left, right = (np.ascontiguousarray(array) for array in np.broadcast_arrays(every[:, None], every))
     samples, shifts = [], set[int]()
@@ -199,6 +199,8 @@ def test_every_sum_without_ties(dtype: DType, target: str) -> None:
         (0.0151, 0.0009, 0.97),
         (130.0, 0.7, 0.013),
         (0.007, 0.005, 0.97),
+        # The zero point of the result, with as large a shift as that of the ratio, was beyond 64 bits.
+        (1e-20, 1e-21, 0.97),
     ):
         a, b, y = (
             TensorType((256, 256), dtype, Quantization.per_tensor(scale, zero))
@@ -206,7 +208,7 @@ def test_every_sum_without_ties(dtype: DType, target: str) -> None:
         )
         shifts.add(add_multipliers(*map(np.float32, scales))[2])
         samples += [Sample(op, (left, right), types=(a, b), result_types=(y,)) for op in (Add(), Sub())]
-    assert shifts == {10, 12, 25, 30, 31}
+    assert shifts == {10, 12, 25, 30, 31, 46}
     check([make_case(f"sums-{i}", sample) for i, sample in enumerate(samples)], target)
 
 

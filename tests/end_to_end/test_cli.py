@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,16 @@ def test_demo(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) 
     # What was found a moment ago, as people see it.
     assert main(["demo", "-o", str(tmp_path)]) == 0
     assert "% correct (" in capsys.readouterr().out
+
+
+def test_warnings_that_are_errors_are_no_bugs_of_ours(tmp_path: Path, capsys: Capture) -> None:
+    words = ["export", str(MODEL), "-o", str(tmp_path / "d.onnx"), "--quantized", "qdq", "--calibration", "random"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main(words) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: random inputs tell nothing of what the network will meet: ")
+    assert shown.endswith(". Python was told that warnings are errors.\n")
 
 
 def test_demo_without_a_home(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
