@@ -26,7 +26,7 @@ from .fuse_attention import scores_of
 
 _MOVING = (Reshape, Transpose, Slice, Split, Expand, Gather, GatherElements, Neg, Div)
 
-_MOST = 1 << 28
+_MOST = 1 << 27
 """Numbers that are computed here to find out what queries are multiplied with."""
 
 _MOST_PRODUCTS = 64
