@@ -181,7 +181,9 @@ class Resize(Operator[UnaryOperands]):
         indices = low[:, None] + np.arange(-1, 3)
         if self.exclude_outside:
             weights = np.where((indices >= 0) & (indices < extent), weights, np.float32(0))
-            weights = weights / weights.sum(1, keepdims=True)
+            # Of a point that is wholly outside nothing is known: NaN.
+            with np.errstate(invalid="ignore"):
+                weights = weights / weights.sum(1, keepdims=True)
         return np.clip(indices, 0, extent - 1), weights
 
     def is_identity(self, d: int, extent: int) -> bool:
