@@ -403,7 +403,11 @@ ARRAYS: dict[str, tuple[np.ndarray, str]] = {
         "'c.npy', sample 1 holds numbers that are not finite; found 2 of 256 NaN or infinite in input 'x'. "
         "Leave the sample out or repair it.",
     ),
-    "shape": (SAMPLES[..., :3], "'c.npy' does not fit input 'x'; expected [samples, 16, 4, 4], found [3, 16, 4, 3]"),
+    "shape": (
+        SAMPLES[..., :3],
+        "'c.npy' does not fit input 'x'; expected [samples, 16, 4, 4], found [3, 16, 4, 3]. "
+        "Cut or pad the samples to one shape.",
+    ),
     "rank": (SAMPLES.reshape(-1), "'c.npy' does not fit input 'x'; expected [samples, 16, 4, 4], found [768]"),
     "dtype": (
         SAMPLES.astype(np.int64),
