@@ -2,68 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from onnx.helper import make_node as node
+from open_models import REPEATED, Arrays, check, model_of
 
 import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
-from tilewright.errors import InputError, IRError, ModelError, ResourceError, UnsupportedError, UsageError
+from tilewright.errors import InputError, ResourceError, UnsupportedError, UsageError
 from tilewright.ir.ops.selection import Unique
 from tilewright.runtime.artifact.manifest import ENGINES
-from tilewright.runtime.session import Session
-
-Arrays = Mapping[str, np.ndarray]
-
-PYTORCH = "pytorch_half_pixel"
-
-
-def model_of(
-    nodes: Sequence[onnx.NodeProto],
-    inputs: Arrays,
-    outputs: Sequence[str],
-    constants: Mapping[str, Any],
-    opset: int = 18,
-) -> onnx.ModelProto:
-    of = onnx.helper.np_dtype_to_tensor_dtype
-    graph = onnx.helper.make_graph(
-        nodes,
-        "open",
-        [onnx.helper.make_tensor_value_info(name, of(array.dtype), array.shape) for name, array in inputs.items()],
-        [onnx.helper.make_empty_tensor_value_info(name) for name in outputs],
-        [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
-    model.ir_version = 9
-    return onnx.shape_inference.infer_shapes(model)
-
-
-def check(
-    nodes: Sequence[onnx.NodeProto], cases: Sequence[Arrays], outputs: Sequence[str], **constants: Any
-) -> Session:
-    """Compile for the first of several inputs, and compare with onnxruntime for all of them."""
-    model = model_of(nodes, cases[0], outputs, constants)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    oracle = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    session = tilewright.load(tilewright.compile(model))
-    assert all(step.kernel for program in session.artifact.manifest.cpu_programs.values() for step in program.steps)
-    for inputs in cases:
-        found = session.run(inputs)
-        assert list(found) == list(outputs)
-        for name, array in zip(outputs, oracle.run(list(outputs), dict(inputs)), strict=True):
-            expected = np.asarray(array)
-            assert (found[name].dtype, found[name].shape) == (expected.dtype, expected.shape), name
-            np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6, err_msg=name)
-    return session
 
 
 def sparse(rng: np.random.Generator, *shape: int) -> list[Arrays]:
@@ -531,20 +486,6 @@ def test_what_bounds_no_range(nodes: list[onnx.NodeProto]) -> None:
         tilewright.compile(model_of(ranged, {"n": np.array(3)}, ["y"], numbers))
 
 
-REPEATED = [
-    node("ReduceSum", ["often"], ["n"], keepdims=0),
-    node("Range", ["zero", "n", "one"], ["places"]),
-    node("CumSum", ["often", "zero"], ["ends"]),
-    node("Unsqueeze", ["places", "last"], ["columns"]),
-    node("GreaterOrEqual", ["columns", "ends"], ["behind"]),
-    node("Cast", ["behind"], ["numbers"], to=onnx.TensorProto.INT64),
-    node("ReduceSum", ["numbers", "last"], ["rows"], keepdims=0),
-    node("Gather", ["x", "rows"], ["repeated"]),
-    node("Transpose", ["repeated"], ["y"], perm=[1, 0]),
-]
-"""As many copies of each row as a model finds, such as of the sounds that speech is made of."""
-
-
 def repeated() -> onnx.ModelProto:
     inputs = {"often": np.zeros(4, np.int64), "x": np.zeros((4, 3), np.float32)}
     return model_of(REPEATED, inputs, ["y"], {"zero": 0, "one": 1, "last": [1]})
@@ -686,30 +627,6 @@ def test_random_numbers_of_open_shapes(op_type: str) -> None:
     np.testing.assert_array_equal(found["z"], found["y"])
 
 
-def test_convolutions_along_what_the_data_decide() -> None:
-    """Strides, dilation and pads on either side, and the way back; more than there is to see, too."""
-    rng = np.random.default_rng(1)
-    nodes = [
-        *REPEATED,
-        node("Unsqueeze", ["y", "zeros"], ["line"]),
-        node("Conv", ["line", "w", "b"], ["same"], pads=[2, 2], dilations=[2]),
-        node("Conv", ["same", "w", "b"], ["half"], pads=[3, 1], strides=[2]),
-        node("ConvTranspose", ["half", "w", "b"], ["back"], pads=[1, 0], strides=[3], output_padding=[1]),
-        node("Conv", ["back", "w"], ["z"], auto_pad="SAME_UPPER"),
-    ]
-    x = rng.standard_normal((4, 3)).astype(np.float32)
-    w, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 3, 3), (3,)))
-    constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "w": w, "b": b}
-    outputs = ["same", "half", "back", "z"]
-    model = model_of(nodes, {"often": np.zeros(4, np.int64), "x": x}, outputs, constants)
-    oracle = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    with tilewright.load(tilewright.compile(model, bounds={"n": 20})) as session:
-        for often in ([1, 2, 3, 4], [0, 0, 1, 0], [5, 5, 5, 5], [0, 2, 0, 5]):
-            given = {"often": np.array(often), "x": x}
-            for found, expected in zip(session.run(given).values(), oracle.run(outputs, given), strict=True):
-                np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-5, atol=1e-5)
-
-
 def test_what_is_split_into_a_single_element_has_no_more() -> None:
     """As where a trace gave one token to one expert: further ones were lost."""
     nodes = [*REPEATED, node("Split", ["y", "sizes"], ["a", "b"], axis=-1)]
@@ -721,273 +638,6 @@ def test_what_is_split_into_a_single_element_has_no_more() -> None:
         np.testing.assert_array_equal(found["b"], x[2:3].T)
         with pytest.raises(InputError, match="expected 0 to 1, found 3"):
             session.run({"often": np.array([1, 0, 2, 0]), "x": x})
-
-
-def test_pooling_and_normalisation_along_what_the_data_decide() -> None:
-    """What lies behind the end counts neither in a maximum nor in a mean."""
-    rng = np.random.default_rng(2)
-    nodes = [
-        *REPEATED,
-        node("Unsqueeze", ["y", "zeros"], ["line"]),
-        node("MaxPool", ["line"], ["most"], kernel_shape=[3], strides=[2], pads=[1, 1]),
-        node("AveragePool", ["line"], ["mean"], kernel_shape=[3], strides=[2], pads=[1, 1]),
-        node("AveragePool", ["line"], ["mean_of_pads"], kernel_shape=[2], pads=[1, 0], count_include_pad=1),
-        node("AveragePool", ["line"], ["same"], kernel_shape=[4], auto_pad="SAME_UPPER"),
-        node("LpPool", ["line"], ["norm"], kernel_shape=[2], strides=[2]),
-        node("GlobalAveragePool", ["line"], ["global_mean"]),
-        node("GlobalMaxPool", ["line"], ["global_most"]),
-        node("InstanceNormalization", ["line", "scale", "b"], ["instances"]),
-        node("BatchNormalization", ["line", "scale", "b", "b", "scale"], ["batch"]),
-        node("Unsqueeze", ["line", "last"], ["image"]),
-        node("LRN", ["image"], ["local"], size=3),
-    ]
-    x = rng.standard_normal((4, 3)).astype(np.float32) - 2
-    scale, b = (rng.random(3, np.float32) + 0.5 for _ in range(2))
-    constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "scale": scale, "b": b}
-    outputs = [each.output[0] for each in nodes[-11:] if each.op_type != "Unsqueeze"]
-    model = model_of(nodes, {"often": np.zeros(4, np.int64), "x": x}, outputs, constants)
-    oracle = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    with tilewright.load(tilewright.compile(model, bounds={"n": 20})) as session:
-        for often in ([1, 2, 3, 4], [0, 1, 1, 0], [5, 5, 5, 5], [0, 2, 0, 5]):
-            given = {"often": np.array(often), "x": x}
-            found = session.run(given)
-            for name, expected in zip(outputs, oracle.run(outputs, given), strict=True):
-                np.testing.assert_allclose(found[name], np.asarray(expected), rtol=1e-4, atol=1e-5, err_msg=name)
-
-
-RESIZED = [
-    node("Resize", ["line", "", "twice"], ["nearest"], mode="nearest"),
-    node("Resize", ["line", "", "twice"], ["floor"], nearest_mode="floor", coordinate_transformation_mode="asymmetric"),
-    node("Resize", ["line", "", "odd"], ["linear"], mode="linear", nearest_mode="ceil"),
-    node("Resize", ["line", "", "odd"], ["corners"], mode="linear", coordinate_transformation_mode="align_corners"),
-    node("Resize", ["line", "", "odd"], ["up"], nearest_mode="ceil", coordinate_transformation_mode="asymmetric"),
-    node("Resize", ["line", "", "", "sizes"], ["sized"], nearest_mode="round_prefer_ceil"),
-    node("Resize", ["image", "", "", "both"], ["whole"], mode="linear", coordinate_transformation_mode=PYTORCH),
-    node("Resize", ["line", "", "channels"], ["shifted"], mode="linear"),
-]
-
-
-def test_resizing_of_and_to_what_the_data_decide() -> None:
-    rng = np.random.default_rng(3)
-    nodes = [
-        *REPEATED,
-        node("Unsqueeze", ["y", "zeros"], ["line"]),
-        node("Shape", ["y"], ["shape"]),
-        node("Add", ["shape", "shape"], ["doubled"]),
-        node("Concat", ["last", "doubled"], ["sizes"], axis=0),
-        node("Concat", ["last", "last", "shape"], ["both"], axis=0),
-        *RESIZED,
-    ]
-    x, image = rng.random((4, 3), np.float32), rng.random((1, 1, 5, 7), np.float32)
-    scales = {"twice": np.array([1, 1, 2], np.float32), "odd": np.array([1, 1, 1.7], np.float32)}
-    # As many channels, at other points.
-    scales["channels"] = np.array([1, 1.2, 2], np.float32)
-    constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "image": image, **scales}
-    outputs = [name for each in RESIZED for name in each.output]
-    model = model_of(nodes, {"often": np.zeros(4, np.int64), "x": x}, outputs, constants)
-    oracle = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    with tilewright.load(tilewright.compile(model, bounds={"n": 20})) as session:
-        for often in ([1, 2, 3, 4], [0, 0, 1, 0], [5, 5, 5, 5], [0, 2, 0, 5]):
-            given = {"often": np.array(often), "x": x}
-            found = session.run(given)
-            for name, expected in zip(outputs, oracle.run(outputs, given), strict=True):
-                np.testing.assert_allclose(found[name], np.asarray(expected), rtol=1e-5, atol=1e-5, err_msg=name)
-
-
-@pytest.mark.parametrize(
-    "last",
-    [
-        node("Conv", ["line", "w"], ["z"], auto_pad="SAME_LOWER", strides=[2]),
-        node("ConvTranspose", ["line", "w"], ["z"], output_shape=[30]),
-        node("MaxPool", ["line"], ["z"], kernel_shape=[3], strides=[2], ceil_mode=1),
-        node("Resize", ["line", "", "twice"], ["z"], mode="cubic"),
-    ],
-)
-def test_pads_that_follow_from_open_extents_are_refused(last: onnx.NodeProto) -> None:
-    nodes = [*REPEATED, node("Unsqueeze", ["y", "zeros"], ["line"]), last]
-    constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "w": np.ones((3, 3, 3), np.float32)}
-    constants["twice"] = np.array([1, 1, 2], np.float32)
-    inputs = {"often": np.zeros(4, np.int64), "x": np.zeros((4, 3), np.float32)}
-    with pytest.raises(
-        UnsupportedError, match=r"the data decide (an extent of what .* reads|extents of what is resized)"
-    ):
-        tilewright.compile(model_of(nodes, inputs, ["z"], constants), bounds={"n": 20})
-
-
-@pytest.mark.parametrize("scale", [0, -2, np.nan, np.inf])
-def test_scales_of_what_the_data_decide_are_positive(scale: float) -> None:
-    nodes = [
-        *REPEATED,
-        node("Unsqueeze", ["y", "zeros"], ["line"]),
-        node("Resize", ["line", "", "scales"], ["z"], name="grow"),
-    ]
-    constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "scales": np.array([1, 1, scale], np.float32)}
-    inputs = {"often": np.zeros(4, np.int64), "x": np.zeros((4, 3), np.float32)}
-    with pytest.raises(ModelError, match=r"Resize: node 'grow': scales must be positive numbers; found \[1\.0, 1\.0, "):
-        tilewright.compile(model_of(nodes, inputs, ["z"], constants), bounds={"n": 20})
-
-
-@pytest.mark.parametrize(
-    ("given", "error", "message"),
-    [
-        (np.array([1, 2], np.float32), ModelError, r"wrong number of scales; expected 3, found 2"),
-        (np.array([1, 2, 3, 4]), ModelError, r"wrong number of sizes; expected 3, found 4"),
-        (np.array([1, 1, 1e30], np.float32), UnsupportedError, r"nothing says how large it can be"),
-    ],
-)
-def test_what_open_extents_are_resized_by_fits(given: np.ndarray, error: type[Exception], message: str) -> None:
-    operands = ["line", "", "given"] if given.dtype.kind == "f" else ["line", "", "", "given"]
-    nodes = [*REPEATED, node("Unsqueeze", ["y", "zeros"], ["line"]), node("Resize", operands, ["z"], name="grow")]
-    constants = {"zero": 0, "one": 1, "last": [1], "zeros": [0], "given": given}
-    model = model_of(nodes, {"often": np.zeros(4, np.int64), "x": np.zeros((4, 3), np.float32)}, [], constants)
-    model.graph.output.append(onnx.helper.make_empty_tensor_value_info("z"))
-    with pytest.raises(error, match=f"Resize: node 'grow': .*{message}"):
-        tilewright.compile(model, bounds={"n": 20})
-
-
-def test_a_bound_on_steps_gives_what_a_loop_stacks_room() -> None:
-    info = onnx.helper.make_tensor_value_info
-    boolean, integer = onnx.TensorProto.BOOL, onnx.TensorProto.INT64
-    body = onnx.helper.make_graph(
-        [node("Identity", ["going"], ["goes"]), node("Mul", ["step", "step"], ["square"])],
-        "body",
-        [info("step", integer, []), info("going", boolean, [])],
-        [info("goes", boolean, []), info("square", integer, [])],
-    )
-    nodes = [node("ReduceSum", ["often"], ["n"], keepdims=0), node("Loop", ["n", ""], ["y"], body=body)]
-    inputs = {"often": np.array([2, 3])}
-    model = model_of(nodes, inputs, ["y"], {})
-    with pytest.raises(UnsupportedError, match=r"how many steps the loop takes .* such as --bound n=1000"):
-        tilewright.compile(model)
-    with tilewright.load(tilewright.compile(model, bounds={"n": 70000})) as session:
-        assert session.run(inputs)["y"].tolist() == [0, 1, 4, 9, 16]
-
-
-def growing(axis: int, begun: Sequence[int], piece: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
-    """A loop that takes rows which the data choose, makes a piece of each, and joins it to what there is."""
-    info, element = onnx.helper.make_tensor_value_info, onnx.TensorProto
-    body = onnx.helper.make_graph(
-        [
-            node("Gather", ["rows", "step"], ["row"]),
-            *piece,
-            node("Concat", ["list", "piece"], ["longer"], axis=axis),
-            node("Add", ["total", "row"], ["sum"]),
-            node("Identity", ["going"], ["goes"]),
-        ],
-        "body",
-        [
-            info("step", element.INT64, []),
-            info("going", element.BOOL, []),
-            info("list", element.FLOAT, None),
-            info("total", element.FLOAT, [4]),
-        ],
-        [info("goes", element.BOOL, []), info("longer", element.FLOAT, None), info("sum", element.FLOAT, [4])],
-    )
-    nodes = [
-        node("NonZero", ["keep"], ["found"]),
-        node("Squeeze", ["found", "zeros"], ["places"]),
-        node("Gather", ["x", "places"], ["rows"]),
-        node("Size", ["places"], ["n"]),
-        node("Loop", ["n", "", "begin", "total"], ["all", "sums"], body=body),
-    ]
-    inputs = {"keep": np.zeros(6, np.float32), "x": np.zeros((6, 4), np.float32), "total": np.zeros(4, np.float32)}
-    constants = {"zeros": [0], "ones": [1], "begin": np.ones(begun, np.float32)}
-    return model_of(nodes, inputs, ["all", "sums"], constants)
-
-
-CHOSEN = [
-    node("NonZero", ["row"], ["where"]),
-    node("Gather", ["row", "where"], ["piece"]),
-]
-"""As long as the row has elements that are not zero."""
-
-
-@pytest.mark.parametrize(
-    ("axis", "begun", "piece"),
-    [
-        (0, (0, 4), [node("Unsqueeze", ["row", "zeros"], ["piece"])]),
-        (0, (2, 4), [node("Unsqueeze", ["row", "zeros"], ["piece"])]),
-        (-1, (4, 1), [node("Unsqueeze", ["row", "ones"], ["piece"])]),
-        (0, (0, 4), CHOSEN),
-    ],
-)
-def test_a_loop_joins_pieces_to_a_list(axis: int, begun: Sequence[int], piece: list[onnx.NodeProto]) -> None:
-    """As Mask R-CNN pastes its masks: as many as there are, into images whose extents nothing else says."""
-    model = growing(axis, begun, piece)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    oracle = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    x = np.random.default_rng(5).random((6, 4), np.float32) + 1
-    with tilewright.load(tilewright.compile(model)) as session:
-        for keep in ([1, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]):
-            given = {"keep": np.array(keep, np.float32), "x": x, "total": np.ones(4, np.float32)}
-            found, expected = session.run(given), oracle.run(None, given)
-            for name, array in zip(("all", "sums"), expected, strict=True):
-                np.testing.assert_allclose(found[name], np.asarray(array), rtol=1e-6)
-        if piece is CHOSEN:
-            given = {"keep": np.ones(6, np.float32), "x": x * (x > 1.5), "total": np.ones(4, np.float32)}
-            with pytest.raises(InputError):
-                session.run(given)
-
-
-def test_a_loop_joins_pieces_to_several_lists() -> None:
-    """Beside a state that changes and results that are stacked."""
-    info, element = onnx.helper.make_tensor_value_info, onnx.TensorProto
-    lists, longer = ("rows_list", "columns_list", "negatives_list"), ("more_rows", "more_columns", "more_negatives")
-    body = onnx.helper.make_graph(
-        [
-            node("Gather", ["x", "step"], ["row"]),
-            node("Unsqueeze", ["row", "zeros"], ["line"]),
-            node("Unsqueeze", ["row", "ones"], ["column"]),
-            node("Neg", ["line"], ["negative"]),
-            node("Concat", ["rows_list", "line"], ["more_rows"], axis=0),
-            node("Concat", ["columns_list", "column"], ["more_columns"], axis=-1),
-            node("Concat", ["negatives_list", "negative"], ["more_negatives"], axis=0),
-            node("Add", ["total", "row"], ["sum"]),
-            node("Exp", ["row"], ["power"]),
-            node("Identity", ["going"], ["goes"]),
-        ],
-        "body",
-        [
-            info("step", element.INT64, []),
-            info("going", element.BOOL, []),
-            *(info(name, element.FLOAT, None) for name in (*lists[:1], "total", *lists[1:])),
-        ],
-        [
-            info("goes", element.BOOL, []),
-            *(info(name, element.FLOAT, None) for name in (*longer[:1], "sum", *longer[1:], "power")),
-        ],
-    )
-    nodes = [
-        node("NonZero", ["keep"], ["found"]),
-        node("Size", ["found"], ["n"]),
-        node("Loop", ["n", "", "none", "nothing", "no_columns", "begun"], ["a", "b", "c", "d", "e"], body=body),
-    ]
-    begun = {"none": np.zeros((0, 4)), "nothing": np.zeros(4), "no_columns": np.zeros((4, 0)), "begun": np.ones((2, 4))}
-    constants = {"zeros": [0], "ones": [1], **{name: array.astype(np.float32) for name, array in begun.items()}}
-    x = np.random.default_rng(5).random((6, 4), np.float32)
-    cases = [{"keep": np.array(keep, np.float32), "x": x} for keep in ([1, 0, 1, 1, 0, 0], [0] * 6, [1] * 6)]
-    check(nodes, cases, ["a", "b", "c", "d", "e"], **constants)
-
-
-def test_a_loop_joins_what_is_no_part_of_a_list() -> None:
-    with pytest.raises(IRError, match=r"a loop joins tensors of different ranks; expected 2, found f32\[4\]"):
-        tilewright.compile(growing(0, (0, 4), [node("Identity", ["row"], ["piece"])]))
-
-
-def test_a_loop_joins_what_nodes_of_onnx_join() -> None:
-    """Nothing of one element type, and pieces of another; and along a dimension that nobody names."""
-    pieces = [
-        node("Unsqueeze", ["row", "zeros"], ["line"]),
-        node("Cast", ["line"], ["piece"], to=onnx.TensorProto.INT64),
-    ]
-    with pytest.raises(IRError, match=r"concat: node 'all': .*f32"):
-        tilewright.compile(growing(0, (0, 4), pieces))
-    model = growing(0, (0, 4), [node("Unsqueeze", ["row", "zeros"], ["piece"])])
-    body = next(each for each in model.graph.node if each.op_type == "Loop").attribute[0].g
-    del next(each for each in body.node if each.op_type == "Concat").attribute[:]
-    with pytest.raises(ModelError, match=r"Concat: node 'longer': .*axis"):
-        tilewright.compile(model)
 
 
 def test_extents_beyond_every_memory_are_refused() -> None:
@@ -1035,23 +685,6 @@ def test_branches_return_what_the_data_decide(then: list[str], otherwise: list[s
     check(nodes, cases, ["kept", "y", "sum"], **constants)
 
 
-def test_a_loop_keeps_nothing_open() -> None:
-    """A state has one extent for all steps."""
-    body = onnx.helper.make_graph(
-        [node("Identity", ["going"], ["on"]), node("Neg", ["state"], ["after"])],
-        "body",
-        [
-            onnx.helper.make_tensor_value_info(n, t, s)
-            for n, t, s in (("step", 7, []), ("going", 9, []), ("state", 7, None))
-        ],
-        [onnx.helper.make_tensor_value_info(n, t, s) for n, t, s in (("on", 9, []), ("after", 7, None))],
-    )
-    nodes = [node("NonZero", ["x"], ["places"]), node("Loop", ["n", "", "places"], ["y"], body=body, name="loop")]
-    inputs = {"x": np.ones(3, np.float32), "n": np.array(3)}
-    with pytest.raises(UnsupportedError, match=r"'loop'.* what a loop reads"):
-        tilewright.compile(model_of(nodes, inputs, ["y"], {}))
-
-
 def test_exports_are_cut_as_well(rng: np.random.Generator) -> None:
     """What is written as ONNX returns what is there, and means the same when it is read again."""
     (inputs, *_) = sparse(rng, 4, 5)
@@ -1082,36 +715,6 @@ def test_a_quantised_detector_selects_the_same_on_the_device_and_in_software(rng
     assert len(device["kept"]) > 0
     for name in ("kept", "boxes"):
         np.testing.assert_array_equal(device[name], software[name])
-
-
-def test_a_loop_that_the_data_end_stacks_as_many_pieces(rng: np.random.Generator) -> None:
-    """With a bound from the model, or from an extent that the data decide."""
-    value = onnx.helper.make_tensor_value_info
-    number, truth, flag = onnx.TensorProto.FLOAT, onnx.TensorProto.BOOL, onnx.TensorProto.INT64
-    body = onnx.helper.make_graph(
-        [
-            node("Add", ["state", "state"], ["doubled"]),
-            node("Less", ["doubled", "limit"], ["going"]),
-            node("Unsqueeze", ["doubled", "line"], ["piece"]),
-        ],
-        "body",
-        [value("step", flag, []), value("before", truth, []), value("state", number, [])],
-        [value("going", truth, []), value("doubled", number, []), value("piece", number, [1])],
-    )
-    nodes = [
-        node("Loop", ["most", "true", "x"], ["last", "pieces"], body=body, name="doubling"),
-        node("Neg", ["pieces"], ["negative"]),
-        node("NonZero", ["mask"], ["places"]),
-        node("Shape", ["places"], ["count"], start=1),
-        node("Squeeze", ["count"], ["steps"]),
-        node("Loop", ["steps", "true", "x"], ["last_of_some", "some"], body=body, name="bounded_doubling"),
-    ]
-    masks = [(rng.random(9) < share).astype(np.float32) for share in (0.5, 1, 0.1)]
-    cases = [{"x": np.float32(x), "mask": mask} for x, mask in zip((1, 30, 1e-3), masks, strict=True)]
-    cases = [{name: np.asarray(array) for name, array in case.items()} for case in cases]
-    constants = {"most": 300, "true": True, "limit": np.float32(50), "line": [0]}
-    session = check(nodes, cases, ["last", "pieces", "negative", "some"], **constants)
-    assert str(session.outputs[1]) == "pieces: f32[≤300,1]"
 
 
 def test_filler_does_not_stand_before_an_infinity() -> None:
