@@ -18,6 +18,7 @@ from .errors import (
     WrongTypeError,
     WrongValueError,
     bare,
+    checked,
     documented,
     is_whole,
     shown,
@@ -72,16 +73,12 @@ class Blob:
             TypeError: there is no description, or an argument is of a wrong type.
             RuntimeError: there is not so much memory.
         """
-        if not isinstance(tensor_desc, TensorDesc):
-            found = type(tensor_desc).__name__
-            raise WrongTypeError("a blob needs a description", expected="a TensorDesc", found=found)
-        self._desc = replace(tensor_desc)
+        self._desc = replace(checked(tensor_desc, TensorDesc, "a blob needs a description", "a TensorDesc"))
         precision, dims = self._desc.precision, self._desc.dims
         dtype, shape = np.dtype(format_map[precision]), in_layout(dims, self._desc.layout)
         if array is None:
             array = np.zeros(shape, dtype)
-        elif not isinstance(array, np.ndarray):
-            raise WrongTypeError("a blob is made of an array", expected="a numpy.ndarray", found=type(array).__name__)
+        array = checked(array, np.ndarray, "a blob is made of an array", "a numpy.ndarray")
         size = math.prod(dims)
         if array.size != size:
             raise WrongAttributeError(

@@ -2,11 +2,13 @@
 
 import os
 from numbers import Integral, Real
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from tilewright.errors import TilewrightError, TilewrightWarning, documented_as
 
 from .constants import StatusCode
+
+ValueT = TypeVar("ValueT")
 
 
 class InferenceEngineError(TilewrightError, RuntimeError):
@@ -59,18 +61,21 @@ documented = documented_as(
 """For methods: makes their errors those that the API documents."""
 
 
+def checked(value: object, kind: type[ValueT] | tuple[type[ValueT], ...], text: str, expected: str) -> ValueT:
+    """A value of a class, or of one of several. Raises WrongTypeError: it is of another one."""
+    if not isinstance(value, kind):
+        raise WrongTypeError(text, expected=expected, found=type(value).__name__)
+    return value
+
+
 def checked_text(value: object, what: str, example: str) -> str:
     """A name. Raises WrongTypeError: it is no text."""
-    if not isinstance(value, str):
-        raise WrongTypeError(f"{what} is named by text", expected=f"such as {example}", found=type(value).__name__)
-    return value
+    return checked(value, str, f"{what} is named by text", f"such as {example}")
 
 
 def checked_path(value: object, what: str) -> str:
     """A path as text. Raises WrongTypeError: it is none."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise WrongTypeError(f"{what} is named by its path", expected="a path", found=type(value).__name__)
-    return os.fsdecode(value)
+    return os.fsdecode(checked(value, (str, os.PathLike), f"{what} is named by its path", "a path"))
 
 
 def is_whole(value: object) -> TypeGuard[int]:

@@ -12,7 +12,7 @@ from .devices.configuration import Configuration
 from .devices.division import LayerGraph, Support, affinity_graph, default_policy, file_name, write_graph
 from .devices.extension import add_extension
 from .devices.names import base, parse_device
-from .errors import InferenceEngineError, WrongTypeError, documented
+from .errors import InferenceEngineError, checked, documented
 from .execution.executable_network import ExecutableNetwork
 from .execution.loading import load, query, snapshot_of
 from .network.ie_network import IENetwork
@@ -72,9 +72,8 @@ class IEPlugin:
             RuntimeError: the device is not here.
         """
         self._device = parse_device(device)
-        if plugin_dirs is not None and not isinstance(plugin_dirs, (str, Sequence)):
-            found = type(plugin_dirs).__name__
-            raise WrongTypeError("plugin_dirs are folders", expected="text, a list or None", found=found)
+        if plugin_dirs is not None:
+            checked(plugin_dirs, (str, Sequence), "plugin_dirs are folders", "text, a list or None")
         self._configuration = Configuration(self._device)
 
     @property

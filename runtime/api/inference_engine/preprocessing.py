@@ -11,7 +11,16 @@ import numpy as np
 
 from .blobs import Blob, blob_of, in_order_of_network
 from .constants import ColorFormat, MeanVariant, Number, ResizeAlgorithm, StatusCode
-from .errors import InferenceEngineError, WrongIndexError, WrongTypeError, WrongValueError, is_number, is_whole, shown
+from .errors import (
+    InferenceEngineError,
+    WrongIndexError,
+    WrongTypeError,
+    WrongValueError,
+    checked,
+    is_number,
+    is_whole,
+    shown,
+)
 
 _MOST_CHANNELS = 2**16
 
@@ -46,19 +55,17 @@ def _number(name: str, value: object) -> float:
 
 
 def _image(name: str, value: object) -> Blob | None:
-    if value is not None and not isinstance(value, Blob):
-        raise WrongTypeError(f"{name} is no blob", expected="a Blob, or None", found=type(value).__name__)
-    return value
+    return None if value is None else checked(value, Blob, f"{name} is no blob", "a Blob, or None")
 
 
 def _one_of(kind: type[Number]) -> Callable[[str, object], Number]:
-    def checked(name: str, value: object) -> Number:
+    def member(name: str, value: object) -> Number:
         if not is_whole(value) or value not in list(kind):
             wrong = WrongValueError if is_whole(value) else WrongTypeError
             raise wrong(f"{name} is no {kind.__name__}", expected=", ".join(kind.__members__), found=shown(value))
         return kind(value)
 
-    return checked
+    return member
 
 
 def _colour(name: str, value: object) -> Number:
@@ -247,12 +254,11 @@ def apply(info: PreProcessInfo, array: np.ndarray, dims: Sequence[int]) -> np.nd
 
 
 def _picture(blob: object, rank: int) -> np.ndarray:
-    if not isinstance(blob, Blob):
-        raise WrongTypeError("a mean image is a blob", expected="a Blob", found=type(blob).__name__)
-    desc = blob.tensor_desc
+    image = checked(blob, Blob, "a mean image is a blob", "a Blob")
+    desc = image.tensor_desc
     if len(desc.dims) != rank or desc.precision != "FP32":
         raise WrongValueError("this is no mean image", expected=f"FP32 of {rank} dimensions", found=desc)
-    return in_order_of_network(blob)
+    return in_order_of_network(image)
 
 
 def _resized(lines: np.ndarray, target: int, *, by_area: bool) -> np.ndarray:

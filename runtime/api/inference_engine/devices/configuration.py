@@ -9,10 +9,12 @@ from tilewright.immutable import Immutable
 
 from ....native.host import processors
 from ..constants import AUTO, CPU, FPGA, HETERO, MULTI, StatusCode
-from ..errors import DeviceWarning, InferenceEngineError, WrongTypeError, shown
+from ..errors import DeviceWarning, InferenceEngineError, checked, shown
 from .names import LISTS, PRESENT, Device, base, parse_list
 
 _MOST_STREAMS = 256
+
+_NO_MAPPING = "a configuration is a dictionary of text to text"
 
 _STREAMS = "CPU_THROUGHPUT_STREAMS"
 
@@ -185,16 +187,11 @@ class Configuration:
         """Set several keys, or none of them.
         Raises InferenceEngineError: a key is not one of the device's, or has a value that it cannot have;
         WrongTypeError: it is no mapping of text to text."""
-        if values is None:
-            raise WrongTypeError("a configuration is a dictionary of text to text", expected="a dict", found="NoneType")
-        self._given = self.with_values(values)._given
+        self._given = self.with_values(checked(values, Mapping, _NO_MAPPING, "a dict"))._given
 
     def with_values(self, values: object) -> Configuration:
         """A copy, with further values; None for no further ones."""
-        given = {} if values is None else values
-        if not isinstance(given, Mapping):
-            found = type(values).__name__
-            raise WrongTypeError("a configuration is a dictionary of text to text", expected="a dict", found=found)
+        given: Mapping[object, object] = {} if values is None else checked(values, Mapping, _NO_MAPPING, "a dict")
         copy = self.with_defaults(self)
         # What the list of devices accepts follows from it.
         for name in sorted(given, key=lambda name: name not in LISTS.values()):
@@ -208,15 +205,11 @@ class Configuration:
         return copy
 
     def _set_one(self, name: object, value: object) -> None:
-        for text in (name, value):
-            if not isinstance(text, str):
-                raise WrongTypeError(
-                    f"an entry of a configuration is no text: {shown(name)}",
-                    expected="keys and values such as {'PERF_COUNT': 'YES'}",
-                    found=type(text).__name__,
-                )
-        assert isinstance(name, str)
-        assert isinstance(value, str)
+        what, expected = (
+            f"an entry of a configuration is no text: {shown(name)}",
+            "keys and values such as {'PERF_COUNT': 'YES'}",
+        )
+        name, value = (checked(each, str, what, expected) for each in (name, value))
         key = KEYS.get(name)
         if key is None or not self._takes(key):
             where = f"; it is a key of {' and '.join(key.devices)}" if key is not None else ""

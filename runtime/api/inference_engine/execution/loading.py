@@ -25,7 +25,7 @@ from ..devices.division import (
     write_graph,
 )
 from ..devices.names import Device
-from ..errors import InferenceEngineError, WrongTypeError, WrongValueError, is_whole, shown
+from ..errors import InferenceEngineError, WrongTypeError, WrongValueError, checked, is_whole, shown
 from ..network.ie_network import IENetwork
 from ..network.state import DataFacts, Snapshot
 from ..preprocessing import dims_for
@@ -43,9 +43,7 @@ _SAMPLES_BY = "the key TILEWRIGHT_CALIBRATION of the configuration"
 
 def snapshot_of(network: object) -> Snapshot:
     """A network as it is now. Raises WrongTypeError: it is no ``IENetwork``."""
-    if not isinstance(network, IENetwork):
-        raise WrongTypeError("this is no network", expected="an IENetwork", found=type(network).__name__)
-    return network.snapshot()
+    return checked(network, IENetwork, "this is no network", "an IENetwork").snapshot()
 
 
 def check_requests(num_requests: object, *, least: int, streams: int) -> int:

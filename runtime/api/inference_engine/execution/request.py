@@ -22,6 +22,7 @@ from ..errors import (
     WrongTypeError,
     WrongValueError,
     bare,
+    checked,
     checked_text,
     documented,
     is_number,
@@ -126,11 +127,9 @@ class InferRequest:
             RuntimeError: the request is busy; there is no such input; or the blob does not fit it.
             TypeError: an argument is of a wrong type.
         """
-        if not isinstance(blob, Blob):
-            raise WrongTypeError("set_blob takes a blob", expected="a Blob", found=type(blob).__name__)
-        if preprocess_info is not None and not isinstance(preprocess_info, PreProcessInfo):
-            found = type(preprocess_info).__name__
-            raise WrongTypeError("this is no preprocess_info", expected="a PreProcessInfo, or None", found=found)
+        checked(blob, Blob, "set_blob takes a blob", "a Blob")
+        if preprocess_info is not None:
+            checked(preprocess_info, PreProcessInfo, "this is no preprocess_info", "a PreProcessInfo, or None")
         facts = {each.name: each for each in self._network.facts.inputs}
         if checked_text(blob_name, "an input", "'data'") not in facts:
             text = f"Failed to find input with name: {blob_name!r:.80}"
@@ -310,9 +309,7 @@ class InferRequest:
 
     def _copy(self, inputs: Mapping[str, object]) -> None:
         """Copy arrays into the blobs of these names."""
-        if not isinstance(inputs, Mapping):
-            found = type(inputs).__name__
-            raise WrongTypeError("inputs are arrays by name", expected="a dict, or None", found=found)
+        checked(inputs, Mapping, "inputs are arrays by name", "a dict, or None")
         for name in inputs:
             if name not in self._blobs:
                 expected = " or ".join(map(repr, self._blobs))

@@ -16,6 +16,7 @@ from ..errors import (
     InferenceEngineError,
     WrongAttributeError,
     WrongTypeError,
+    checked,
     checked_path,
     documented,
     is_empty,
@@ -57,9 +58,7 @@ class IENetwork:
         weights: str | os.PathLike[str] | bytes = "",
         init_from_buffer: bool = False,
     ) -> None:
-        if not isinstance(init_from_buffer, (bool, int)):
-            found = type(init_from_buffer).__name__
-            raise WrongTypeError("init_from_buffer is yes or no", expected="a bool", found=found)
+        checked(init_from_buffer, int, "init_from_buffer is yes or no", "a bool")
         if init_from_buffer or not is_empty(model) or not is_empty(weights):
             self._state = read_network(model, weights, are_contents=bool(init_from_buffer))
         else:
