@@ -19,12 +19,9 @@ _EMISSION = 10
 
 class TimeLimit:
     """Watches the processor time of the thread that makes it, which a busy machine does not lengthen.
-
-    Args:
-        seconds: how much there is; no limit where it is ``None``.
-        what: what takes the time, for the message.
-        hint: how to give it more, a sentence.
-    """
+    ``seconds``: how much there is; no limit where it is ``None``.
+    ``what``: what takes the time, for the message.
+    ``hint``: how to give it more, a sentence."""
 
     def __init__(self, seconds: float | None, what: str, *, stage: str, hint: str) -> None:
         self._seconds = seconds

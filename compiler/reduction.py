@@ -113,12 +113,9 @@ PLACE = "{}"
 
 def command_test(command: str, path: Path, seconds: float) -> Test:
     """A test that runs a command of the shell on a model.
-
-    Args:
-        command: exits with 0 where the model still fails; ``{}`` in it is the path, which else stands behind it.
-        path: a file to write the models into.
-        seconds: after so many the command is ended, and the model does not count as failing.
-    """
+    ``command``: exits with 0 where the model still fails; ``{}`` in it is the path, which else stands behind it.
+    ``path``: a file to write the models into.
+    ``seconds``: after so many the command is ended, and the model does not count as failing."""
     quoted = shlex.quote(os.fspath(path))
     line = command.replace(PLACE, quoted) if PLACE in command else f"{command} {quoted}"
 

@@ -115,12 +115,9 @@ class Plan(NamedTuple):
 
 class MessageEnd(NamedTuple):
     """A parameter or a result of a function of one card that crosses from card to card.
-
-    Attributes:
-        position: among the parameters, or the results, of the function.
-        card: the other one.
-        tag: of the messages from one card to the other, which it is.
-    """
+    ``position``: among the parameters, or the results, of the function.
+    ``card``: the other one.
+    ``tag``: of the messages from one card to the other, which it is."""
 
     position: int
     card: int
@@ -129,11 +126,8 @@ class MessageEnd(NamedTuple):
 
 class OpenExtent(NamedTuple):
     """A dimension of a result of ``main`` of which the run says how much is there.
-
-    Attributes:
-        result: position of the result.
-        said_by: position of the result that says it, i64[].
-    """
+    ``result``: position of the result.
+    ``said_by``: position of the result that says it, i64[]."""
 
     result: int
     axis: int

@@ -164,12 +164,9 @@ _DOT_PRODUCTS = ("o16i4", "i4o16", "o16k4")
 
 class _Cut(NamedTuple):
     """A shape cut into blocks.
-
-    Attributes:
-        whole: the extents, brought up to whole blocks.
-        extents: for each dimension the number of blocks, then what a block holds of it, part by part.
-        order: in which these lie in memory.
-    """
+    ``whole``: the extents, brought up to whole blocks.
+    ``extents``: for each dimension the number of blocks, then what a block holds of it, part by part.
+    ``order``: in which these lie in memory."""
 
     whole: tuple[int, ...]
     extents: tuple[int, ...]

@@ -145,12 +145,9 @@ def check_accumulating(
     operands: Types, results: Types, *, channel_axis: int, act: str, act_args: tuple[float, ...] = ()
 ) -> str | None:
     """Why types are wrong for a product of activations and weights with bias, ``None`` if they are right.
-
-    Args:
-        operands: activations, weights, bias and residual; the last two may be absent.
-        channel_axis: the axis of the weights that output channels run along.
-        act, act_args: the fused activation.
-    """
+    ``operands``: activations, weights, bias and residual; the last two may be absent.
+    ``channel_axis``: the axis of the weights that output channels run along.
+    ``act``, ``act_args``: the fused activation."""
     x, w, b, residual = (*operands, None, None)[:4]
     is_real = results[0] is not None and results[0].quant is None and results[0].dtype is DType.F32
     problem = not_stored(x, "x", wide=True) or (None if is_real else not_stored(results[0], "the result", wide=True))
@@ -270,12 +267,9 @@ def mixed(
 ) -> np.ndarray:
     """What a convolution of each channel with weights of one makes of 16 bits, which sums, means and other parameters
     are: stored integers of the result.
-
-    Args:
-        total: sums of integers, of which the zero point is taken off once.
-        share: the scale of the weights.
-        residual: what is added, and its type.
-    """
+    ``total``: sums of integers, of which the zero point is taken off once.
+    ``share``: the scale of the weights.
+    ``residual``: what is added, and its type."""
     ones = TensorType((1,), DType.I8, Quantization.per_tensor(share))
     return requantized(total.astype(np.int64) - parameters(x)[1], x, ones, y, channel_axis=0, residual=residual)
 
@@ -297,15 +291,10 @@ def requantized(
     residual: tuple[np.ndarray, TensorType] | None = None,
 ) -> np.ndarray:
     """Stored integers, or float32, of the result from exact accumulators, bias included.
-
-    Args:
-        accumulator: integers of any dtype.
-        channel_axis: the dimension of ``accumulator`` that the scales of ``w`` run along.
-        residual: what is added before the activation, and its type.
-
-    Raises:
-        IRError: an accumulator does not fit `accumulator_bits`.
-    """
+    ``accumulator``: integers of any dtype.
+    ``channel_axis``: the dimension of ``accumulator`` that the scales of ``w`` run along.
+    ``residual``: what is added before the activation, and its type.
+    Raises IRError: an accumulator does not fit `accumulator_bits`."""
     largest, bits = float(np.abs(accumulator).max(initial=0)), accumulator_bits(x)
     if largest >= 2.0 ** (bits - 1):
         expected = f"below 2**{bits - 1}"

@@ -68,12 +68,9 @@ _BY_NUMPY = {numpy: dtype for dtype, numpy in _NUMPY.items()}
 @dataclass(frozen=True)
 class Quantization:
     """Affine quantisation: real value = scale * (stored integer - zero point).
-
-    Attributes:
-        scale: one scale for the tensor, or one for each index along ``axis``; positive and finite.
-        zero_point: as many integers as scales.
-        axis: the dimension that the scales run along, ``None`` for the whole tensor.
-    """
+    ``scale``: one scale for the tensor, or one for each index along ``axis``; positive and finite.
+    ``zero_point``: as many integers as scales.
+    ``axis``: the dimension that the scales run along, ``None`` for the whole tensor."""
 
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]

@@ -24,12 +24,9 @@ times as long.
 
 class WindowAxis(Immutable):
     """The windows along one spatial dimension.
-
-    Attributes:
-        input: extent of the tensor.
-        stride, dilation: positions from window to window, and from tap to tap.
-        before: padding at the beginning; what the end needs follows from the extents.
-    """
+    ``input``: extent of the tensor.
+    ``stride``, ``dilation``: positions from window to window, and from tap to tap.
+    ``before``: padding at the beginning; what the end needs follows from the extents."""
 
     input: int
     output: int
@@ -94,15 +91,10 @@ def window_axes(
     overhang: Sequence[int],
 ) -> tuple[WindowAxis, ...]:
     """The windows over a tensor.
-
-    Args:
-        image: its spatial extents.
-        pads: begins of all spatial dimensions, then ends.
-        overhang: how far windows may reach beyond the end padding.
-
-    Raises:
-        IRError: there is not one number for each dimension, a number makes no sense, or there are no windows.
-    """
+    ``image``: its spatial extents.
+    ``pads``: begins of all spatial dimensions, then ends.
+    ``overhang``: how far windows may reach beyond the end padding.
+    Raises IRError: there is not one number for each dimension, a number makes no sense, or there are no windows."""
     _check(len(image), kernel, strides, dilations, pads, "overhang", overhang)
     axes: list[WindowAxis] = []
     for d, extent in enumerate(image):

@@ -35,11 +35,8 @@ from ..ir.verify import verify
 
 class Invariant(Immutable):
     """A named, checkable fact.
-
-    Attributes:
-        name: as it stands in messages, such as ``placed``.
-        violation: the first op, value or text that breaks it, ``None`` where it holds.
-    """
+    ``name``: as it stands in messages, such as ``placed``.
+    ``violation``: the first op, value or text that breaks it, ``None`` where it holds."""
 
     name: str
     violation: Callable[[Module], Op | Value | str | None]

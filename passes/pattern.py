@@ -32,11 +32,8 @@ Predicate = Callable[[Op[OperatorT]], bool]
 
 class Const(Immutable):
     """Matches a constant.
-
-    Attributes:
-        name: to find it in the match, ``None`` where nobody asks for it.
-        where: what its array must satisfy.
-    """
+    ``name``: to find it in the match, ``None`` where nobody asks for it.
+    ``where``: what its array must satisfy."""
 
     name: str | None
     where: Callable[[np.ndarray], bool] | None = None
@@ -99,12 +96,9 @@ class _Bindings(Immutable):
 
 class Match(Generic[OperatorT_co]):
     """Where a pattern matched: its values and ops by name, and how to build what replaces them.
-
-    Attributes:
-        ops: every op of the match, the root, which is the last one, first.
-        created: the ops that the rewrite inserted.
-        constants: those that it added.
-    """
+    ``ops``: every op of the match, the root, which is the last one, first.
+    ``created``: the ops that the rewrite inserted.
+    ``constants``: those that it added."""
 
     def __init__(self, module: Module, root: Op[OperatorT_co], bindings: _Bindings) -> None:
         self.module = module

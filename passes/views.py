@@ -119,12 +119,9 @@ def matrix_views(
 ) -> tuple[tuple[int, ...], list[View]] | None:
     """The batch dimensions under which least has to be copied, and the views of the operands under them; ``None`` if
     operands that are shared have none.
-
-    Args:
-        sides: operands, whether their matrices are transposed, and the batch dimensions of the product that reads them.
-        batch: that of scores.
-        matrices: rows and columns of each.
-    """
+    ``sides``: operands, whether their matrices are transposed, and the batch dimensions of the product that reads them.
+    ``batch``: that of scores.
+    ``matrices``: rows and columns of each."""
 
     def views(batch: tuple[int, ...]) -> list[View] | None:
         found = []

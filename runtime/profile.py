@@ -12,11 +12,8 @@ from .artifact.manifest import CpuStage, DeviceStage, Engine, StepInfo
 
 class StepTime(NamedTuple):
     """One execution of a step.
-
-    Attributes:
-        start: in seconds of `time.perf_counter`.
-        helpers: numbers of the threads that were called to take part, beside the one that runs the step.
-    """
+    ``start``: in seconds of `time.perf_counter`.
+    ``helpers``: numbers of the threads that were called to take part, beside the one that runs the step."""
 
     step: StepInfo
     kernel: str

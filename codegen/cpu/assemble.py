@@ -45,11 +45,8 @@ class Location(Immutable):
 
 class KernelCall(Immutable):
     """A kernel and where its operands and results lie.
-
-    Attributes:
-        time: nanoseconds that one thread takes for it, about; see `parallel.nanoseconds`.
-        number: what the program returns where the kernel refuses its operands; 0 for 1 plus the index of the step.
-    """
+    ``time``: nanoseconds that one thread takes for it, about; see `parallel.nanoseconds`.
+    ``number``: what the program returns where the kernel refuses its operands; 0 for 1 plus the index of the step."""
 
     kernel: Kernel
     tensors: tuple[Location, ...]
@@ -111,12 +108,9 @@ def _entry(
     scratch: int,
 ) -> FunctionBuilder:
     """The entry point.
-
-    Args:
-        shared: see `shared_steps`.
-        input_count: number of graph inputs; outputs follow them in the table.
-        scratch: offset in the arena of the work memory that all kernels share.
-    """
+    ``shared``: see `shared_steps`.
+    ``input_count``: number of graph inputs; outputs follow them in the table.
+    ``scratch``: offset in the arena of the work memory that all kernels share."""
     b = FunctionBuilder(target, ENTRY, [("context", PTR), ("first", I64), ("last", I64)], I32)
     context, first, last = b.arguments
     address = _addresses(b, context, input_count)

@@ -24,12 +24,9 @@ from .llvm.types import I1, I8, I32, I64, PTR, Register, Registers, constant
 
 class Body(Immutable):
     """What runs a function once.
-
-    Attributes:
-        calls: its kernels in order, and where their tensors lie.
-        arena_bytes: where the scratch memory of the kernels begins in the work memory, behind intermediate results.
-        work_bytes: size of the work memory.
-    """
+    ``calls``: its kernels in order, and where their tensors lie.
+    ``arena_bytes``: where the scratch memory of the kernels begins in the work memory, behind intermediate results.
+    ``work_bytes``: size of the work memory."""
 
     calls: tuple[KernelCall, ...]
     arena_bytes: int

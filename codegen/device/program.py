@@ -134,12 +134,9 @@ def feature_maps(
     whole: Function, functions: Sequence[Function], built: Sequence[DeviceProgram]
 ) -> tuple[tuple[FeatureMapRef, ...], tuple[FeatureMapRef, ...]]:
     """How the parameters and the results of what the host calls lie in the regions of the cards, in order.
-
-    Args:
-        whole: what it calls: the function of a card, or one that calls those of several.
-        functions: what each card runs.
-        built: the same in binary form.
-    """
+    ``whole``: what it calls: the function of a card, or one that calls those of several.
+    ``functions``: what each card runs.
+    ``built``: the same in binary form."""
     if whole in functions:
         return built[0].inputs, built[0].outputs
     maps: dict[Value, FeatureMapRef] = {}

@@ -19,11 +19,8 @@ QUANTIZING = (b"QuantizeLinear", b"FakeQuantize")
 
 class Loaded(NamedTuple):
     """A network that is ready to run.
-
-    Attributes:
-        run: from arrays by name to arrays by name; names of outputs may be left out, as ``#0``, ``#1``, ….
-        computes_with: what it says that it computes with.
-    """
+    ``run``: from arrays by name to arrays by name; names of outputs may be left out, as ``#0``, ``#1``, ….
+    ``computes_with``: what it says that it computes with."""
 
     run: Callable[[Arrays], Mapping[str, Any]]
     computes_with: str

@@ -159,11 +159,8 @@ class Seeing(Immutable):
     """What values of a network are on some of the samples, as numbers, lists and arrays; of no process alone.
 
     What is seen of samples one after the other, in pieces of any size, is exactly what is seen of all of them.
-
-    Attributes:
-        statistics: makers of those of each value, by name.
-        watch: makes what looks at samples, if they are to be looked at.
-    """
+    ``statistics``: makers of those of each value, by name.
+    ``watch``: makes what looks at samples, if they are to be looked at."""
 
     run: RunFunction
     samples: CalibrationSet

@@ -303,11 +303,8 @@ def _is_finite(array: np.ndarray) -> bool:
 
 class Kernels(Immutable):
     """A run function on the CPU kernels of an artifact; other processes can be sent it, and run these very kernels.
-
-    Attributes:
-        artifact: its content; nothing where all values are inputs.
-        parameters: names of inputs by those that they are returned under.
-    """
+    ``artifact``: its content; nothing where all values are inputs.
+    ``parameters``: names of inputs by those that they are returned under."""
 
     artifact: bytes
     parameters: Mapping[str, str]
@@ -330,12 +327,9 @@ def compiled(
     module: Module, values: Mapping[str, Value], report: ProgressReport = silent, target: str = "host"
 ) -> Kernels:
     """A run function on CPU kernels, which take milliseconds where the reference interpreter takes seconds.
-
-    Args:
-        values: parameters and results of ``module.main`` to return, by the name to return them under.
-        report: called as the kernels are compiled.
-        target: whose kernels they are; this machine runs them.
-    """
+    ``values``: parameters and results of ``module.main`` to return, by the name to return them under.
+    ``report``: called as the kernels are compiled.
+    ``target``: whose kernels they are; this machine runs them."""
     positions = {value: index for index, value in enumerate(values_of(module))}
     copy = clone_module(module)
     twins = values_of(copy)

@@ -37,11 +37,8 @@ _ANY_RANGE = (-1.0, 1.0)
 
 class PlacedLayers(Immutable):
     """One op of the network as it would be divided between the device and the CPU.
-
-    Attributes:
-        layers: those that it comes from, the first one first.
-        on_device: whether the device can run it.
-    """
+    ``layers``: those that it comes from, the first one first.
+    ``on_device``: whether the device can run it."""
 
     layers: tuple[str, ...]
     macs: int

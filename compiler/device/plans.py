@@ -195,12 +195,9 @@ class Draft(Immutable):
 
 class _Lowered(Immutable):
     """A tile program that orders are made of.
-
-    Attributes:
-        module: has nothing but the program; its ops change places.
-        written: the ops in the order in which they were lowered.
-        orders: that they can have.
-    """
+    ``module``: has nothing but the program; its ops change places.
+    ``written``: the ops in the order in which they were lowered.
+    ``orders``: that they can have."""
 
     price: float
     scheduled: Function

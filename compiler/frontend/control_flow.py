@@ -43,12 +43,9 @@ def emit_loop(
     importer: ModuleBuilder, body: Function, given: Sequence[Value], results: Sequence[Value], rows: int
 ) -> tuple[Value, ...]:
     """The results of a loop whose body is to return these.
-
-    Args:
-        given: how many steps it takes at most, whether it takes the first, and the states at the beginning.
-        results: whether to go on, the states, and pieces.
-        rows: for how many steps there is room in what is stacked.
-    """
+    ``given``: how many steps it takes at most, whether it takes the first, and the states at the beginning.
+    ``results``: whether to go on, the states, and pieces.
+    ``rows``: for how many steps there is room in what is stacked."""
     outside = outside_of(body, results)
     close_over(body, results, outside)
     types = [state.type for state in given[2:]]

@@ -92,15 +92,10 @@ def detection_output(
     is_cut: bool = False,
 ) -> Value:
     """What a node ``DetectionOutput`` finds, [1, 1, rows, 7].
-
-    Args:
-        operands: the three or five inputs; whatever their ranks, they count as those that the operator takes.
-        normalized, threshold: defaults of the format, the latter of the confidence.
-        is_cut: boxes are cut at the borders of the image before they compete, whatever the attribute says.
-
-    Raises:
-        ModelError: the number of inputs or of classes is wrong, or a code unknown.
-    """
+    ``operands``: the three or five inputs; whatever their ranks, they count as those that the operator takes.
+    ``normalized``, ``threshold``: defaults of the format, the latter of the confidence.
+    ``is_cut``: boxes are cut at the borders of the image before they compete, whatever the attribute says.
+    Raises ModelError: the number of inputs or of classes is wrong, or a code unknown."""
     operands = node.all_inputs()
     if len(operands) not in (3, 5):
         raise node.model_error("wrong number of inputs", expected="3 or 5", found=len(operands))

@@ -72,12 +72,9 @@ def layers_of(
     artifact: Artifact, engine: str, simulation: Simulation | None, profile: Profile | None, sqnr: Mapping[str, float]
 ) -> list[Layer]:
     """The layers of an engine, in order of execution.
-
-    Args:
-        simulation: of the device's programs, where the engine has any.
-        profile: of an engine on this CPU.
-        sqnr: dB by node of the model, as `read_comparison` gives it.
-    """
+    ``simulation``: of the device's programs, where the engine has any.
+    ``profile``: of an engine on this CPU.
+    ``sqnr``: dB by node of the model, as `read_comparison` gives it."""
     manifest, details = artifact.manifest, details_of(artifact)
     steps = _Named(manifest.steps_of(engine))
     placed = _Named(details.placement if engine == "device" else ())

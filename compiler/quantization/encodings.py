@@ -41,12 +41,9 @@ _LARGEST_FLOAT = 2.0**128 - 2.0**104
 
 class ModuleTensor(Immutable):
     """A tensor as PyTorch's modules name it.
-
-    Attributes:
-        module: the path of the module, such as ``layer1.0.conv1``.
-        side: ``input`` or ``output``.
-        index: which one of several.
-    """
+    ``module``: the path of the module, such as ``layer1.0.conv1``.
+    ``side``: ``input`` or ``output``.
+    ``index``: which one of several."""
 
     module: str
     side: str
@@ -84,12 +81,9 @@ class Encoding(Immutable):
 
 class Encodings(Immutable):
     """What a file says.
-
-    Attributes:
-        origin: what messages call the file.
-        activations: by tensor.
-        parameters: by tensor; files of version 2 do not tell them from activations, and have them there.
-    """
+    ``origin``: what messages call the file.
+    ``activations``: by tensor.
+    ``parameters``: by tensor; files of version 2 do not tell them from activations, and have them there."""
 
     origin: str
     activations: Mapping[TensorName, Encoding] = field(default_factory=dict)

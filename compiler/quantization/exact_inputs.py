@@ -31,12 +31,9 @@ NEAR = 0.02
 
 class InputGrid(Immutable):
     """x * factors + shifts, by channel, is a product of one step and integers.
-
-    Attributes:
-        factors, shifts: float32[channels]; ones and zeros where x is on that grid itself.
-        range: of 256 steps, with all that samples show.
-        is_padded: whether the zeros around x are made before that, for they become no zeros.
-    """
+    ``factors``, ``shifts``: float32[channels]; ones and zeros where x is on that grid itself.
+    ``range``: of 256 steps, with all that samples show.
+    ``is_padded``: whether the zeros around x are made before that, for they become no zeros."""
 
     factors: np.ndarray
     shifts: np.ndarray

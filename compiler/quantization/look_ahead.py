@@ -54,11 +54,8 @@ class Patches(Immutable):
 
 class Ahead(Immutable):
     """What is made of the results of a layer.
-
-    Attributes:
-        bounds: of the activation behind it.
-        patches: what reads that, where it is looked at.
-    """
+    ``bounds``: of the activation behind it.
+    ``patches``: what reads that, where it is looked at."""
 
     bounds: Bounds = UNBOUNDED
     patches: Patches | None = None

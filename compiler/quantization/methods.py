@@ -60,12 +60,9 @@ def exported(text: str) -> str:
 
 class Prepared(Immutable):
     """A network in floating point as it becomes integers, with all that is folded into its weights.
-
-    Attributes:
-        ranges: of the values of its plan, by name.
-        weights: those that are rounded already, by anchor.
-        wide: names of the values of 16 bits.
-    """
+    ``ranges``: of the values of its plan, by name.
+    ``weights``: those that are rounded already, by anchor.
+    ``wide``: names of the values of 16 bits."""
 
     module: Module
     keep: tuple[str, ...]

@@ -125,12 +125,9 @@ def integers(x: np.ndarray, type: TensorType) -> np.ndarray:
 
 def optimised(rows: np.ndarray, steps: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Integers from -127 to 127 for weights, [groups, outputs, inner], and the steps that they count.
-
-    Args:
-        rows: the weights.
-        steps: the smallest ones, as float32 holds them, [groups, outputs, 1].
-        products: of the inputs, [groups, inner, inner]; symmetric, not negative.
-    """
+    ``rows``: the weights.
+    ``steps``: the smallest ones, as float32 holds them, [groups, outputs, 1].
+    ``products``: of the inputs, [groups, inner, inner]; symmetric, not negative."""
     inner = rows.shape[2]
     diagonal = np.arange(inner)
     damped = products.copy()

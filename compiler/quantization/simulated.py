@@ -35,11 +35,8 @@ from .encodings import SUFFIX, Encoding, Encodings, ModuleTensor, TensorName
 
 class Grid(NamedTuple):
     """Broadcasts to the shape of the tensor.
-
-    Attributes:
-        scale: float64.
-        offset: int64, the lowest integer.
-    """
+    ``scale``: float64.
+    ``offset``: int64, the lowest integer."""
 
     scale: np.ndarray
     offset: np.ndarray

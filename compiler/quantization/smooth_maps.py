@@ -29,12 +29,9 @@ ENDS = [*((share, 1.0) for share in SHARES), (1.0, 1.0), *((1.0, share) for shar
 @dataclass
 class MapBoundary:
     """A map of one scale between convolutions and floating point.
-
-    Attributes:
-        producer: the convolution whose result only a function reads that is computed in floating point, or
-        readers: the depthwise convolutions that read what floating point or a table made.
-        seen: of its channels.
-    """
+    ``producer``: the convolution whose result only a function reads that is computed in floating point, or
+    ``readers``: the depthwise convolutions that read what floating point or a table made.
+    ``seen``: of its channels."""
 
     value: Value
     producer: Op[Conv] | None

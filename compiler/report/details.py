@@ -96,12 +96,9 @@ def maps(module: Module) -> list[PlacedMap]:
 
 def schedules(module: Module, assembled: Mapping[str, Assembled], effort: str) -> list[Schedule]:
     """The plan of each device program.
-
-    Args:
-        module: has device functions with plans.
-        assembled: the same functions as instructions, by name.
-        effort: with which plans were compared.
-    """
+    ``module``: has device functions with plans.
+    ``assembled``: the same functions as instructions, by name.
+    ``effort``: with which plans were compared."""
     found: list[Schedule] = []
     for name, functions in device_programs(module).items():
         first = functions[0]

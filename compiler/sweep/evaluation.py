@@ -122,12 +122,9 @@ OF_ALL = (UsageError, InputError, ParseError, ModelError, CalibrationError)
 
 class Figures(Immutable):
     """What is modelled of a network on a machine; CPU stages and transfers of the host are no part of it.
-
-    Attributes:
-        cycles, seconds, mac_utilization, machine_utilization, dram_bytes: as `SimulatedTotal` has them.
-        device_macs_share: of the network's multiplications, those that the machine does.
-        joules, board_watts: as `Energy` has them; None where the machine states no energy model.
-    """
+    ``cycles``, ``seconds``, ``mac_utilization``, ``machine_utilization``, ``dram_bytes``: as `SimulatedTotal` has them.
+    ``device_macs_share``: of the network's multiplications, those that the machine does.
+    ``joules``, ``board_watts``: as `Energy` has them; None where the machine states no energy model."""
 
     cycles: int
     seconds: float

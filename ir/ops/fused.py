@@ -21,11 +21,8 @@ _ARGUMENT = re.compile(r"([at])(0|[1-9][0-9]{0,8})\Z")
 
 class Step(Immutable):
     """One statement of a body.
-
-    Attributes:
-        operator: what it computes.
-        arguments: positions in the list of all operands of the fused operator, then the results of all steps before.
-    """
+    ``operator``: what it computes.
+    ``arguments``: positions in the list of all operands of the fused operator, then the results of all steps before."""
 
     operator: Elementwise
     arguments: tuple[int, ...]

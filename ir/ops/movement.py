@@ -87,12 +87,9 @@ class Split(Operator[UnaryOperands]):
 @operator("slice")
 class Slice(Operator[UnaryOperands]):
     """Take a regular part: element i of the result along dimension d is element begin[d] + i * step[d] of x.
-
-    Attributes:
-        begin: for each dimension, the index of the first element that is taken; 0 where none is.
-        extent: for each dimension, how many are taken; the shape of the result.
-        step: for each dimension, the distance between them; may be negative, never 0.
-    """
+    ``begin``: for each dimension, the index of the first element that is taken; 0 where none is.
+    ``extent``: for each dimension, how many are taken; the shape of the result.
+    ``step``: for each dimension, the distance between them; may be negative, never 0."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
 

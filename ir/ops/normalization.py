@@ -192,12 +192,9 @@ class NormalizeL2(Operator[UnaryOperands]):
     """x over the root of its sum of squares along ``axes``, which is added up in float64.
 
     As in the specification of OpenVINO's operation set, NormalizeL2-1; the ``Normalize`` of Caffe's SSD before scaling.
-
-    Attributes:
-        axes: counted from the front, ascending; none leaves every element a sum of its own.
-        epsilon: at least 0; keeps the sum above 0.
-        epsilon_mode: ``add``: it is added to the sum; ``max``: the sum is at least as much.
-    """
+    ``axes``: counted from the front, ascending; none leaves every element a sum of its own.
+    ``epsilon``: at least 0; keeps the sum above 0.
+    ``epsilon_mode``: ``add``: it is added to the sum; ``max``: the sum is at least as much."""
 
     axes: tuple[int, ...]
     epsilon: float

@@ -25,13 +25,10 @@ class GridSample(Operator[tuple[Value, Value]]):
     Operands: x [N, C, *extents] of one to three extents; grid [N, *points, rank], whose coordinates stand in the order
     from the last extent to the first, and are computed with in its own precision, at least single. Result
     [N, C, *points], of the dtype of x. A coordinate that is no number lies outside, or at 0 where nothing does.
-
-    Attributes:
-        mode: ``nearest`` (halves to even) | ``linear`` | ``cubic`` (Keys' kernel with -0.75).
-        padding_mode: what lies outside of the image: ``zeros``, its ``border``, or its ``reflection``.
-        coordinates: -1 and 1 are the outer ``edges`` of the outermost pixels, or their ``centres``; or numbers count
-            ``pixels``. A reflection is about the centres for ``centres``, else about the edges.
-    """
+    ``mode``: ``nearest`` (halves to even) | ``linear`` | ``cubic`` (Keys' kernel with -0.75).
+    ``padding_mode``: what lies outside of the image: ``zeros``, its ``border``, or its ``reflection``.
+    ``coordinates``: -1 and 1 are the outer ``edges`` of the outermost pixels, or their ``centres``; or numbers count
+    ``pixels``. A reflection is about the centres for ``centres``, else about the edges."""
 
     mode: str
     padding_mode: str

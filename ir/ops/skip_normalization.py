@@ -160,12 +160,9 @@ def standardization_of(op: Op[SkipLayerNorm]) -> "Standardization":
 
 class Standardization(NamedTuple):
     """What a normalisation multiplies with and adds, by channel.
-
-    Attributes:
-        multipliers: of each operand, int64 of at most 15 bits and a sign, [channels].
-        gain, offset: of the results, float32 [channels].
-        epsilon: added to the sum of squares.
-    """
+    ``multipliers``: of each operand, int64 of at most 15 bits and a sign, [channels].
+    ``gain``, ``offset``: of the results, float32 [channels].
+    ``epsilon``: added to the sum of squares."""
 
     multipliers: tuple[NDArray[np.int64], ...]
     gain: NDArray[np.float32]

@@ -32,12 +32,9 @@ class WeightOnlyMatMul(Operator[WeightOnlyOperands]):
     b [N] and residual as for ``matmul``. Result [*batch, M, N]. With which [*batch], i64, w and what belongs to its
     rows are several such matrices, one below the other, of which each matrix of x meets the one of this number,
     counted from the end if negative.
-
-    Attributes:
-        block: rows of w that have scales and zero points in common; divides K.
-        act, act_args: fused activation, see :mod:`tilewright.ir.activation`.
-        x_bits: as of ``matmul``.
-    """
+    ``block``: rows of w that have scales and zero points in common; divides K.
+    ``act``, ``act_args``: fused activation, see :mod:`tilewright.ir.activation`.
+    ``x_bits``: as of ``matmul``."""
 
     block: int
     act: str = "none"

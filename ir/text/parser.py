@@ -272,14 +272,8 @@ def parse_module(
     text: str, blobs: Mapping[str, np.ndarray] | None = None, *, registry: Registry | None = None
 ) -> Module:
     """The module that ``text`` describes.
-
-    Args:
-        text: as :func:`tilewright.ir.text.printer.print_module` writes it; ``//`` starts a comment.
-        blobs: arrays by SHA-256, as :func:`tilewright.ir.text.printer.blobs` gives them.
-        registry: the operators to know; all of networks and of tile programs by default.
-
-    Raises:
-        ParseError: with line, column and caret.
-        ResourceError: memory ran out.
-    """
+    ``text``: as :func:`tilewright.ir.text.printer.print_module` writes it; ``//`` starts a comment.
+    ``blobs``: arrays by SHA-256, as :func:`tilewright.ir.text.printer.blobs` gives them.
+    ``registry``: the operators to know; all of networks and of tile programs by default.
+    Raises ParseError: with line, column and caret; ResourceError: memory ran out."""
     return _Parser(text, blobs or {}, registry if registry is not None else {**REGISTRY, **TILE_OPERATORS}).parse()

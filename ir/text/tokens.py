@@ -27,11 +27,8 @@ STRING = r'"[^"\\\n]*(?:\\.[^"\\\n]*){0,16383}"'
 
 class Token(NamedTuple):
     """A piece of text.
-
-    Attributes:
-        kind: name of the group of the grammar that it matched; ``end`` after the last one.
-        offset: where in the text it begins.
-    """
+    ``kind``: name of the group of the grammar that it matched; ``end`` after the last one.
+    ``offset``: where in the text it begins."""
 
     kind: str
     text: str

@@ -140,12 +140,9 @@ class LoadTable(Operator[UnaryOperands]):
 @operator("tile_load_record", TILE_OPERATORS)
 class LoadRecord(Operator[tuple[()]]):
     """The numbers of pooling or of arithmetic into the parameter scratchpad; what they mean stands in ``docs/isa.md``.
-
-    Attributes:
-        cluster: see :class:`LoadWeights`.
-        zero_a, zero_b, zero_output, offset, multiplier_a, multiplier_b, shift: integers.
-        scale_a, scale_output, multiplier: binary32.
-    """
+    ``cluster``: see :class:`LoadWeights`.
+    ``zero_a``, ``zero_b``, ``zero_output``, ``offset``, ``multiplier_a``, ``multiplier_b``, ``shift``: integers.
+    ``scale_a``, ``scale_output``, ``multiplier``: binary32."""
 
     cluster: int
     zero_a: int = 0

@@ -28,11 +28,8 @@ class Side(NamedTuple):
 
 class Shares(NamedTuple):
     """Means of values by shares of scores.
-
-    Attributes:
-        is_turned: whether the matrices of the result are.
-        least: what is added to sums of scores, by which the means are divided.
-    """
+    ``is_turned``: whether the matrices of the result are.
+    ``least``: what is added to sums of scores, by which the means are divided."""
 
     q: Side
     k: Side

@@ -19,12 +19,9 @@ from .outline_device import device_functions
 @dataclass
 class _Step:
     """An op that becomes an instruction.
-
-    Attributes:
-        layer: place in the cascade of the op that it is a piece of.
-        touched: what it reads and writes.
-        follows: numbers of the steps of the cascade that it has to follow.
-    """
+    ``layer``: place in the cascade of the op that it is a piece of.
+    ``touched``: what it reads and writes.
+    ``follows``: numbers of the steps of the cascade that it has to follow."""
 
     op: Op
     layer: int

@@ -32,11 +32,8 @@ class SumMeans(Pass):
     less: of parts of the map, whose sums have 16 bits, and of these sums. The array has fewer steps for them than the
     vector unit, and clusters share out the rows of a map, of which otherwise each has to hold all that there are. No
     output changes by a bit.
-
-    Attributes:
-        machine: name of a sample machine or path of a machine file.
-        clusters: that work on an image.
-    """
+    ``machine``: name of a sample machine or path of a machine file.
+    ``clusters``: that work on an image."""
 
     machine: str
     clusters: int = 1

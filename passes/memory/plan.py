@@ -15,11 +15,8 @@ from ...ir.core import Function, Op, Value
 
 class Buffer(Immutable):
     """A range of bytes over a range of steps.
-
-    Attributes:
-        bytes: size, a multiple of the alignment.
-        first, last: its live range, from the step of its definition to that of its last use, both included.
-    """
+    ``bytes``: size, a multiple of the alignment.
+    ``first``, ``last``: its live range, from the step of its definition to that of its last use, both included."""
 
     bytes: int
     first: int

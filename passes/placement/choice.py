@@ -54,11 +54,8 @@ HOST_ORDER = 2.5e9
 
 class CostModel(Immutable):
     """Times in seconds.
-
-    Attributes:
-        clusters: of the machine, that share the work of each op.
-        host_macs_per_second: 8-bit multiply-accumulates of the host.
-    """
+    ``clusters``: of the machine, that share the work of each op.
+    ``host_macs_per_second``: 8-bit multiply-accumulates of the host."""
 
     machine: Machine
     clusters: int = 1

@@ -9,11 +9,8 @@ from ...runtime.machines.machine import Machine
 
 class Found(NamedTuple):
     """What breaks a rule.
-
-    Attributes:
-        tensor: the operand or result concerned.
-        value: what was found, to be read after the rule.
-    """
+    ``tensor``: the operand or result concerned.
+    ``value``: what was found, to be read after the rule."""
 
     tensor: Value
     value: str

@@ -121,12 +121,9 @@ def per_channel(
 
     A channel's largest magnitude becomes 127, unless its weights lie on a grid of their own. Where the bias would not
     fit 32 bits at the scale of the accumulator, the channel's scale is made larger.
-
-    Args:
-        axis: the dimension that channels run along.
-        bias: one number for each channel.
-        x_scale: of the activations that the weights are multiplied with.
-    """
+    ``axis``: the dimension that channels run along.
+    ``bias``: one number for each channel.
+    ``x_scale``: of the activations that the weights are multiplied with."""
     rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
     scales = np.abs(rows).max(1, initial=0).astype(np.float64) / LARGEST
     for channel, row in enumerate(rows):

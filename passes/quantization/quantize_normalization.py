@@ -53,12 +53,9 @@ def _axis(op: Op[_Norm]) -> int:
 
 class _Scaled(Immutable):
     """A tensor as integers of 8 bits, or of 16, and a factor for each channel.
-
-    Attributes:
-        value: the integers; or numbers, of which ``type`` says what integers they become once they are divided.
-        type: of the integers.
-        factor: float32 [channels].
-    """
+    ``value``: the integers; or numbers, of which ``type`` says what integers they become once they are divided.
+    ``type``: of the integers.
+    ``factor``: float32 [channels]."""
 
     value: Value
     type: TensorType

@@ -292,11 +292,8 @@ class Engine(Immutable):
 
 class OtherShape(Immutable):
     """The network in a further shape; fields as those of `Manifest`, for its first shape, are.
-
-    Attributes:
-        sections: for each name that the programs give a section, the section of the file; shapes may share some.
-        extents: what the names of open extents stand for, as far as the model has some.
-    """
+    ``sections``: for each name that the programs give a section, the section of the file; shapes may share some.
+    ``extents``: what the names of open extents stand for, as far as the model has some."""
 
     inputs: Annotated[tuple[TensorSpec, ...], AtMost(STEPS)]
     outputs: Annotated[tuple[TensorSpec, ...], AtMost(STEPS)]

@@ -37,11 +37,8 @@ put more into the queue meanwhile. Closing the generator ends all work."""
 
 class Failed(NamedTuple):
     """Why an item has no result.
-
-    Attributes:
-        error: what the function raised; None where the process ended.
-        text: the traceback, of wrong samples the message, or how the process ended.
-    """
+    ``error``: what the function raised; None where the process ended.
+    ``text``: the traceback, of wrong samples the message, or how the process ended."""
 
     error: Exception | None
     text: str

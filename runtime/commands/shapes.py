@@ -21,12 +21,9 @@ def add_input_shape(
     parser: argparse._ActionsContainer, models: str = "", default: str = "the first.", meant: str = "the one to show"
 ) -> None:
     """Declare the option ``--input-shape``, which chooses one of the shapes of an artifact.
-
-    Args:
-        models: a sentence on what it is for models, for a command that takes these, too.
-        meant: what the command does with the shape.
-        default: which shape is meant without it.
-    """
+    ``models``: a sentence on what it is for models, for a command that takes these, too.
+    ``meant``: what the command does with the shape.
+    ``default``: which shape is meant without it."""
     words = f"Of an artifact of several shapes, {meant}, by that of an input or by an open extent (batch=4)."
     parser.add_argument(
         "--input-shape", action="append", default=[], metavar=SPELLED, help=f"{models}{words} Default: {default}"

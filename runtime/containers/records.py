@@ -43,12 +43,9 @@ class ContainedTensor(Immutable):
 
 class ContainedModel(Immutable):
     """A model of a container.
-
-    Attributes:
-        id: by which programs name it, 1 to 65535.
-        artifact: a compiled network of int8 inputs and outputs, in the shapes of the nodes.
-        inputs, outputs: its nodes, by the names and in the order of the artifact.
-    """
+    ``id``: by which programs name it, 1 to 65535.
+    ``artifact``: a compiled network of int8 inputs and outputs, in the shapes of the nodes.
+    ``inputs``, ``outputs``: its nodes, by the names and in the order of the artifact."""
 
     id: int
     artifact: bytes

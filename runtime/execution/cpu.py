@@ -33,12 +33,9 @@ _INSTALL = "pip install 'tilewright[compiler]'"
 
 class CodePolicy(NamedTuple):
     """How object code may be had.
-
-    Attributes:
-        verdict: whether the artifact's own may run.
-        regenerate: whether it may be generated again, where the artifact's must not run or does not fit the processor.
-        seconds: processor time for that; None for what the size of the artifact allows.
-    """
+    ``verdict``: whether the artifact's own may run.
+    ``regenerate``: whether it may be generated again, where the artifact's must not run or does not fit the processor.
+    ``seconds``: processor time for that; None for what the size of the artifact allows."""
 
     verdict: Verdict
     regenerate: bool

@@ -76,12 +76,9 @@ def _pages(size: int) -> np.ndarray:
 
 class _Helper:
     """A thread that teams call. It starts when it is called first, and does not keep the process from ending.
-
-    Attributes:
-        number: among all helpers; its place in the memory of every team.
-        called: what it was called to last.
-        shared: int32 [2], what programs know of it, see `TeamLayout`.
-    """
+    ``number``: among all helpers; its place in the memory of every team.
+    ``called``: what it was called to last.
+    ``shared``: int32 [2], what programs know of it, see `TeamLayout`."""
 
     def __init__(self, number: int) -> None:
         # Late: what computes on one thread has none.
@@ -190,12 +187,9 @@ class Pace:
 
 class _Work:
     """What threads share: it lasts until the last helper has left it, however long its team does.
-
-    Attributes:
-        memory: see `TeamLayout`.
-        join, recall: functions of the program, see `HELP` and `RECALL`; they take an address and a helper's number.
-        scratch: memory of each helper that was called, by number.
-    """
+    ``memory``: see `TeamLayout`.
+    ``join``, ``recall``: functions of the program, see `HELP` and `RECALL`; they take an address and a helper's number.
+    ``scratch``: memory of each helper that was called, by number."""
 
     def __init__(self, native: NativeObject) -> None:
         self._native = native

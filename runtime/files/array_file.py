@@ -37,11 +37,8 @@ _PIECE = 1 << 18
 
 class StoredArray(Immutable):
     """An array in a file, of which the header has been read.
-
-    Attributes:
-        member: its name inside an archive (``.npz``); None for a file of its own (``.npy``).
-        is_fortran: whether the first dimension lies innermost.
-    """
+    ``member``: its name inside an archive (``.npz``); None for a file of its own (``.npy``).
+    ``is_fortran``: whether the first dimension lies innermost."""
 
     path: str
     member: str | None

@@ -82,12 +82,9 @@ def _lanes(pixels: int, width: int, row: int, column: int) -> NDArray[np.int64]:
 
 class Trace(Immutable):
     """What each pixel is multiplied by before the next lines are fetched: pieces of contiguous bytes.
-
-    Attributes:
-        piece: bytes of each.
-        pieces: 1, the input channels at a tap; in packed mode as many as there are kernel rows.
-        distance: bytes of the map from piece to piece.
-    """
+    ``piece``: bytes of each.
+    ``pieces``: 1, the input channels at a tap; in packed mode as many as there are kernel rows.
+    ``distance``: bytes of the map from piece to piece."""
 
     piece: int
     pieces: int = 1
@@ -106,12 +103,9 @@ class Trace(Immutable):
 @lru_cache(4096)
 def dense_conflicts(machine: Machine, pixels: int, width: int, row: int, column: int, trace: Trace) -> int:
     """Cycles that the array waits in one trace of a group of pixels.
-
-    Args:
-        pixels: of a group.
-        width: output columns; groups go on in the next row.
-        row, column: bytes of the map from output row to output row and from output column to output column.
-    """
+    ``pixels``: of a group.
+    ``width``: output columns; groups go on in the next row.
+    ``row``, ``column``: bytes of the map from output row to output row and from output column to output column."""
     lanes, size = _lanes(pixels, width, row, column), trace.piece
     steps = trace.steps(machine.input_lanes)
     most = pixels * trace.pieces * (size // LINE_BYTES + 2)

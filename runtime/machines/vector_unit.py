@@ -34,12 +34,9 @@ NORMALIZE_DIVISIONS = 3
 
 class Stream(NamedTuple):
     """A map that is read or written.
-
-    Attributes:
-        run: bytes of a pixel.
-        pitch: bytes from pixel to pixel.
-        times: how often it passes.
-    """
+    ``run``: bytes of a pixel.
+    ``pitch``: bytes from pixel to pixel.
+    ``times``: how often it passes."""
 
     run: Count
     pitch: Count

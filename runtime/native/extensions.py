@@ -12,12 +12,9 @@ from typing import NamedTuple
 
 class Extension(NamedTuple):
     """An extension.
-
-    Attributes:
-        flags: the kernel's names of it in ``/proc/cpuinfo``; a processor that has it has all of them.
-        needs: LLVM names of extensions that LLVM would use with it.
-        asked: for what LLVM uses only where it is asked to: what stands in the LLVM IR of all code that does.
-    """
+    ``flags``: the kernel's names of it in ``/proc/cpuinfo``; a processor that has it has all of them.
+    ``needs``: LLVM names of extensions that LLVM would use with it.
+    ``asked``: for what LLVM uses only where it is asked to: what stands in the LLVM IR of all code that does."""
 
     flags: tuple[str, ...]
     needs: tuple[str, ...] = ()

@@ -63,12 +63,9 @@ def for_input(source: Declaration | None, name: str) -> Declared:
 
 class ImageInput(Immutable):
     """What an artifact has of an input that images become.
-
-    Attributes:
-        origin: where its preprocessing comes from: ``default``, ``given``, or ``preset`` and its name.
-        calibrated: whether the ranges of the network come from images that were prepared so.
-        preprocessing: the fields of `Preprocessing`.
-    """
+    ``origin``: where its preprocessing comes from: ``default``, ``given``, or ``preset`` and its name.
+    ``calibrated``: whether the ranges of the network come from images that were prepared so.
+    ``preprocessing``: the fields of `Preprocessing`."""
 
     origin: Annotated[str, AtMost(200)]
     calibrated: bool

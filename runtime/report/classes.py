@@ -50,15 +50,10 @@ def best_classes(
     classify: numbers, [N, classes] or [N, rows, classes], or one for each that says how surely it is the second of two;
     of a map, [N, classes, height, width] or of integers, the classes of most pixels. Where a softmax makes some, of
     these alone, else without names of those of one row an item, or of the most numbers a row.
-
-    Args:
-        names: of all classes, or of all but a first one for the background.
-        truths, shares: names of the outputs of which one number says so, and of those that a softmax makes.
-        image: see `rows_of`.
-
-    Raises:
-        UsageError: no output classifies, or none has so many classes.
-    """
+    ``names``: of all classes, or of all but a first one for the background.
+    ``truths``, ``shares``: names of the outputs of which one number says so, and of those that a softmax makes.
+    ``image``: see `rows_of`.
+    Raises UsageError: no output classifies, or none has so many classes."""
     results = {name: with_no(array, image) if name in truths else array for name, array in results.items()}
     found = {name: class_rows(array, image, len(names or ())) for name, array in results.items()}
     rows = {name: array for name, array in found.items() if array is not None}

@@ -201,16 +201,10 @@ def simulate_artifact(
     observe: Callable[[SimulatedProgram], object] | None = None,
 ) -> Simulation:
     """Run the cycle model over every device program of ``artifact``.
-
-    Args:
-        without: names of costs to leave out, of `tilewright.runtime.simulator.left_out`.
-        measured: whether to run and measure what the host does, see `report_host`.
-        observe: called with each device program in turn.
-
-    Raises:
-        ArtifactError: it holds none.
-        UsageError: there is no such cost.
-    """
+    ``without``: names of costs to leave out, of `tilewright.runtime.simulator.left_out`.
+    ``measured``: whether to run and measure what the host does, see `report_host`.
+    ``observe``: called with each device program in turn.
+    Raises ArtifactError: it holds none; UsageError: there is no such cost."""
     for name in without:
         if name not in COSTS and name not in BESIDE:
             raise UsageError("there is no such cost", expected=", ".join((*COSTS, *BESIDE)), found=name)
@@ -315,11 +309,8 @@ def _layer(
 
 class Energy(NamedTuple):
     """What one inference takes, without CPU stages and transfers of the host.
-
-    Attributes:
-        joules: without what the chip and the board take whatever they do.
-        chip_watts, board_watts: mean power of all cards that are used; the board's includes the chip's.
-    """
+    ``joules``: without what the chip and the board take whatever they do.
+    ``chip_watts``, ``board_watts``: mean power of all cards that are used; the board's includes the chip's."""
 
     joules: float
     chip_watts: float

@@ -78,15 +78,10 @@ def read_request(
     check_shapes: Callable[[Shapes], None],
 ) -> Inference:
     """The request in a body.
-
-    Args:
-        header_length: the header of this name, where the request has it.
-        inputs: of the network; their shapes are the largest that they can have.
-        check_shapes: raises InputError for shapes that the network does not take.
-
-    Raises:
-        InputError: it is none for this network.
-    """
+    ``header_length``: the header of this name, where the request has it.
+    ``inputs``: of the network; their shapes are the largest that they can have.
+    ``check_shapes``: raises InputError for shapes that the network does not take.
+    Raises InputError: it is none for this network."""
     length = _length(header_length, len(body))
     request = _object(_parsed(body[:length], sum(math.prod(spec.shape) for spec in inputs)), "the request")
     tensors = _by_name(request.get("inputs"), "inputs")

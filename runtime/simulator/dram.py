@@ -69,11 +69,8 @@ class Service(NamedTuple):
 
 class Traffic(Immutable):
     """What `simulate` tells of DRAMs and links where it is given one.
-
-    Attributes:
-        dram: by card, in order.
-        links: by sender and receiver, in order.
-    """
+    ``dram``: by card, in order.
+    ``links``: by sender and receiver, in order."""
 
     dram: dict[int, list[Service]] = field(default_factory=dict)
     links: dict[tuple[int, int], list[Service]] = field(default_factory=dict)

@@ -126,12 +126,9 @@ def windowed_map(
 
     A view of the scratchpad where no window leaves the map, else a copy with ``fill`` around. None where that is far
     larger than any map, because windows lie apart or far outside: then only :func:`taps` is sure to fit into memory.
-
-    Args:
-        start: address of pixel (0, 0), in bytes.
-        pitches: from row to row and from pixel to pixel, in bytes.
-        fill: one byte, or one for each of a pixel.
-    """
+    ``start``: address of pixel (0, 0), in bytes.
+    ``pitches``: from row to row and from pixel to pixel, in bytes.
+    ``fill``: one byte, or one for each of a pixel."""
     vertical, horizontal = axes
     rows, columns = vertical.inside, horizontal.inside
     spans, shape = (vertical.span, horizontal.span), (len(rows), len(columns), channels)

@@ -10,12 +10,9 @@ from ..machines.cost import Cost
 
 class Event(Immutable):
     """One instruction in modelled time, in cycles from the start of the program.
-
-    Attributes:
-        start: when its unit begins to work on it; it is set up by then.
-        free: when its unit takes the next one, for which it need not be complete.
-        end: when it is complete.
-    """
+    ``start``: when its unit begins to work on it; it is set up by then.
+    ``free``: when its unit takes the next one, for which it need not be complete.
+    ``end``: when it is complete."""
 
     stream: Stream
     index: int

@@ -24,15 +24,10 @@ from ..machines.machine import Machine
 
 class Written:
     """What is known to be written, for every unit of the scratchpads and of the ranges of DRAM that are touched.
-
-    Args:
-        machine: gives the sizes of the scratchpads.
-        regions: DRAM regions by index.
-        accesses: all that there will be.
-
-    Raises:
-        ResourceError: they touch more of DRAM, or have more to mark and to look up there, than the limits allow.
-    """
+    ``machine``: gives the sizes of the scratchpads.
+    ``regions``: DRAM regions by index.
+    ``accesses``: all that there will be.
+    Raises ResourceError: they touch more of DRAM, or have more to mark and to look up there, than the limits allow."""
 
     def __init__(self, machine: Machine, regions: Sequence[Region], accesses: Iterable[MemoryAccess]) -> None:
         filled = [region.kind in (RegionKind.CONSTANT, RegionKind.INPUT) for region in regions]

@@ -59,12 +59,9 @@ kernels of a convolution do so alike, as which one is taken may depend on which 
 
 class ProductSpec(KernelSpec):
     """Base of the specifications of products of x and w in single precision.
-
-    Attributes:
-        has_bias: a vector is added.
-        has_residual: then a tensor of the result's shape, which may lie where the result lies.
-        activation: what is applied to that.
-    """
+    ``has_bias``: a vector is added.
+    ``has_residual``: then a tensor of the result's shape, which may lie where the result lies.
+    ``activation``: what is applied to that."""
 
     _: KW_ONLY
     has_bias: bool = False

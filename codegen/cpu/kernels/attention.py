@@ -45,12 +45,9 @@ class FlashAttention(KernelSpec):
 
 class _Walker:
     """The function that walks over the work items, and those for their parts.
-
-    Attributes:
-        vectors: of rows in a work item, at most.
-        tile: keys, or columns of values, whose sums are in registers at a time.
-        block: keys of a block, whole tiles of them.
-    """
+    ``vectors``: of rows in a work item, at most.
+    ``tile``: keys, or columns of values, whose sums are in registers at a time.
+    ``block``: keys of a block, whole tiles of them."""
 
     def __init__(self, spec: FlashAttention, target: TargetDescription) -> None:
         self.spec, self.operator = spec, spec.operator

@@ -10,11 +10,8 @@ from ..llvm.types import Register
 
 class WorkItem(Immutable):
     """What one work item computes: rows [first_row, last_row) of an image, for vectors of channels from ``block`` on.
-
-    Attributes:
-        group: of channels.
-        block: first vector of output channels, counted over all groups.
-    """
+    ``group``: of channels.
+    ``block``: first vector of output channels, counted over all groups."""
 
     image: Register
     first_row: Register

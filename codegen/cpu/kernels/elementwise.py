@@ -151,12 +151,9 @@ class Sum(Expression):
 
 class Multiplication(Expression):
     """``arithmetic.multiply``.
-
-    Attributes:
-        dtype: of operands and result.
-        factor: single precision.
-        zeros: of operands and result.
-    """
+    ``dtype``: of operands and result.
+    ``factor``: single precision.
+    ``zeros``: of operands and result."""
 
     dtype: DType
     factor: float

@@ -16,12 +16,9 @@ from ..tensors import is_float, is_plain
 
 class RowNormalization(KernelSpec):
     """Each row of x [rows, length] divided by its spread; arguments x, scale and bias [length], and the result.
-
-    Attributes:
-        epsilon: added under the square root.
-        is_centred: the mean is subtracted first (layer normalisation); else the spread is that around zero.
-        has_bias: added at the end.
-    """
+    ``epsilon``: added under the square root.
+    ``is_centred``: the mean is subtracted first (layer normalisation); else the spread is that around zero.
+    ``has_bias``: added at the end."""
 
     rows: int
     length: int

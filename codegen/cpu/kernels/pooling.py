@@ -90,12 +90,9 @@ class AveragePooling(TapByTap):
 
 class QuantizedAveragePooling(AveragePooling):
     """The mean of each window of stored integers, step by step as ``arithmetic.average``.
-
-    Attributes:
-        dtype, x_scale, x_zero_point: of x, i8 or u8.
-        scale: of the result.
-        result: what is made of the means.
-    """
+    ``dtype``, ``x_scale``, ``x_zero_point``: of x, i8 or u8.
+    ``scale``: of the result.
+    ``result``: what is made of the means."""
 
     dtype: DType
     x_scale: float
@@ -153,12 +150,9 @@ def pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> Kernel | N
 
 class GlobalPooling(KernelSpec):
     """Base: one element from each channel; arguments x and result, layout ``c16``.
-
-    Attributes:
-        images: batch times blocks of channels.
-        pixels: in each channel.
-        dtype: f32, i8 or u8.
-    """
+    ``images``: batch times blocks of channels.
+    ``pixels``: in each channel.
+    ``dtype``: f32, i8 or u8."""
 
     images: int
     pixels: int
@@ -231,12 +225,9 @@ class GlobalAveragePooling(GlobalPooling):
 
 class QuantizedGlobalAveragePooling(GlobalPooling):
     """The mean of each channel of stored integers.
-
-    Attributes:
-        zero_point: of x.
-        factor: of requantisation of the sums.
-        result: what is made of the means.
-    """
+    ``zero_point``: of x.
+    ``factor``: of requantisation of the sums.
+    ``result``: what is made of the means."""
 
     _: KW_ONLY
     zero_point: int

@@ -104,12 +104,9 @@ class Conversion(Expression):
 
     Elements are the operand, then its scale and zero point if it is quantised, then those of the result if that is;
     zero points as i32. In place of the latter's scale there may be :func:`inverses` of it.
-
-    Attributes:
-        source, target: element types; f32 if not quantised.
-        result: of 8 bits, if it has one zero point.
-        multiplies: there are such inverses.
-    """
+    ``source``, ``target``: element types; f32 if not quantised.
+    ``result``: of 8 bits, if it has one zero point.
+    ``multiplies``: there are such inverses."""
 
     VECTORS: ClassVar[int] = 4
 

@@ -86,12 +86,9 @@ class RowMajorWindows(KernelSpec):
 
     def end(self, b: FunctionBuilder, total: Register, channel: Register, place: Place) -> Register:
         """The result, here the accumulators.
-
-        Args:
-            total: the accumulators after all taps.
-            channel: of the output.
-            place: where they go.
-        """
+        ``total``: the accumulators after all taps.
+        ``channel``: of the output.
+        ``place``: where they go."""
         return total
 
     def generate(self, target: TargetDescription) -> Kernel:

@@ -34,12 +34,9 @@ _SHARED = 1024
 
 class Transposition(KernelSpec):
     """The dimensions of x in another order; both row-major.
-
-    Attributes:
-        extents: of the result.
-        strides: of x, in elements, along the dimensions of the result; not 1 along the last.
-        element: of one to eight bytes.
-    """
+    ``extents``: of the result.
+    ``strides``: of x, in elements, along the dimensions of the result; not 1 along the last.
+    ``element``: of one to eight bytes."""
 
     extents: tuple[int, ...]
     strides: tuple[int, ...]

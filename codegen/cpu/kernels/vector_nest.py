@@ -41,12 +41,9 @@ class Expression(Immutable, ABC):
 
 class VectorNest(KernelSpec):
     """An expression for each point of a nest. The result may lie where an operand of its shape lies.
-
-    Attributes:
-        nest: how operands, tables and result are visited; along the last dimension each is contiguous or one element.
-        dtypes: element types of the operands and the result; numbers of the result that are u16 become bfloat16.
-        tables: constants of the kernel.
-    """
+    ``nest``: how operands, tables and result are visited; along the last dimension each is contiguous or one element.
+    ``dtypes``: element types of the operands and the result; numbers of the result that are u16 become bfloat16.
+    ``tables``: constants of the kernel."""
 
     nest: Nest
     dtypes: tuple[DType, ...]

@@ -82,12 +82,9 @@ def over(
 
 class WindowWalk:
     """The kernel's function, and those of its tiles.
-
-    Args:
-        rows, columns: geometry of the image as it is walked over.
-        tiles: what a row is cut into.
-        x_pixel, w_row: bytes of a pixel of x, and of a kernel row of w.
-    """
+    ``rows``, ``columns``: geometry of the image as it is walked over.
+    ``tiles``: what a row is cut into.
+    ``x_pixel``, ``w_row``: bytes of a pixel of x, and of a kernel row of w."""
 
     def __init__(
         self,

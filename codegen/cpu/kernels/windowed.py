@@ -32,12 +32,9 @@ _MANY_ROWS = 12
 
 class WindowTile(Immutable):
     """The body of the function of a tile.
-
-    Attributes:
-        reach: its pixels, and what the kernel reaches from them.
-        divisors: see :meth:`Windowed.divisors`.
-        active: channels that exist; the other lanes of the result are to be zero.
-    """
+    ``reach``: its pixels, and what the kernel reaches from them.
+    ``divisors``: see :meth:`Windowed.divisors`.
+    ``active``: channels that exist; the other lanes of the result are to be zero."""
 
     b: FunctionBuilder
     arguments: Values

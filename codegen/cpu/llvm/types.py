@@ -79,11 +79,8 @@ def type_of(dtype: DType, lanes: int = 1) -> Type:
 
 class Register(Immutable):
     """Something computed, or a constant.
-
-    Attributes:
-        text: its name, or the constant as LLVM writes it.
-        constant: the number, where it is a constant scalar integer.
-    """
+    ``text``: its name, or the constant as LLVM writes it.
+    ``constant``: the number, where it is a constant scalar integer."""
 
     type: Type
     text: str

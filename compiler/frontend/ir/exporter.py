@@ -52,12 +52,9 @@ def exports_as(
     **constants: Any,
 ) -> None:
     """Register the exporter of an operator that is one layer.
-
-    Args:
-        attributes: what IR calls the fields of ``cls``, in order; by default what they are called here.
-        inputs: what IR calls those fields that the layer takes as inputs after the operands.
-        constants: attributes that the layer has beside the fields.
-    """
+    ``attributes``: what IR calls the fields of ``cls``, in order; by default what they are called here.
+    ``inputs``: what IR calls those fields that the layer takes as inputs after the operands.
+    ``constants``: attributes that the layer has beside the fields."""
     given = inputs or {}
     fields = [field.name for field in dataclasses.fields(cls) if field.name not in given]
 

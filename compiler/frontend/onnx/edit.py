@@ -111,13 +111,10 @@ _PASSED_ON = ("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueez
 
 class ComputedTensor(Immutable):
     """A tensor that a node of the main graph computes.
-
-    Attributes:
-        op_type, node: of the node; "" where it has no name.
-        inputs: the tensors that it reads which are no constants.
-        scale, zero_point: of the integers that it holds or stands for, one or one for each index along ``axis``;
-            ``None`` for all other tensors.
-    """
+    ``op_type``, ``node``: of the node; "" where it has no name.
+    ``inputs``: the tensors that it reads which are no constants.
+    ``scale``, ``zero_point``: of the integers that it holds or stands for, one or one for each index along ``axis``;
+    ``None`` for all other tensors."""
 
     name: str
     op_type: str

@@ -38,12 +38,9 @@ def exports_as(
     op_type: str, cls: type[Operator], *attributes: str, inputs: Sequence[str] = (), **constants: Any
 ) -> None:
     """Register the exporter of an operator that ONNX calls ``op_type``.
-
-    Args:
-        attributes: what ONNX calls the fields of ``cls``, in order; by default what they are called here.
-        inputs: those fields that ONNX takes as one-dimensional inputs after the operands.
-        constants: attributes that ONNX has beside the fields.
-    """
+    ``attributes``: what ONNX calls the fields of ``cls``, in order; by default what they are called here.
+    ``inputs``: those fields that ONNX takes as one-dimensional inputs after the operands.
+    ``constants``: attributes that ONNX has beside the fields."""
     fields = [field.name for field in dataclasses.fields(cls) if field.name not in inputs]
 
     def write(op: Op, exporter: Exporter) -> None:

@@ -33,11 +33,8 @@ WITHOUT_QUANTIZER = frozenset(
 
 class Channels(Immutable):
     """Dimensions of the weights of an operator, counted from the back where negative.
-
-    Attributes:
-        axis: of the output channels, along which scales of channels run.
-        blocks: of the input channels, along which blocks of one scale lie.
-    """
+    ``axis``: of the output channels, along which scales of channels run.
+    ``blocks``: of the input channels, along which blocks of one scale lie."""
 
     axis: int
     blocks: int
@@ -62,12 +59,9 @@ class Declaration(Immutable):
 @dataclass
 class Scope:
     """The tensors of a module of PyTorch, in the order of its nodes.
-
-    Attributes:
-        inputs: those that its nodes read and do not produce.
-        outputs: those that its nodes produce and do not read.
-        made: all that they produce.
-    """
+    ``inputs``: those that its nodes read and do not produce.
+    ``outputs``: those that its nodes produce and do not read.
+    ``made``: all that they produce."""
 
     inputs: dict[str, None] = field(default_factory=dict)
     outputs: dict[str, None] = field(default_factory=dict)

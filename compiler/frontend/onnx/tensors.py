@@ -32,14 +32,9 @@ _NUMBER = re.compile("[0-9]{1,18}")
 
 class TensorReader:
     """Reads the tensors of one model.
-
-    Args:
-        folder: where the files that the model names lie; ``None`` if it may name none.
-
-    Attributes:
-        folder: the same.
-        bytes, elements: of all that was read, as the model holds it.
-    """
+    ``folder``: where the files that the model names lie; ``None`` if it may name none.
+    ``folder``: the same.
+    ``bytes``, ``elements``: of all that was read, as the model holds it."""
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
         self.bytes = self.elements = self._dense_bytes = 0

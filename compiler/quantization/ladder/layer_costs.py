@@ -16,11 +16,8 @@ from ...pipeline import outline_pipeline
 
 class LayerCosts(Immutable):
     """Modelled seconds.
-
-    Attributes:
-        total: of the network, on the accelerator and on the host, with what goes from one to the other.
-        more: by source node, what the network takes longer if that one is computed in floating point.
-    """
+    ``total``: of the network, on the accelerator and on the host, with what goes from one to the other.
+    ``more``: by source node, what the network takes longer if that one is computed in floating point."""
 
     total: float
     more: dict[str, float]

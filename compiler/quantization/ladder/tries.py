@@ -23,12 +23,9 @@ from .layer_costs import LayerCosts, layer_costs
 
 class Try(Immutable):
     """How a network was quantised.
-
-    Attributes:
-        keep, wide: what the options name, and what the ladder adds.
-        prepared: the network before its weights were rounded.
-        costs: what it takes; ``None`` where nobody asks, or it cannot be told.
-    """
+    ``keep``, ``wide``: what the options name, and what the ladder adds.
+    ``prepared``: the network before its weights were rounded.
+    ``costs``: what it takes; ``None`` where nobody asks, or it cannot be told."""
 
     methods: str
     keep: tuple[str, ...]

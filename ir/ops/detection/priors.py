@@ -205,12 +205,9 @@ class PriorBox(Priors):
 @operator("prior_box_clustered")
 class PriorBoxClustered(Priors):
     """Boxes of given widths and heights, found by clustering those of a data set, around the centre of every cell.
-
-    Attributes:
-        width, height: pixels, as many of each.
-        step_w, step_h: pixels from cell to cell; both 0 for those of the image over the cells of the grid.
-        offset: where in a cell its centre is.
-    """
+    ``width``, ``height``: pixels, as many of each.
+    ``step_w``, ``step_h``: pixels from cell to cell; both 0 for those of the image over the cells of the grid.
+    ``offset``: where in a cell its centre is."""
 
     width: tuple[float, ...]
     height: tuple[float, ...]

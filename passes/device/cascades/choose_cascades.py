@@ -226,12 +226,9 @@ class Cascades:
 
 class Ring(NamedTuple):
     """Where a map lies that stays on chip in a ring.
-
-    Attributes:
-        rows: of the ring.
-        inside: name of the map in which it lies; empty where it lies in no other one.
-        is_whole: whether it has room for all rows.
-    """
+    ``rows``: of the ring.
+    ``inside``: name of the map in which it lies; empty where it lies in no other one.
+    ``is_whole``: whether it has room for all rows."""
 
     rows: int
     inside: str

@@ -46,11 +46,8 @@ def cascade_of(op: Op) -> int | None:
 
 class Stripe(NamedTuple):
     """Rows of the result of an op.
-
-    Attributes:
-        layer: number of the op.
-        needs: numbers of the stripes of ops with lower numbers that it has to follow.
-    """
+    ``layer``: number of the op.
+    ``needs``: numbers of the stripes of ops with lower numbers that it has to follow."""
 
     layer: int
     needs: tuple[int, ...]
@@ -87,11 +84,8 @@ def interleaved(stripes: Sequence[Stripe]) -> list[int]:
 
 class RowAccess(NamedTuple):
     """Rows of a map that are read or written at once.
-
-    Attributes:
-        first, stop: the rows, from the first to one past the last.
-        goes_round: whether they may lie around the end of a ring.
-    """
+    ``first``, ``stop``: the rows, from the first to one past the last.
+    ``goes_round``: whether they may lie around the end of a ring."""
 
     first: int
     stop: int
@@ -230,12 +224,9 @@ def rows_limits(units: Sequence[Unit], height: int) -> list[int]:
 
 class _Touched(NamedTuple):
     """What the stripes of an op touch of a map that lies in no other one.
-
-    Attributes:
-        channels: of that, from the first to one past the last.
-        start: number of the first stripe.
-        rows: of each stripe, from the top down.
-    """
+    ``channels``: of that, from the first to one past the last.
+    ``start``: number of the first stripe.
+    ``rows``: of each stripe, from the top down."""
 
     root: Value
     channels: tuple[int, int]

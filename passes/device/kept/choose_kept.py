@@ -39,11 +39,8 @@ LEAST_ROOM = 1024
 
 class Chosen(Immutable):
     """Maps to keep, and how each op is tiled beside them.
-
-    Attributes:
-        taken: bytes that they take of the scratchpad of a cluster while each op runs.
-        cost: cycles; what ranks choices.
-    """
+    ``taken``: bytes that they take of the scratchpad of a cluster while each op runs.
+    ``cost``: cycles; what ranks choices."""
 
     kept: frozenset[Value]
     taken: tuple[int, ...]
@@ -53,12 +50,9 @@ class Chosen(Immutable):
 
 class _Group(Immutable):
     """Maps that lie in each other.
-
-    Attributes:
-        size: bytes on the cluster that holds most.
-        first, last: steps between which they are on chip, both included.
-        saved: bytes that need not be moved.
-    """
+    ``size``: bytes on the cluster that holds most.
+    ``first``, ``last``: steps between which they are on chip, both included.
+    ``saved``: bytes that need not be moved."""
 
     members: frozenset[Value]
     size: int

@@ -33,12 +33,9 @@ WORTH = 0.99
 
 def with_best_splits(choice: KeptMaps, first: Chosen, share: float) -> Chosen:
     """Maps to keep with better splits, or those of the first choice; the ops are annotated with tiles and splits.
-
-    Args:
-        choice: for a function whose ops are split as they would be with all maps in DRAM.
-        first: what it has chosen for these.
-        share: of the maps scratchpad for maps that stay on chip.
-    """
+    ``choice``: for a function whose ops are split as they would be with all maps in DRAM.
+    ``first``: what it has chosen for these.
+    ``share``: of the maps scratchpad for maps that stay on chip."""
     weighed = [op for op in choice.ops if fused_convolution(op) is None and len(splits(op, choice.clusters)) > 1]
     if not weighed:
         return first

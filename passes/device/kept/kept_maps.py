@@ -24,12 +24,9 @@ from .chip_places import Inside, Rows, copied, inside_of, obstacle
 
 class Holding(Immutable):
     """What each cluster holds of a map that lies in no other one.
-
-    Attributes:
-        rows: for each the first row and how many, counted through the images; None for one that holds nothing.
-        read: those that it reads, likewise.
-        first, last: steps of the function from which on and to which it is on chip, both included.
-    """
+    ``rows``: for each the first row and how many, counted through the images; None for one that holds nothing.
+    ``read``: those that it reads, likewise.
+    ``first``, ``last``: steps of the function from which on and to which it is on chip, both included."""
 
     rows: tuple[Span | None, ...]
     read: tuple[Span | None, ...]
@@ -73,11 +70,8 @@ def is_read_where_made(value: Value) -> bool:
 
 class Touch(NamedTuple):
     """Rows of a map on chip that an op makes or reads.
-
-    Attributes:
-        root: the map, which lies in no other one.
-        rows: for clusters that touch some, counted through the images of the root.
-    """
+    ``root``: the map, which lies in no other one.
+    ``rows``: for clusters that touch some, counted through the images of the root."""
 
     root: Value
     rows: tuple[tuple[int, Span], ...]

@@ -34,12 +34,9 @@ class ChipStorage:
 
 class ChipMap(Immutable):
     """A map that stays on chip, or channels of it.
-
-    Attributes:
-        storage: in which it lies.
-        read: rows of the storage that each cluster reads of it, none of what is written over it later.
-        row, column, channel: of the storage, at which it begins; rows are counted through the images.
-    """
+    ``storage``: in which it lies.
+    ``read``: rows of the storage that each cluster reads of it, none of what is written over it later.
+    ``row``, ``column``, ``channel``: of the storage, at which it begins; rows are counted through the images."""
 
     storage: ChipStorage
     shape: MapShape

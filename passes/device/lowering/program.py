@@ -35,17 +35,10 @@ STORE = Store()
 
 class TileProgram:
     """Tile ops, written one after the other behind the ops of a function, which they will replace.
-
-    Attributes:
-        cluster: whose scratchpads the next ones use.
-        everywhere: what parameters are loaded for: all clusters that work on the op.
-
-    Args:
-        shared: the constants of tile programs of the module so far, by element type, shape and contents.
-
-    Raises:
-        PassError: the function has no memory plan.
-    """
+    ``cluster``: whose scratchpads the next ones use.
+    ``everywhere``: what parameters are loaded for: all clusters that work on the op.
+    ``shared``: the constants of tile programs of the module so far, by element type, shape and contents.
+    Raises PassError: the function has no memory plan."""
 
     def __init__(self, module: Module, function: Function, shared: dict[tuple[Any, ...], Constant]) -> None:
         self._module = module

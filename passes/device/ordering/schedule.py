@@ -124,12 +124,9 @@ def schedule(
     program: Steps, links: Links, share: float, *, as_written: bool = False, limit: float = inf
 ) -> Order | None:
     """An order in which each step finds room; ``None`` where that is not found.
-
-    Args:
-        share: of the scratchpads that steps may take before their turn.
-        as_written: keep the order that there is; what it takes.
-        limit: cycles; an order that takes longer is none.
-    """
+    ``share``: of the scratchpads that steps may take before their turn.
+    ``as_written``: keep the order that there is; what it takes.
+    ``limit``: cycles; an order that takes longer is none."""
     return _Scheduler(program, links, share, as_written, limit).run()
 
 

@@ -47,12 +47,9 @@ class PlanScratchpads(Pass):
 @dataclass
 class Place:
     """A range of bytes of a scratchpad over a range of steps.
-
-    Attributes:
-        cluster: whose scratchpad, or ``EVERY_CLUSTER``.
-        first, last: steps from its making to its last use, both included.
-        size, address: in bytes.
-    """
+    ``cluster``: whose scratchpad, or ``EVERY_CLUSTER``.
+    ``first``, ``last``: steps from its making to its last use, both included.
+    ``size``, ``address``: in bytes."""
 
     op: Op
     cluster: int

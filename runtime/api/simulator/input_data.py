@@ -147,11 +147,8 @@ class _Values(ValuesView[Feeds]):
 
 class _Part(Immutable):
     """What a file holds for one input.
-
-    Attributes:
-        rows: how many rows of the array are a sample; None where the whole array is.
-        input: what takes it; None where the array is handed over as it is stored.
-    """
+    ``rows``: how many rows of the array are a sample; None where the whole array is.
+    ``input``: what takes it; None where the array is handed over as it is stored."""
 
     array: _Array
     rows: int | None = None

@@ -158,12 +158,9 @@ class DirectConvolution(WindowSpec):
         self, tile: ConvolutionTile, masks: Sequence[int], pointers: Registers, step: int, sums: list[Register]
     ) -> None:
         """Add the products of a step to the accumulators.
-
-        Args:
-            masks: for each pixel, which elements are in the image; see :class:`.window.PixelTile`.
-            pointers: x, w and what is counted, at the first of the steps that lie side by side.
-            step: number of the step.
-        """
+        ``masks``: for each pixel, which elements are in the image; see :class:`.window.PixelTile`.
+        ``pointers``: x, w and what is counted, at the first of the steps that lie side by side.
+        ``step``: number of the step."""
 
     def over_blocks(
         self, tile: ConvolutionTile, count: Integer, pointers: Registers, carried: Registers

@@ -42,12 +42,9 @@ weights, of which there are many then, be read several times."""
 class PackedImage(Immutable):
     """What some output rows see, as it is copied: [planes][rows][columns][a pixel]; where rows are short, the pixels
     that each tap of a row meets in a plane of their own.
-
-    Attributes:
-        rows, columns: windows of the convolution.
-        channel_bytes: of a pixel, in whole blocks of channels.
-        row_block: output rows.
-    """
+    ``rows``, ``columns``: windows of the convolution.
+    ``channel_bytes``: of a pixel, in whole blocks of channels.
+    ``row_block``: output rows."""
 
     rows: Axis
     columns: Axis
@@ -142,11 +139,8 @@ class PackedImage(Immutable):
 
 class Source(NamedTuple):
     """Pixels as x has them.
-
-    Attributes:
-        planes: of x, each with a part of every pixel.
-        copied_bytes: of a pixel in the copy, all parts together.
-    """
+    ``planes``: of x, each with a part of every pixel.
+    ``copied_bytes``: of a pixel in the copy, all parts together."""
 
     planes: int
     part: Type

@@ -100,12 +100,9 @@ class WinogradSpec(WindowSpec):
     @abstractmethod
     def write(self, f: FunctionBuilder, call: Values, offset: Register, values: Registers, active: int) -> None:
         """Store what becomes of neighbouring pixels of 16 channels.
-
-        Args:
-            call: from :meth:`of_block`, and the pointers of the operands behind the weights and of the result.
-            offset: in bytes, of the first pixel there.
-            active: channels that exist.
-        """
+        ``call``: from :meth:`of_block`, and the pointers of the operands behind the weights and of the result.
+        ``offset``: in bytes, of the first pixel there.
+        ``active``: channels that exist."""
 
     def generate(self, target: TargetDescription) -> Kernel:
         return _Generator(self, target).generate()

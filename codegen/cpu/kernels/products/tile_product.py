@@ -34,11 +34,8 @@ _MARGIN = 0.8
 
 class TileSteps(Immutable):
     """The steps of a product.
-
-    Attributes:
-        run: bytes of the inner dimension that lie side by side in x, a multiple of four.
-        starts: where each run begins, from where a row of x begins.
-    """
+    ``run``: bytes of the inner dimension that lie side by side in x, a multiple of four.
+    ``starts``: where each run begins, from where a row of x begins."""
 
     run: int
     starts: tuple[int, ...]

@@ -163,12 +163,9 @@ def _matched(positive: np.ndarray, negative: np.ndarray, left: np.ndarray, may: 
 
     One pair of each window after the other: the place that fits with the fewest others takes the one among these that
     fits with the fewest.
-
-    Args:
-        positive, negative: the weights of either sign, or sums of them: u8[windows, places, 16], up to ``_MOST``.
-        left: which places there are.
-        may: which of them may be in a pair.
-    """
+    ``positive``, ``negative``: the weights of either sign, or sums of them: u8[windows, places, 16], up to ``_MOST``.
+    ``left``: which places there are.
+    ``may``: which of them may be in a pair."""
     count, places, _ = positive.shape
     fits, left, may = np.zeros((count, places, places), bool), left.copy(), left & may
     by_place = [np.ascontiguousarray(each.swapaxes(0, 1)) for each in (positive, negative)]

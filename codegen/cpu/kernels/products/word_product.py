@@ -32,12 +32,9 @@ _MOST_COLUMNS = 256
 
 class Requantization(Immutable):
     """What becomes of sums: times a factor of single precision, as stored integers of 8 bits.
-
-    Attributes:
-        factors: one, or those of all rows of the matrices on the left, in turn.
-        result: the integers.
-        biases: added to the sums, for each factor.
-    """
+    ``factors``: one, or those of all rows of the matrices on the left, in turn.
+    ``result``: the integers.
+    ``biases``: added to the sums, for each factor."""
 
     factors: tuple[float, ...]
     result: StoredRange

@@ -272,12 +272,9 @@ def rows_of_blocks(
     name: str,
 ) -> Value:
     """Blocks as real numbers, [blocks, size], which are integers of 8 bits with a scale each.
-
-    Args:
-        packed: bytes of integers without sign, [blocks, bytes].
-        scales, zeros: of each block; the middle where there are no zero points.
-        name: what the weights are called, behind the name of the node.
-    """
+    ``packed``: bytes of integers without sign, [blocks, bytes].
+    ``scales``, ``zeros``: of each block; the middle where there are no zero points.
+    ``name``: what the weights are called, behind the name of the node."""
     middle = 1 << (bits - 1)
 
     def integers() -> np.ndarray:
