@@ -132,6 +132,13 @@ class ComputedTensor(Immutable):
         stored = array.astype(np.int32) - self.zero_point.astype(np.int32).reshape(shape)
         return stored.astype(np.float32) * self.scale.reshape(shape)
 
+    def stored(self, array: np.ndarray) -> np.ndarray:
+        """The elements that stand for numbers."""
+        if self.scale is None or self.zero_point is None:
+            return array
+        shape = [-1 if d == self.axis % array.ndim else 1 for d in range(array.ndim)] if self.scale.size > 1 else ()
+        return np.rint(array / self.scale.reshape(shape)) + self.zero_point.astype(np.int32).reshape(shape)
+
 
 def with_every_tensor(path: str | os.PathLike[str]) -> tuple[ModelProto, list[str], list[ComputedTensor]]:
     """The model, the names of its own outputs, and its tensors in order."""

@@ -73,6 +73,17 @@ class ReducibleModel:
         are outputs. ``None`` if the type of an input is not known, or it is no sound model."""
         return self._rebuilt([node for position, node in enumerate(self.nodes) if position in kept])
 
+    def only_what_makes(self, name: str, given: Collection[str]) -> bytes | None:
+        """The model of the nodes that compute a tensor of others that are given; ``None`` as for `only`."""
+        makers = {each: position for position, node in enumerate(self.nodes) for each in node.output}
+        found, left = set[int](), [name]
+        while left:
+            position = makers.get(left.pop())
+            if position is not None and position not in found:
+                found.add(position)
+                left += [each for each in read_names(self.nodes[position]) if each not in given]
+        return self.only(found)
+
     def without(self, position: int) -> Iterator[bytes]:
         """Models in which readers of a node read one of its inputs of the same type instead."""
         node = self.nodes[position]

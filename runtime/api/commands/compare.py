@@ -117,9 +117,9 @@ def run(arguments: argparse.Namespace) -> str | ComparedValues | Agreement | Com
             raise UsageError(f"Missing argument {flag!r}", hint="See `tilewright compare --help`.")
     given = {name for name, value in vars(arguments).items() if value not in (None, False, [])}
     by_sample = [each for each in ("layer", "metric", "threshold", "export", "cuda") if each in given]
-    names = ("html", "all", "every_layer", "limit", "preprocess", "input_shape", "freeze", "bound")
+    names = ("html", "all", "every_layer", "limit", "preprocess", "input_shape")
     by_value = [each for each in names if each in given]
-    others = by_sample or ["every-layer"] * (arguments.every_layer and by_value[0] != "every_layer")
+    others = by_sample or ["every-layer"] * (arguments.every_layer and by_value[:1] != ["every_layer"])
     if others and by_value:
         flag, hint = by_value[0].replace("_", "-"), f"Leave --{others[0]} out to compare every value."
         raise UsageError(f"--{flag} is for the comparison of all values", found=f"--{others[0]}", hint=hint)
@@ -214,6 +214,8 @@ def _by_sample(arguments: argparse.Namespace) -> str | ComparedSamples:
         export=arguments.export,
         use_cuda=arguments.cuda,
         quiet=arguments.quiet,
+        freeze=parse_frozen(arguments.freeze),
+        bounds=parse_bounds(arguments.bound),
     )
     shown = _found(found, metric, threshold) if arguments.json else _text(found, metric)
     failed = [sample for sample, (passed, _) in found.items() if not passed]

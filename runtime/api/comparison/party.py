@@ -7,6 +7,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from ...pictures.inputs import ImageInput, ImageInputs
 from ...report.details import KeptValue, details_of
 from ...session import Session
 from ..network import open_session
-from ..simulator.input_data import TYPES, Feeds, NodeArg
+from ..simulator.input_data import TYPES, Feeds, NodeArg, numpy_type
 from ..simulator.session import ENDING, IR_ENDING
 
 if TYPE_CHECKING:
@@ -119,6 +120,11 @@ class Party(ABC):
     @abstractmethod
     def run(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
         """The values by name, in real units. Raises TilewrightError: it cannot be compiled or run for these inputs."""
+
+    def again(self, name: str, given: Feeds) -> np.ndarray | None:
+        """A value as it is computed of others, real numbers by what these stand for, and of inputs; ``None`` where that
+        is not known."""
+        return None
 
     @abstractmethod
     def close(self) -> None:
@@ -277,18 +283,21 @@ class OnnxruntimeParty(Party):
             from ....compiler.frontend.onnx.edit import with_every_tensor
             from ....compiler.frontend.onnx.large_models import write_model
             from ....compiler.frontend.onnx.reader import stated_images
+            from ....compiler.frontend.onnx.smaller_models import ReducibleModel
 
         self.label, self.frozen = f"{ONNXRUNTIME}{path}", frozen_arrays(path, frozen)
+        self._whole = cache(partial(ReducibleModel.read, path))
         model, outputs, tensors = with_every_tensor(path)
         self.images = ImageInputs.of(stated_images(model)).inputs
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
+        self._open = partial(onnxruntime.InferenceSession, sess_options=options, providers=["CPUExecutionProvider"])
         with TemporaryDirectory(prefix="tilewright") as folder:
             file = Path(folder) / "model.onnx"
             write_model(file, model)
             try:
-                self._session = onnxruntime.InferenceSession(file, options, ["CPUExecutionProvider"])
+                self._session = self._open(file)
             except Exception as error:
                 raise TilewrightError(f"onnxruntime refuses {path!r}: {error}", stage="compare") from None
         # Text is no number that lies near others or far.
@@ -321,6 +330,23 @@ class OnnxruntimeParty(Party):
                     self.outputs[place : place + 1] = parts
                 found |= parts
         return found
+
+    def again(self, name: str, given: Feeds) -> np.ndarray | None:
+        tensors = {each.name: each for each in self._tensors}
+        # What rounds a tensor, and what makes numbers of its integers, have names of their own.
+        sources = {each: Value(each).source for each in tensors}
+        known = {**given, **self.frozen, **{each: given[source] for each, source in sources.items() if source in given}}
+        try:
+            part = self._whole().only_what_makes(name, known)
+            session = self._open(part or b"")
+            feeds: Feeds = {}
+            for each in session.get_inputs():
+                is_stored = "int" in each.type and each.name in tensors
+                array = tensors[each.name].stored(known[each.name]) if is_stored else known[each.name]
+                feeds[each.name] = array.astype(numpy_type(each.type))
+            return tensors[name].real(np.asarray(session.run([name], feeds)[0]))
+        except Exception:  # What onnxruntime raises, and what is known of a model that it runs without types.
+            return None
 
     def close(self) -> None:
         del self._session

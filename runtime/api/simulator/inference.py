@@ -2,22 +2,24 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Protocol, Union
+from types import MappingProxyType
+from typing import Any, Protocol, Union
 
 import numpy as np
 
 from tilewright.errors import InputError, TilewrightError, UsageError
 
 from ...commands.console import progress_bar
+from ...compiler import compiler_for
 from ...files.output_file import make_folder
 from ...report.execution import save_outputs
 from .cuda import cuda_sums
 from .input_data import STAGE, Feeds, InputData, NodeArg, adapted, fits
 from .metrics import METRICS, SumsOf, sums
-from .session import CompiledNetwork, QuantizationSession, is_for, open_session
+from .session import ENDING, CompiledNetwork, QuantizationSession, is_for, open_session
 
 Tensors = dict[str, np.ndarray]
 """The values of tensors by name."""
@@ -57,6 +59,8 @@ def compare_on_data(
     export: str | os.PathLike[str] | None = None,
     use_cuda: bool = False,
     quiet: bool = False,
+    freeze: Mapping[str, Any] | None = None,
+    bounds: Mapping[str, int] | None = None,
 ) -> Comparison:
     """How far tensors of two networks lie apart on each sample, of which one at a time is in memory.
 
@@ -67,6 +71,7 @@ def compare_on_data(
         metric: a name of `METRICS`.
         export: a folder to write the tensors into as they are computed, ``model_0/SAMPLE.npz`` and ``model_1/…``.
         quiet: show no progress bar.
+        freeze, bounds: of models, as ``tilewright.compile`` takes them.
 
     Raises:
         TilewrightError: a file or a name is wrong, or networks or tensors do not fit each other.
@@ -77,9 +82,10 @@ def compare_on_data(
     measure = METRICS[metric]
     with ExitStack() as stack:
         sessions: list[Network] = []
+        given = _known_to(models, freeze or {}, bounds or {})
         for index, (model, file) in enumerate(zip(models, encodings, strict=True)):
             maps = [pair[index] for pair in pairs or ()]
-            sessions.append(stack.enter_context(closing(_opened(model, file, maps))))
+            sessions.append(stack.enter_context(closing(_opened(model, file, maps, given[index]))))
         pairs = pairs if pairs is not None else _paired_outputs(sessions)
         samples = stack.enter_context(_reported(COMPARE, InputData(data, sessions[0].get_inputs()), quiet=quiet))
         translate = translation(sessions)
@@ -116,10 +122,36 @@ def _run(session: Network, names: Sequence[str], feeds: Feeds, sample: str) -> T
         raise
 
 
-def _opened(model: str, encodings: str | None, feature_maps: Sequence[str]) -> Network:
+def _known_to(
+    models: Sequence[str], freeze: Mapping[str, Any], bounds: Mapping[str, int]
+) -> Sequence[Mapping[str, Mapping[str, Any]]]:
+    """What each of the models has of values that are frozen, and of bounds. Raises UsageError: none has one."""
+    if not freeze and not bounds:
+        return [{}] * len(models)
+    with compiler_for("values of a model"):
+        from ....compiler.frontend.formats import known_names, known_tensors
+
+    open_ones = [None if model.endswith(ENDING) else model for model in models]
+    inputs = [known_names(model, freeze) if model else set[str]() for model in open_ones]
+    tensors = [known_tensors(model, bounds) if model else set[str]() for model in open_ones]
+    for what, given, known in (("value", freeze, inputs), ("bound", bounds, tensors)):
+        for name in given.keys() - set[str]().union(*known):
+            raise UsageError(f"a {what} is given for what no model has", stage=COMPARE, found=name)
+    return [
+        {"frozen": {name: freeze[name] for name in own}, "bounds": {name: bounds[name] for name in within}}
+        for own, within in zip(inputs, tensors, strict=True)
+    ]
+
+
+def _opened(
+    model: str,
+    encodings: str | None,
+    feature_maps: Sequence[str],
+    given: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Network:
     if is_for(model):
-        return CompiledNetwork(model, encodings, feature_maps)
-    return open_session(model, encodings, feature_maps=feature_maps)
+        return CompiledNetwork(model, encodings, feature_maps, given.get("frozen"))
+    return open_session(model, encodings, feature_maps=feature_maps, **given)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
-from typing import Union
+from typing import Any, Union
 
 import numpy as np
 
@@ -53,6 +53,12 @@ class NodeArg(Immutable):
     shape: list[int | str | None]
 
 
+def numpy_type(type: str) -> np.dtype[Any]:
+    """What NumPy makes of elements of a type such as ``tensor(float)``."""
+    kind = type.removeprefix("tensor(").removesuffix(")")
+    return np.dtype({"float": "float32", "double": "float64"}.get(kind, kind))
+
+
 Feeds = dict[str, np.ndarray]
 """The arrays of a sample by name of the input."""
 
@@ -64,7 +70,6 @@ _H5 = (".h5", ".hdf5")
 ENDINGS = (".npz", ".npy", *_H5)
 """What the names of files of arrays end in."""
 _POSITION = re.compile(r"(.*)\[(0|[1-9][0-9]{0,17})\]", re.DOTALL)
-_NUMPY = {"float": "float32", "double": "float64"}
 
 _Array = Union[StoredArray, H5Array]
 
@@ -182,8 +187,7 @@ def adapted(array: np.ndarray, input: NodeArg, what: str) -> np.ndarray:
         array = array.reshape(fixed)
     elif array.ndim != len(input.shape):
         array = array[0] if array.ndim > len(input.shape) else array[np.newaxis]
-    kind = input.type.removeprefix("tensor(").removesuffix(")")
-    wanted = np.dtype(_NUMPY.get(kind, kind))
+    wanted = numpy_type(input.type)
     if array.dtype.kind == "f" and wanted.kind == "f":
         with np.errstate(over="ignore"):
             return array.astype(wanted, copy=False)

@@ -17,7 +17,7 @@ from ...execution.buffers import refuse_masked
 from ...session import Session, load
 from ...waiting import Guard
 from ..network import open_session as open_compiled
-from .input_data import TYPES, NodeArg
+from .input_data import TYPES, NodeArg, numpy_type
 
 if TYPE_CHECKING:
     from ....compiler.frontend.onnx.tensor_roles import Declaration
@@ -42,6 +42,8 @@ def open_session(
     encodings_path: str | os.PathLike[str] | None = None,
     *,
     feature_maps: Sequence[str] = (),
+    frozen: Mapping[str, Any] | None = None,
+    bounds: Mapping[str, int] | None = None,
 ) -> QuantizationSession:
     """A session for an ONNX model.
 
@@ -49,6 +51,7 @@ def open_session(
         encodings_path: how its tensors are quantised; None or "" leaves all in floating point, and so does a file that
             is empty or has empty sections.
         feature_maps: tensors of the model that are to be outputs as well, by their names there or with ``_updated``.
+        frozen, bounds: inputs that are constants, and the most that tensors are, as `import_model` takes them.
 
     Raises:
         TilewrightError: the model or the encodings cannot be read or do not belong together; names file and tensor.
@@ -59,7 +62,7 @@ def open_session(
         from ....compiler.quantization.simulated import SimulatedModel
 
     encodings = read_encodings(encodings_path) if encodings_path not in (None, "") else None
-    return QuantizationSession(SimulatedModel(model_path, encodings, feature_maps))
+    return QuantizationSession(SimulatedModel(model_path, encodings, feature_maps), frozen or {}, bounds or {})
 
 
 class QuantizationSession:
@@ -76,12 +79,13 @@ class QuantizationSession:
     from zero in some of its kernels, and here to the even one.
     ``graph_outputs``: names of the outputs as the model has them, without the feature maps."""
 
-    def __init__(self, model: SimulatedModel) -> None:
+    def __init__(self, model: SimulatedModel, frozen: Mapping[str, Any], bounds: Mapping[str, int]) -> None:
         from ....compiler.quantization.encodings import SUFFIX
 
         self._model: SimulatedModel | None = model
         self.graph_outputs: tuple[str, ...] = model.plain_names[: model.graph_outputs]
-        self._inputs_meta = list(map(_declared, model.inputs))
+        self._inputs_meta = [_declared(each) for each in model.inputs if each.name not in frozen]
+        self._imported = {"frozen": frozen, "bounds": bounds}
         self._guard = Guard()
         self._sessions: OrderedDict[tuple[tuple[int, ...], ...], Session] = OrderedDict()
         self._outputs_meta = list(map(_declared, model.outputs))
@@ -156,7 +160,7 @@ class QuantizationSession:
             session = self._sessions.pop(shapes, None)
             if session is None:
                 given = {each.name: shape for each, shape in zip(self._inputs_meta, shapes, strict=False)}
-                session = load(self._model.compiled(given), engine="float")
+                session = load(self._model.compiled(given, **self._imported), engine="float")
             self._sessions[shapes] = session
             if len(self._sessions) > _SHAPES:
                 # One that another thread is in the middle of ends its run all the same.
@@ -187,11 +191,9 @@ def _fitting(array: np.ndarray, expected: NodeArg, bound: dict[str, int]) -> np.
     array = np.asarray(array)
     actual = TYPES.get(f"{array.dtype.kind}{8 * array.dtype.itemsize}", TYPES.get(array.dtype.name, str(array.dtype)))
     if actual != expected.type:
-        inner = expected.type[len("tensor(") : -1]
-        wanted = {"float": "float32", "double": "float64"}.get(inner, inner)
         raise InvalidArgument(
             f"Unexpected input data type for {expected.name}. Actual: ({actual}) , expected: ({expected.type})",
-            hint=f"Convert it with astype({wanted!r}).",
+            hint=f"Convert it with astype({str(numpy_type(expected.type))!r}).",
         )
     rank, shapes = len(expected.shape), {"expected": expected.shape, "found": list(array.shape)}
     if array.ndim != rank:
@@ -232,11 +234,17 @@ class CompiledNetwork:
         TilewrightError: the artifact cannot be loaded, or the model not compiled.
     """
 
-    def __init__(self, path: str, encodings: str | None = None, feature_maps: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        path: str,
+        encodings: str | None = None,
+        feature_maps: Sequence[str] = (),
+        frozen: Mapping[str, Any] | None = None,
+    ) -> None:
         if encodings is not None:
             what = "is a model of IR, and encodings are for ONNX models" if _is_ir(path) else "is compiled already"
             raise UsageError(f"{path!r} {what}", found=f"encodings {encodings!r}", hint="Leave them out.")
-        self._session = open_compiled(_compiled(path) if _is_ir(path) else Artifact.open(path))
+        self._session = open_compiled(_compiled(path, frozen) if _is_ir(path) else Artifact.open(path))
         self.graph_outputs = tuple(spec.name for spec in self._session.outputs)
         others = [name for name in feature_maps if name not in self.graph_outputs]
         if others:
@@ -267,7 +275,7 @@ def _is_ir(path: str) -> bool:
     return path.lower().endswith(IR_ENDING)
 
 
-def _compiled(path: str) -> Artifact:
+def _compiled(path: str, frozen: Mapping[str, Any] | None) -> Artifact:
     with compiler_for("a model that is to be compiled"):
         from ....compiler.driver import compile_model
-    return compile_model(path, precision="fp32")
+    return compile_model(path, precision="fp32", freeze=frozen)

@@ -660,6 +660,41 @@ def test_elements_further_apart_than_both_networks_are_chosen_in_their_order(tmp
     assert (told.difference.name, told.difference.index, told.difference.inputs) == ("i", (0, 1), ("p",))
 
 
+@pytest.mark.parametrize(("factor", "differs"), [(1.0, False), (1.5, True)])
+def test_what_a_layer_makes_of_a_step_is_no_difference_however_far(
+    tmp_path: Path, factor: float, differs: bool
+) -> None:
+    """A step of what it reads may decide all that it makes: the reference is asked for what it makes of that."""
+    pytest.importorskip("onnxruntime")
+    nodes = [
+        helper.make_node("Mul", ["x", "k"], ["m"]),
+        helper.make_node("QuantizeLinear", ["m", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("Mul", ["d", "w"], ["y"]),
+    ]
+    parties: list[Party] = []
+    for name, near, by in (("onnxruntime:", 1.0, 1.0), ("", 1 + 2**-22, factor)):
+        arrays = {"k": near, "s": 0.125, "w": [[100 * by, 0.001]]}
+        known = {each: np.asarray(array, np.float32) for each, array in arrays.items()} | {"z": np.asarray(0, np.int8)}
+        model = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 2])], ["y"], known, 19)
+        parties.append(open_party(f"{name}{write_model(tmp_path / f'{near}.onnx', model)}"))
+    # Half a step, which one of the two rounds down.
+    feeds = {"x": np.asarray([[0.0625, 8]], np.float32)}
+    expected, found = (party.run(feeds)["y"] for party in parties)
+    assert (expected[0, 0], found[0, 0]) == (0, np.float32(12.5 * factor))
+    told = first_difference(parties[0], parties[1], [("0", feeds)])
+    assert (told.difference is not None and told.difference.name) == (differs and "y"), told.text
+    for party in parties:
+        party.close()
+
+
+def test_one_value_in_common_is_one(tmp_path: Path, capsys: Capture) -> None:
+    pytest.importorskip("onnxruntime")
+    model = graph_model([helper.make_node("Relu", ["x"], ["y"])], [("x", TensorProto.FLOAT, [1, 2])], ["y"])
+    assert main(["compare", str(write_model(tmp_path / "m.onnx", model)), "--every-layer"]) == 0
+    assert capsys.readouterr().out == "The one value that m.onnx has in common with onnxruntime:m.onnx agrees.\n"
+
+
 def test_numbers_without_dimensions_are_compared(folder: Path) -> None:
     nodes = [helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0), helper.make_node("Mul", ["x", "m"], ["y"])]
     model = write_model(

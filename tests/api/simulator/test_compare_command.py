@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from json_results import result_of
+from network_files import graph_model, write_model
+from onnx import TensorProto, helper
 
 import tilewright
 from tilewright.__main__ import main
@@ -161,3 +164,24 @@ def test_wrong_words(words: list[str], text: str, capsys: Capture) -> None:
 def test_data_are_required(capsys: Capture) -> None:
     _, err = compared(capsys, 2, "a.onnx", "b.onnx")
     assert err == "error: Missing argument '--data'. See `tilewright compare --help`.\n"
+
+
+def test_inputs_are_frozen_and_extents_bounded_for_samples_too(tmp_path: Path, capsys: Capture) -> None:
+    nodes = [helper.make_node("Range", ["zero", "n", "one"], ["r"]), helper.make_node("ReduceSum", ["r"], ["t"])]
+    nodes += [helper.make_node("Cast", [each], [f"{each}f"], to=TensorProto.FLOAT) for each in ("t", "k")]
+    nodes += [helper.make_node("Mul", ["x", "kf"], ["m"]), helper.make_node("Add", ["m", "tf"], ["y"])]
+    inputs = [("x", TensorProto.FLOAT, [1, 2]), ("k", TensorProto.INT64, []), ("n", TensorProto.INT64, [])]
+    model = graph_model(nodes, inputs, ["y"], {"zero": np.array(0), "one": np.array(1)})
+    path = write_model(tmp_path / "k.onnx", model)
+    tilewright.compile(path, freeze={"k": 3}, bounds={"n": 9}, output=tmp_path / "three.twa")
+    np.savez(samples := tmp_path / "s.npz", x=np.array([[1, 2]], np.float32), n=np.array(4))
+    words = (path, tmp_path / "three.twa", "--data", samples, "--metric", "max_abs", "--threshold", 0)
+    for factor, code in ((3, 0), (4, 1)):
+        out, _ = compared(capsys, code, *words, "--freeze", f"k={factor}", "--bound", "n=9", "--json")
+        assert (result_of(out) if code == 0 else json.loads(out)["result"])["samples"]["s"]["values"] == {
+            "y": 2.0 * (factor - 3)
+        }
+    _, err = compared(capsys, 2, *words, "--freeze", "k=3", "--freeze", "kk=3", "--bound", "n=9")
+    assert "a value is given for what no model has; found kk" in err
+    _, err = compared(capsys, 2, *words, "--freeze", "k=3", "--bound", "nn=9")
+    assert "a bound is given for what no model has; found nn" in err
