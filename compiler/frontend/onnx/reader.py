@@ -9,6 +9,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from itertools import count, takewhile
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from .importer import Importer, Replacement
 from .large_models import digest_of
 from .narrow_types import STORED, name_of
 from .open_extents.intervals import Count
+from .open_extents.missing_bounds import asking_for_all
 from .open_extents.open_shapes import OpenShapes
 from .tensors import WAS_SPARSE, TensorReader, graphs_in, inputs_of, stored_type, tensors_in
 
@@ -70,6 +72,19 @@ def import_onnx(
         ModelError: not an ONNX file, damaged, or inconsistent.
         UnsupportedError: uses an operator or feature that is not implemented.
     """
+    imported = partial(_imported, source, input_shapes, external_data, replacement, frozen)
+    return asking_for_all(imported, bounds or {})
+
+
+def _imported(
+    source: str | os.PathLike[str] | bytes | ModelProto,
+    input_shapes: GivenShapes | None,
+    external_data: str | os.PathLike[str] | None,
+    replacement: Replacement | None,
+    frozen: Frozen | None,
+    bounds: Mapping[str, int],
+    unbounded: dict[str, None],
+) -> Module:
     reader = _tensor_reader(source, external_data)
     model, digest = load_model(source, reader)
     opsets = {standard_domain(o.domain): o.version for o in model.opset_import}
@@ -93,7 +108,8 @@ def import_onnx(
         module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
     if images := stated_images(model):
         module.metadata["images"] = images
-    importer = Importer(module, opsets, IMPORTS, reader, replacement, Functions(model.functions), bounds or {})
+    importer = Importer(module, opsets, IMPORTS, reader, replacement, Functions(model.functions), bounds)
+    importer.open.unbounded = unbounded
     _add_parameters(importer, model.graph, input_shapes, dict(frozen or {}))
     results = importer.import_graph(model.graph)
     importer.check_bounds()

@@ -524,6 +524,31 @@ def test_bounds_that_are_missing_or_of_something_else(bounds: Mapping[str, int],
         tilewright.compile(repeated(), bounds=bounds)
 
 
+def test_all_bounds_that_are_missing_are_asked_for_at_once() -> None:
+    """As many tries as bounds were needed to learn all of them."""
+    numbers = [f"n{at}" for at in range(3)]
+    nodes = [node("Range", ["zero", name, "one"], [f"r{name}"]) for name in numbers]
+    nodes += [node("ReduceSum", [f"r{name}"], [f"y{name}"], keepdims=0) for name in numbers]
+    inputs = {name: np.array(3) for name in numbers}
+    model = model_of(nodes, inputs, [f"y{name}" for name in numbers], {"zero": 0, "one": 1})
+    for given, hint in (
+        (
+            {},
+            r"Say how large each .* --bound n0=1000 --bound n1=1000 --bound n2=1000 \(bounds={'n0': 1000, 'n1': 1000, ",
+        ),
+        ({"n0": 5}, r"Say how large each can be, such as --bound n1=1000 --bound n2=1000 \(bounds="),
+        (
+            {"n0": 5, "n2": 4},
+            r"Say how large it can be, such as --bound n1=1000 \(bounds={'n1': 1000} in Python\)\. Give",
+        ),
+    ):
+        with pytest.raises(UnsupportedError, match=hint):
+            tilewright.compile(model, bounds=given)
+    bounds = {"n0": 5, "n1": 5, "n2": 5}
+    with tilewright.load(tilewright.compile(model, bounds=bounds)) as session:
+        assert [int(each) for each in session.run(inputs).values()] == [3, 3, 3]
+
+
 def test_what_is_imported_with_a_bound_is_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The error that asks for a bound is one of `inspect`, too."""
     onnx.save(repeated(), tmp_path / "speech.onnx")

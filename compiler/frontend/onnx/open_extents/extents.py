@@ -30,11 +30,16 @@ FOLLOWED = 64
 
 class Extents(ExtentArithmetic):
     """Arithmetic of extents, and what is known of the elements of small tensors.
-    ``builder``: the module that it is computed in."""
+
+    Attributes:
+        builder: the module that it is computed in.
+        unbounded: names of the tensors that users were told to bound.
+    """
 
     def __init__(self, builder: ModuleBuilder) -> None:
         super().__init__(builder)
         self._elements: dict[Value, np.ndarray] = {}
+        self.unbounded: dict[str, None] = {}
 
     def limited(self, value: Value, most: int) -> Value:
         """A tensor of integers, none below 0 or above ``most``: the run ends where one is."""

@@ -16,6 +16,7 @@ from ...builder import SourceNode
 from ...movement import filler_of
 from ...shape import cast
 from .intervals import UNKNOWN, Count, Extent, factors, room, span, text_of
+from .missing_bounds import bound_hint
 from .open_rules import end_of, regrouped
 from .open_shapes import OPEN_HINT, OpenShapes
 
@@ -39,13 +40,6 @@ def bounded(node: SourceNode, open: OpenShapes, extents: Sequence[Extent], what:
                 hint=f"{bound_hint(open, extent)}{OPEN_HINT}",
             )
     return list(extents)
-
-
-def bound_hint(open: OpenShapes, extent: Extent) -> str:
-    """How a user says how large an extent can be, with a space behind; nothing where no tensor of the model decides."""
-    name = open.source(extent)
-    said = f"Say how large it can be, such as --bound {name}=1000 (bounds={{{name!r}: 1000}} in Python). "
-    return said if name else ""
 
 
 def selected(open: OpenShapes, value: Value, axis: int, count: Value) -> Value:

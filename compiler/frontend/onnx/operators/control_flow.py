@@ -21,7 +21,8 @@ from ...shape import cast, reshape
 from ..growing_states import Given, closed_pieces, with_growing_states
 from ..importer import Importer, Node, imports
 from ..open_extents.intervals import UNKNOWN, Extent, span
-from ..open_extents.open_operators import bound_hint, selected
+from ..open_extents.missing_bounds import bound_hint
+from ..open_extents.open_operators import selected
 from ..tensors import graphs_in, inputs_of
 
 _LONGEST = 400
