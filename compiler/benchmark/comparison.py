@@ -16,6 +16,7 @@ from tilewright.errors import CalibrationWarning, TilewrightError, warn
 
 from ...runtime.execution.shapes import shape_of
 from ...runtime.native.host import processors
+from ...runtime.report.details import details_of
 from ...runtime.report.execution import random_inputs
 from ..driver import compile_to_file
 from ..frontend.formats import frozen_arrays, known_names, known_tensors
@@ -132,6 +133,8 @@ def compare(
             error.message = f"{model.name}: {error.message}"
             raise
         networks.append((model, artifact.manifest.precision, inputs))
+        for each in details_of(artifact).warnings:
+            warn(f"{model.name}: {each}", CalibrationWarning)
         if len(views := artifact.in_shapes()) > 1:
             warn(f"{model.name} has {len(views)} shapes, and is measured in {shape_of(views[0])}", CalibrationWarning)
     try:

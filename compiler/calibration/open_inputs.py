@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -46,10 +47,12 @@ def with_open_inputs(model: Model, options: CompileOptions) -> CompileOptions:
     if options.calibration is None:
         return options
     shapes, declared = open_inputs_of(model, options.input_shapes, options.freeze)
-    found = told_shapes(options.calibration, declared, options.preprocessing, step=1) if len(shapes) == 1 else {}
+    sizes = cache(_sizes)
+    given = options.calibration, declared, options.preprocessing
+    found = told_shapes(*given, step=1, sizes=sizes) if len(shapes) == 1 else {}
     if not found:
         return options
-    even = told_shapes(options.calibration, declared, options.preprocessing)
+    even = told_shapes(*given, sizes=sizes)
     with suppress(TilewrightError):
         if found != even:
             import_model(model, {**shapes[0].given, **found}, options.external_data, options.freeze, options.bounds)
@@ -59,14 +62,27 @@ def with_open_inputs(model: Model, options: CompileOptions) -> CompileOptions:
     return replace(options, input_shapes={**shapes[0].given, **even})
 
 
+def _sizes(source: str, is_upright: bool) -> list[tuple[int, int]]:
+    """Width and height of images; of the largest folders, of some."""
+    from ...runtime.pictures.image_file import noted
+
+    files = spread(image_files(source), MOST_IMAGES) if are_images(source) else []
+    found = [noted(file, upright=is_upright)[:2] for file in files]
+    return [(width, height) for width, height in found if width]
+
+
 def told_shapes(
-    source: Source, declared: Declared, preprocessing: Declaration | None = None, step: int = STEP
+    source: Source,
+    declared: Declared,
+    preprocessing: Declaration | None = None,
+    step: int = STEP,
+    sizes: Callable[[str, bool], Sequence[tuple[int, int]]] = _sizes,
 ) -> dict[str, tuple[int, ...]]:
     """The shapes of open inputs by name: those of samples where they are arrays, of images of the median size of all,
     and of one sample where nothing but the number of samples is open; none at all where one is not told, or two tell an
     extent of one name differently, for the import to say what is missing.
     ``declared``: extents of the inputs with open ones. ``step``: what rows and columns of images of one size are a
-    multiple of."""
+    multiple of. ``sizes``: those of the images of a path, as it is or upright."""
     named = sources_by_input(source)
     arrays = _shapes(source) if named is None else {name: _shapes(each).get("") for name, each in named.items()}
     if named is None and arrays and "" not in arrays:
@@ -78,7 +94,7 @@ def told_shapes(
         is_line = isinstance(one, (str, os.PathLike)) and os.fspath(one).lower().endswith(TABLE)
         shape = arrays.get(name, alone)
         if shape is None and extents is not None and (named is not None or len(declared) == 1):
-            shape = _image_shape(one, extents, for_input(preprocessing, name).preprocessing, step)
+            shape = _image_shape(one, extents, for_input(preprocessing, name).preprocessing, step, sizes)
         told = None if extents is None else _told(extents, shape, is_line=is_line)
         if told is None:
             return {}
@@ -114,27 +130,29 @@ def _begins_with_batch(extents: _Extents) -> bool:
     return _BATCH.search(name) is not None or (is_map and not _LENGTH.search(name))
 
 
-def _image_shape(source: Source | None, extents: _Extents, by: Preprocessing, step: int) -> tuple[int, ...] | None:
+def _image_shape(
+    source: Source | None,
+    extents: _Extents,
+    by: Preprocessing,
+    step: int,
+    sizes: Callable[[str, bool], Sequence[tuple[int, int]]],
+) -> tuple[int, ...] | None:
     """The shape of an array of images, of the median size of those of a folder; ``None`` where it holds none, or they
     do not fit such extents."""
     if len(extents) != 4 or not isinstance(source, (str, os.PathLike)) or not os.path.exists(source):
         return None
-    from ...runtime.pictures.image_file import noted
-
-    files = spread(image_files(os.fspath(source)), MOST_IMAGES) if are_images(source) else []
-    found = [noted(file, upright=by.orientation == "exif")[:2] for file in files]
-    sizes = [[width, height] for width, height in found if width]
-    if not sizes:
+    found = sizes(os.fspath(source), by.orientation == "exif")
+    if not found:
         return None
     if has_channels_last(by, extents):
-        found = [each or "?" for each in extents]
+        shown = [each or "?" for each in extents]
         expected = "[N, C, H, W], or with layout=nhwc [N, H, W, C]"
-        raise refusal("images do not fit this input", expected=expected, found=found, hint=HAVE_LAST)
-    step = step if sizes.count(sizes[0]) == len(sizes) else STEP
-    width, height = (int(side) // step * step or int(side) for side in np.median(sizes, 0))
+        raise refusal("images do not fit this input", expected=expected, found=shown, hint=HAVE_LAST)
+    step = step if {*found} == {found[0]} else STEP
+    width, height = (int(side) // step * step or int(side) for side in np.median(found, 0))
     at = {2: height, 3: width} if by.layout == "nchw" else {1: height, 2: width}
     shape = [at.get(axis, 0) if not isinstance(extent, int) else extent for axis, extent in enumerate(extents)]
-    return (len(sizes), *shape[1:]) if by.fits((1, *shape[1:])) else None
+    return (len(found), *shape[1:]) if by.fits((1, *shape[1:])) else None
 
 
 def _shapes(source: object) -> dict[str, tuple[int, ...] | None]:

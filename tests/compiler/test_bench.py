@@ -317,6 +317,12 @@ def test_peers_are_given_what_is_frozen_and_extents_are_bounded(tmp_path: Path, 
     assert "a bound was given for 'mm', a tensor that the model does not have" in capsys.readouterr().err
 
 
+def test_what_compiling_warns_of_is_told_with_the_model(capsys: Capture) -> None:
+    assert bench("--against", "onnxruntime", "--precision", "int8", "--calibration", "random") in (0, 1)
+    told = "digits.onnx: random inputs tell nothing of what the network will meet: calibrate with real samples"
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("count", [4, 40])
 def test_fresh_processes_are_given_what_is_frozen_however_large(tmp_path: Path, capsys: Capture, count: int) -> None:
     """Zeros are no sizes of parts, and no such network runs on them."""

@@ -25,6 +25,7 @@ from tilewright.compiler.options import CompileOptions
 from tilewright.errors import CalibrationError, CalibrationWarning, UsageError
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.artifact.manifest import TensorSpec
+from tilewright.runtime.pictures import image_file
 from tilewright.runtime.pictures.preprocessing import Preprocessing
 from tilewright.runtime.report.execution import gather_inputs
 
@@ -488,7 +489,17 @@ def test_images_for_channels_that_may_be_no_colours_are_doubted(tmp_path: Path, 
         open_calibration_set(tmp_path, inputs, preprocessing="resize=stretch")
 
 
-def test_images_of_one_size_are_taken_as_they_are_where_the_network_takes_that(tmp_path: Path) -> None:
+def test_images_of_one_size_are_taken_as_they_are_where_the_network_takes_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+
+    def noted(path: str, *, upright: bool) -> tuple[int, int, bool]:
+        looked_at.append(Path(path).name)
+        return image_file_noted(path, upright=upright)
+
+    image_file_noted = image_file.noted
+    monkeypatch.setattr(image_file, "noted", noted)
     for name in "ab":
         Image.new("RGB", (50, 35)).save(tmp_path / f"{name}.png")
     every = [("x", TensorProto.FLOAT, ["N", 3, "height", "width"])]
@@ -496,6 +507,7 @@ def test_images_of_one_size_are_taken_as_they_are_where_the_network_takes_that(t
     options = CompileOptions(precision="int8", calibration=tmp_path, preprocessing="tf")
     with pytest.warns(CalibrationWarning, match="--input-shape x=1,3,35,50$"):
         with_open_inputs(graph_model(nodes, every, ["half"]), options)
+    assert looked_at == ["a.png", "b.png"]
     nodes += [helper.make_node("Resize", ["half", "", "scales"], ["whole"])]
     nodes += [helper.make_node("Add", ["x", "whole"], ["y"])]
     scales = {"scales": np.array([1, 1, 2, 2], np.float32)}
