@@ -1,7 +1,10 @@
-"""Classes of samples as text, a line for each: ``CLASS``, ``NAME CLASS`` or ``NAME,CLASS``; maybe of strangers."""
+"""Classes of samples as text, a line for each: ``CLASS``, or ``NAME CLASS`` with a space, comma or semicolon between;
+maybe of strangers.
+"""
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,8 +13,8 @@ from tilewright.errors import InputError
 
 from .input_file import contents, too_large
 
-_DIGITS = 18
-"""Of a class, so that no number is beyond 64 bits."""
+_CLASS = re.compile(r'(.*[,; \t])?("?)([0-9]{1,18})\2')
+"""What comes before a class, and the class, in quotes or not, of so few digits that no number is beyond 64 bits."""
 
 
 class Label(NamedTuple):
@@ -46,10 +49,9 @@ def label_lines(path: str | os.PathLike[str], hint: str) -> Iterator[Label]:
 
 
 def _label(at: int, line: str) -> Label:
-    before = line.rstrip("0123456789")
-    digits, name = line[len(before) :], before.rstrip(", \t")
     # A number that ends a word, as in "photo7" or "-1", is none.
-    is_class = 0 < len(digits) <= _DIGITS and (not before or name != before)
+    match = _CLASS.fullmatch(line)
+    name = (line if match is None else match[1] or "").rstrip(", ;\t")
     if len(name) > 1 and name[0] == name[-1] == '"':
         name = name[1:-1].replace('""', '"')
-    return Label(at, line, name, int(digits) if is_class else None)
+    return Label(at, line, name, int(match[3]) if match is not None else None)

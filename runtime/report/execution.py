@@ -94,6 +94,9 @@ def gather_inputs(
     for text in texts:
         name, equals, path = text.partition("=") if not os.path.exists(text) else ("", "", text)
         path = path if equals or not name else name
+        if os.path.isdir(path):
+            hint = "Give a file. `tilewright classify` and `tilewright batch infer` take folders."
+            raise InputError(f"{path!r} is a folder", expected=f"one file for {names}", hint=hint)
         if os.path.splitext(path)[1].lower() in SUFFIXES:
             spec = _spec_of(expected, name if equals else None, names, text)
             others = pictures.setdefault(spec.name, [])

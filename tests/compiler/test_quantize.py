@@ -449,6 +449,7 @@ def test_what_was_found_is_one_object_where_the_goal_is_missed(
         ("photo 0.png 0\n1\n", "line 2 of .* is unlike those before; expected lines CLASS, or lines NAME CLASS"),
         ("name,class\nphoto 0.png,0\n\nphoto 1.png,\n", "line 4 of .* is no class; .* found 'photo 1.png,'"),
         ("photo 0.png,0\n", "lack images; expected NAME CLASS, found none for 'photo 1.png'"),
+        ("photo 0.png,0\nphoto 0.png;3\n", "give 'photo 0.png' two classes; expected one, found 0 and 3"),
     ],
 )
 def test_labels_that_do_not_match_are_refused(tmp_path: Path, lines: str, message: str) -> None:

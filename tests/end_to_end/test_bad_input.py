@@ -481,7 +481,10 @@ def test_input_files_that_cannot_be_read(tmp_path: Path, fails: Fails) -> None:
     (tmp_path / "folder").mkdir()
     artifact = digits_artifact()
     assert fails(["run", artifact, "none.npy"]) == "cannot read 'none.npy': No such file or directory"
-    assert fails(["run", artifact, "folder"]) == "cannot read 'folder': Is a directory"
+    assert fails(["run", artifact, "folder"]) == (
+        "'folder' is a folder; expected one file for image. Give a file. `tilewright classify` and `tilewright batch "
+        "infer` take folders."
+    )
     assert fails(["run", artifact, "text.npy"]) == (
         "'text.npy' is not a .npy or .npz file; found b'1 2 3' at its beginning. "
         "Save it as an array of numbers with numpy.save or numpy.savez."

@@ -248,7 +248,11 @@ def _named_or_listed(path: str | os.PathLike[str], where: str) -> tuple[dict[str
             what = f"line {at} of {where} is unlike those before"
             raise _wrong(what, "lines CLASS, or lines NAME CLASS, not both", repr(line[:80]))
     numbers = [each.number for each in labels if each.number is not None]
-    return (dict(zip([each.name for each in labels], numbers, strict=True)), []) if is_named else ({}, numbers)
+    found: dict[str, int] = {}
+    for each, number in zip(labels if is_named else (), numbers, strict=False):
+        if found.setdefault(each.name, number) != number:
+            raise _wrong(f"{where} give {each.name!r} two classes", "one", f"{found[each.name]} and {number}")
+    return found, [] if is_named else numbers
 
 
 def _wrong(message: str, expected: object, found: object, hint: str | None = None) -> CalibrationError:

@@ -230,6 +230,10 @@ def test_lines_of_labels_are_as_many_as_there_are_files(tmp_path: Path, monkeypa
     assert read_labels(path, 10) == {"a": 1, "b": 2, "c": 3}
     path.write_bytes(b'image,"class"\na b.png,1\n"c, d", 2')
     assert read_labels(path, 10) == {"a b.png": 1, "c, d": 2}
+    # As spreadsheets write them where commas are in numbers, and tables with all cells in quotes.
+    for content in ("image;class\na b.png;1\nc, d;2", '"image","class"\r\n"a b.png","1"\r\n"c, d","2"'):
+        path.write_text(content)
+        assert read_labels(path, 10) == {"a b.png": 1, "c, d": 2}
     path.write_bytes(b"\n" * 3)
     with pytest.raises(InputError, match="is too large; expected at most 3 lines of a file of labels, found 4"):
         read_labels(path, 10)
