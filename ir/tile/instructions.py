@@ -110,7 +110,7 @@ def _box(value: Value, chip: Value, places: Places) -> Fields:
         "columns": columns,
         "run": channels if on_chip.packed else _moved_channels(place, channels),
         "dram": (row, pixel),
-        "chip": (on_chip.row_bytes, on_chip.blocks * CHANNEL_BLOCK),
+        "chip": places[chip].pitches,
         "packed": on_chip.packed,
         "flip": int(place.is_flipped),
     }
@@ -141,7 +141,7 @@ _builds("Store", Store)(
 def _move(op: Op[Move], places: Places) -> Fields:
     x = op.operands.x
     rows, columns, _ = x.type.shape
-    pitches = [(places[value].type.row_bytes // CHANNEL_BLOCK, places[value].type.blocks) for value in (x, op.result)]
+    pitches = [tuple(each // CHANNEL_BLOCK for each in places[value].pitches) for value in (x, op.result)]
     return {
         "source": places.map(x),
         "destination": places.map(op.result),
@@ -177,8 +177,8 @@ _builds("LoadParameters", LoadRequantization, LoadNormalization, LoadTable, Load
 
 def _pitches(value: Value, places: Places, prefix: str) -> Fields:
     """The distances of a map on chip, in 16 bytes."""
-    type = places[value].type
-    return {f"{prefix}row_pitch": type.row_bytes // CHANNEL_BLOCK, f"{prefix}pixel_pitch": type.blocks}
+    row, pixel = places[value].pitches
+    return {f"{prefix}row_pitch": row // CHANNEL_BLOCK, f"{prefix}pixel_pitch": pixel // CHANNEL_BLOCK}
 
 
 def _source(value: Value, places: Places) -> Fields:

@@ -64,6 +64,11 @@ class Located(NamedTuple):
         return rows * columns * pixel, columns * pixel * self.step[0], pixel * self.step[1]
 
     @property
+    def pitches(self) -> tuple[int, int]:
+        """Bytes from row to row and from pixel to pixel on chip."""
+        return self.type.row_bytes * self.step[0], self.type.blocks * CHANNEL_BLOCK * self.step[1]
+
+    @property
     def is_flipped(self) -> bool:
         """Whether DRAM holds u8; on chip everything is i8, with the zero point 128 less."""
         return self.type.dtype is DType.U8
@@ -143,10 +148,10 @@ def _part(whole: Located, part: Part, rows: tuple[int, int] | None = None) -> Lo
 
 def _first(whole: Located, part: Part) -> tuple[int, int, int]:
     """Where a part begins on chip."""
-    row, column, channel = whole.first
-    row += part.rows[0]
+    (row, column, channel), (down, across) = whole.first, whole.step
+    row += part.rows[0] * down
     ring = whole.type.ring
-    return row % ring if ring else row, column + part.columns[0], channel + part.channels[0]
+    return row % ring if ring else row, column + part.columns[0] * across, channel + part.channels[0]
 
 
 def _part_of_ring(whole: Located, op: Op[Part]) -> Located:
@@ -164,7 +169,8 @@ def _part_of_ring(whole: Located, op: Op[Part]) -> Located:
 def _phase(whole: Located, phase: Phase) -> Located:
     image, last, row, below, column, right, *channels = whole.box
     box = (image, last, row + phase.first[0], below, column + phase.first[1], right, *channels)
-    return whole._replace(box=box, step=phase.step)
+    (top, left, channel), (down, across) = whole.first, phase.first
+    return whole._replace(box=box, step=phase.step, first=(top + down, left + across, channel))
 
 
 def _reshaped(whole: Located, shape: tuple[int, ...]) -> Located:

@@ -154,7 +154,8 @@ class InCluster(Operator[UnaryOperands]):
 
 @operator("tile_phase", TILE_OPERATORS)
 class Phase(Operator[UnaryOperands]):
-    """Every so many rows and columns of a whole map in DRAM, as a place: what is written there is written in the whole.
+    """Every so many rows and columns of a whole map in DRAM, or of a box on chip, as a place: what is written there is
+    written in the whole.
     ``step``: from row to row, and from column to column.
     ``first``: row and column that are taken first."""
 
@@ -162,17 +163,18 @@ class Phase(Operator[UnaryOperands]):
     first: tuple[int, int]
 
     def infer(self, x: TensorType) -> TensorType:
-        map = tile(x, "dram", "what has phases", rank=4)
+        is_on_chip = isinstance(x, TileType) and x.memory == "maps"
+        map = tile(x, "maps", "what has phases") if is_on_chip else tile(x, "dram", "what has phases", rank=4)
         counts: list[int] = []
-        for first, step, extent in zip(self.first, self.step, map.shape[1:3], strict=True):
+        for first, step, extent in zip(self.first, self.step, map.shape[-3:-1], strict=True):
             if step < 1 or not 0 <= first < extent:
                 raise IRError("there is no such phase", expected=f"within 0 to {extent}", found=[first, step])
             counts.append(-(-(extent - first) // step))
-        return map.part((map.shape[0], *counts, map.shape[3]))
+        return map.part((*map.shape[:-3], *counts, map.shape[-1]))
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         (row, column), (rows, columns) = self.first, self.step
-        return x[:, row::rows, column::columns]
+        return x[..., row::rows, column::columns, :]
 
 
 @operator("tile_reshape", TILE_OPERATORS)

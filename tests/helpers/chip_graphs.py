@@ -11,7 +11,7 @@ from tilewright.ir.core import Constant, Function, Module, Value
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add, Sub
-from tilewright.ir.ops.movement import Concat, Slice, Transpose
+from tilewright.ir.ops.movement import Concat, DepthToSpace, Slice, Transpose
 from tilewright.ir.ops.pooling import AveragePool, GlobalMaxPool, MaxPool
 from tilewright.ir.ops.quantization import Dequantize, Quantize
 from tilewright.ir.ops.resize import Resize
@@ -108,6 +108,13 @@ class ChipGraph:
         if channels <= 400:
             self.op(Concat(1), *parts, shape=(x.type.shape[0], channels, *x.type.shape[2:]))
 
+    def spreading(self, x: Value) -> None:
+        images, _, height, width = x.type.shape
+        if height * width <= 64:
+            outputs = int(self.rng.choice([64, 64, 48]))
+            self.convolve(x, outputs, 1, 1)
+            self.op(DepthToSpace(2), self.values[-1], shape=(images, outputs // 4, 2 * height, 2 * width))
+
     def slicing(self, x: Value) -> None:
         begin, extent = [0] * 4, [*x.type.shape]
         for axis in range(4):
@@ -148,7 +155,7 @@ def random_chip_graph(
     """
     graph = ChipGraph(rng, images, is_real)
     makers = [*(graph.convolution,) * 4, graph.pooling, *(graph.joining,) * 3, *(graph.slicing,) * 2]
-    makers += [*(graph.residual,) * 2, graph.adding, graph.reshaping, graph.enlarging]
+    makers += [*(graph.residual,) * 2, graph.adding, graph.reshaping, graph.enlarging, graph.spreading]
     while len(graph.values) <= ops:
         makers[int(rng.integers(len(makers)))](graph.some())
     made = graph.values[1:]

@@ -13,10 +13,12 @@ from onnx import TensorProto, helper
 import tilewright
 from tilewright.blocks import CHANNEL_BLOCK
 from tilewright.ir import arithmetic, interp
+from tilewright.ir.annotations import KEPT
 from tilewright.ir.core import Function, Module, Op, Value, is_op
 from tilewright.ir.ops.activation import Relu
 from tilewright.ir.ops.convolution import Conv, ConvTranspose
 from tilewright.ir.ops.movement import DepthToSpace
+from tilewright.ir.ops.pooling import MaxPool
 from tilewright.ir.ops.quantization import Dequantize, Quantize
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.passes.base import Record
@@ -207,3 +209,22 @@ def test_depth_to_space_on_the_device(clusters: int, channels: int, step: int, r
     machine = load("m4096")
     found = run_on_device(module, compile_for_device(module, machine, clusters), machine, {"x": array})["y"]
     np.testing.assert_array_equal(found, DepthToSpace(step).reference(array))
+
+
+@pytest.mark.parametrize("clusters", [1, 3])
+@pytest.mark.parametrize(("channels", "step"), [(64, 2), (32 * 9, 3), (8 * 4, 2)])
+def test_depth_to_space_stays_on_chip(clusters: int, channels: int, step: int, rng: np.random.Generator) -> None:
+    """Between windows, so that rows of its phases go to neighbours; what it reads does so where phases begin blocks."""
+    module = Module("m")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType((2, channels, 7, 5), DType.I8, X))
+    window = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1)
+    largest = function.append(MaxPool(*window), [x], names=["largest"])
+    spread = function.append(DepthToSpace(step), largest.results, names=["spread"])
+    function.set_results(function.append(MaxPool(*window), spread.results, names=["y"]).results)
+    array = rng.integers(-128, 128, x.type.shape).astype(np.int8)
+    machine = load("m4096")
+    found = run_on_device(module, compile_for_device(module, machine, clusters), machine, {"x": array})["y"]
+    assert bool(KEPT.get(largest)) == (channels // step**2 % CHANNEL_BLOCK == 0)
+    assert KEPT.get(spread)
+    np.testing.assert_array_equal(found, interp.run(module, {"x": array})["y"])

@@ -142,8 +142,6 @@ def _way_out(value: Value, producer: Op) -> str:
 
 
 def _cannot_make(op: Op) -> str | None:
-    if is_op(op, DepthToSpace):
-        return "which writes every so many rows and columns"
     if is_op(op, Concat) and any(begin.channel % CHANNEL_BLOCK for begin in begins_of(op)):
         return f"whose operands do not begin at multiples of {CHANNEL_BLOCK} channels"
     return _cannot_multiply(fused_convolution(op) or op, 1)
@@ -174,6 +172,11 @@ def _cannot_multiply(op: Op, side: int) -> str | None:
 def rows_made(op: Op) -> Touched:
     """The rows of its result that an op makes on each cluster."""
     op = fused_convolution(op) or op
+    if is_op(op, DepthToSpace):
+        phase, step = _phase(op), op.operator.blocksize
+        for cluster, (first, count) in _through(phase, lanes_of(op, phase)):
+            yield cluster, (step * first, step * count)
+        return
     if not is_op(op, Concat):
         yield from _through(computed_map(op), lanes_of(op, computed_map(op)))
         return
@@ -208,8 +211,7 @@ def rows_read(op: Op, value: Value) -> Touched:
     elif is_op(op, Concat):
         yield from _through(shape, lanes_of(op, shape))
     elif is_op(op, DepthToSpace):
-        phase = shape._replace(channels=map_shape(op.result.type).channels)
-        yield from _through(phase, lanes_of(op, phase))
+        yield from _through(_phase(op), lanes_of(op, _phase(op)))
     elif is_op(op, Slice):
         image, row, _, _ = slice_begin(op)
         for cluster, (first, count) in rows_made(op):
@@ -220,6 +222,11 @@ def rows_read(op: Op, value: Value) -> Touched:
     else:
         for lane in lanes_of(op, computed_map(op)):
             yield from _through(shape, [lane], rows_below(op, shape, lane.rows))
+
+
+def _phase(op: Op[DepthToSpace]) -> MapShape:
+    """The pixels of the result that are made of the same channels of the operand."""
+    return map_shape(op.inputs[0].type)._replace(channels=map_shape(op.result.type).channels)
 
 
 def rows_below(op: Op, shape: MapShape, outputs: Span) -> Span:

@@ -39,13 +39,25 @@ def lower_concat(op: Op[Concat], program: TileProgram) -> None:
 
 
 def lower_depth_to_space(op: Op[DepthToSpace], program: TileProgram) -> None:
-    """Store the channels of each phase in every so many rows and columns of the result."""
+    """Make the channels of each phase every so many rows and columns of the result."""
     step, count = op.operator.blocksize, map_shape(op.result.type).channels
     assert op.operator.mode == "DCR", "the channels of a phase follow each other"
-    source, target = program.map(op.inputs[0]), program.place(op.result)
-    for index, first in enumerate(product(range(step), range(step))):
-        phase = program.phase(target, step, first)
-        _copy(program.channels(source, index * count, count), phase, op, program)
+    source, target = program.map(op.inputs[0]), program.map(op.result)
+    phases = [
+        (program.channels(source, index * count, count), first)
+        for index, first in enumerate(product(range(step), range(step)))
+    ]
+    if not isinstance(target, ChipMap):
+        for part, first in phases:
+            _copy(part, program.phase(target, step, first), op, program)
+        return
+    for box in program.tiles(op, program.shape(phases[0][0])):
+        rows, columns = ((first * step, extent * step) for first, extent in (box.rows, box.columns))
+        whole = Part(box.image, rows, columns, box.channels)
+        for part, first in phases:
+            into = program.phase(program.held(target, whole), step, first)
+            program.make(into, *program.copied_to_chip(part, box))
+        program.hand_on(target, whole)
 
 
 def lower_view(op: Op, program: TileProgram) -> None:

@@ -252,7 +252,7 @@ class TileProgram:
         return self._add(Part(-1, (0, height), (0, width), (first, count)), place)
 
     def phase(self, place: Value, step: int, first: tuple[int, int]) -> Value:
-        """Every so many rows and columns of a map in DRAM."""
+        """Every so many rows and columns of a map in DRAM, or of a box on chip."""
         return self._add(Phase((step, step), first), place)
 
     def part(self, place: Value, box: Part) -> Value:
@@ -284,9 +284,12 @@ class TileProgram:
         if not isinstance(place, ChipMap):
             self.add(STORE, self.add(operator, *operands), self.part(place, box))
             return
+        self.make(self.held(place, box), operator, *operands)
+        self.hand_on(place, box)
+
+    def hand_on(self, place: ChipMap, box: Part) -> None:
+        """Move a box of a map that stays on chip, which this cluster has made, to the others that read it."""
         storage, (first, count), *across = through_images(place, box)
-        own = self._buffered(storage, self.cluster, (first, count), *across)
-        self.make(own, operator, *operands)
         is_common = storage.is_common and len({*place.read}) == 1
         receivers = [(EVERY_CLUSTER, place.read[0])] if is_common else enumerate(place.read)
         for cluster, span in receivers:
@@ -306,14 +309,18 @@ class TileProgram:
 
     def copy(self, source: Value | ChipMap, read: Part, target: Value | ChipMap, box: Part) -> None:
         """A box of a map as a box of another one, of as many rows, columns and channels."""
-        if not isinstance(target, ChipMap):
-            self.add(STORE, self.load(source, read), self.part(target, box))
-        elif isinstance(source, ChipMap):
-            # The vector unit copies what it takes the maximum of one element of.
-            size = box.rows[1], box.columns[1]
-            self.store(target, box, Pool("maximum", size, (1, 1), (1, 1), (0, 0), False), self.load(source, read))
+        if isinstance(target, ChipMap):
+            self.store(target, box, *self.copied_to_chip(source, read))
         else:
-            self.store(target, box, Load(self.cluster, False), self.part(source, read))
+            self.add(STORE, self.load(source, read), self.part(target, box))
+
+    def copied_to_chip(self, source: Value | ChipMap, read: Part) -> tuple[Operator, Value]:
+        """What makes a box of a map again on chip, and of what."""
+        if not isinstance(source, ChipMap):
+            return Load(self.cluster, False), self.part(source, read)
+        # The vector unit copies what it takes the maximum of one element of.
+        size = read.rows[1], read.columns[1]
+        return Pool("maximum", size, (1, 1), (1, 1), (0, 0), False), self.load(source, read)
 
     def held(self, place: ChipMap, box: Part) -> Value:
         """A box of a map that stays on chip."""

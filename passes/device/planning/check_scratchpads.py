@@ -260,11 +260,12 @@ class _Execution:
         return PlacedUnits((self._dram[region],), offset, (images, rows, columns, channels), strides, reach=reach)
 
     def _phase(self, op: Op[Phase]) -> Piece:
-        """Every so many rows and columns of a map, all of its channels or some."""
+        """Every so many rows and columns of a map, or of a box of one on chip, all of its channels or some."""
         layout, box = self._piece(op, op.inputs[0])
         (row, column), (rows, columns) = op.operator.first, op.operator.step
+        row, column = row + box[1][0], column + box[2][0]
         image_stride, row_stride, column_stride = layout.strides
-        _, height, width, _ = op.result.type.shape
+        *_, height, width, _ = op.result.type.shape
         images, *_, channels = layout.extents
         found = layout._replace(
             start=layout.start + row * row_stride + column * column_stride,
