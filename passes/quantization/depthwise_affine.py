@@ -9,7 +9,7 @@ from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops import REGISTRY
 from ...ir.ops.activation import Clip, PRelu
 from ...ir.ops.convolution import Conv
-from ...ir.ops.elementwise import Add, Div, Elementwise, Mul, Sub
+from ...ir.ops.elementwise import Add, Div, Elementwise, Mul
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
 from ...ir.ops.normalization import RmsNorm
@@ -73,17 +73,16 @@ def _channels(x: Value, constant: Value) -> np.ndarray | None:
 
 
 def _convolution(found: Match) -> Value | None:
-    x, operator, name = found["x"], found.root.operator, found.root.result.name
+    x, name = found["x"], found.root.result.name
     numbers = _channels(x, found["c"])
-    if numbers is None:
+    done = linear_rules.effect(found.root, found["c"], numbers) if numbers is not None else None
+    if done is None:
         return None
-    ones = (1,) * (x.type.rank - 2)
-    factor = numbers if isinstance(operator, Mul) else np.ones(numbers.shape)
+    (factor, summand), ones = done, (1,) * (x.type.rank - 2)
     w, b = found.add_constant(f"{name}_scale", factor.astype(np.float32).reshape(-1, 1, *ones)), None
-    if not isinstance(operator, Mul):
-        summand = -numbers if isinstance(operator, Sub) else numbers
+    if summand.any():
         b = found.add_constant(f"{name}_shift", summand.astype(np.float32))
-    return found.emit(Conv(ones, (0,) * 2 * len(ones), ones, len(numbers)), x, w, b)
+    return found.emit(Conv(ones, (0,) * 2 * len(ones), ones, len(factor)), x, w, b)
 
 
 def _on_channels(found: Match) -> Value | None:
@@ -158,8 +157,7 @@ _SHORT = 1e-5
 
 RULES: tuple[Rule, ...] = (
     *linear_rules.RULES,
-    Rule("scale_or_shift", node((Mul, Add), "x", Const("c"), commutative=True), _convolution),
-    Rule("scale_or_shift", node(Sub, "x", Const("c")), _convolution),
+    Rule("scale_or_shift", node(linear_rules.ARITHMETIC, "x", Const("c"), commutative=True), _convolution),
 )
 """From arithmetic on channels to convolutions, which take over what follows."""
 
@@ -180,8 +178,7 @@ def _of_tokens(module: Module) -> tuple[Rule, ...]:
 
 TOKENS: tuple[Rule, ...] = (
     Rule("factor_of_heads", node(Mul, node(MatMul, name="product"), Const("c"), commutative=True), _factor_of_heads),
-    Rule("tokens_on_channels", node((Mul, Add), "x", Const("c"), commutative=True), _on_channels),
-    Rule("tokens_on_channels", node(Sub, "x", Const("c")), _on_channels),
+    Rule("tokens_on_channels", node(linear_rules.ARITHMETIC, "x", Const("c"), commutative=True), _on_channels),
     Rule("mean_of_tokens", node((ReduceMean, ReduceSum), "x"), _mean_of_tokens),
     Rule("of_length_one", node(Div, "x", node(Clip, node(ReduceL2, "x", name="length"), name="bound")), _of_length_one),
 )

@@ -12,7 +12,6 @@ from typing import Union
 import numpy as np
 
 from ...ir.core import Constant, Op, Value, is_op
-from ...ir.op import Operator
 from ...ir.ops.activation import Activation, Clip, LeakyRelu, Relu
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Div, Mul, Sub
@@ -22,6 +21,7 @@ from ...ir.ops.shape import Expand, Reshape
 from ..pattern import Const, Match, Rule, node, on_quantized
 
 LINEAR = (Conv, ConvTranspose, MatMul)
+ARITHMETIC = (Add, Sub, Mul, Div)
 Linear = Union[Conv, ConvTranspose, MatMul]
 
 
@@ -91,11 +91,16 @@ def _channels(array: np.ndarray, op: Op, *, of_operand: bool = False) -> np.ndar
     return np.broadcast_to(array.reshape(-1).astype(np.float64), (tensor.shape[axis],))
 
 
-def _effect(operator: Operator, vector: np.ndarray) -> tuple[bool, np.ndarray]:
-    """Whether arithmetic with a constant scales, rather than shifts, and by what."""
-    if isinstance(operator, (Mul, Div)):
-        return True, vector if isinstance(operator, Mul) else 1 / vector
-    return False, -vector if isinstance(operator, Sub) else vector
+def effect(op: Op, constant: Value, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The factor and the summand of each channel in arithmetic with a constant; ``None`` where that is divided."""
+    ones, is_first = np.ones_like(numbers), op.inputs[0] is constant
+    if is_op(op, Div):
+        return None if is_first else (1 / numbers, 0 * ones)
+    if is_op(op, Mul):
+        return numbers, 0 * ones
+    if is_op(op, Sub):
+        return (-ones, numbers) if is_first else (ones, -numbers)
+    return ones, numbers
 
 
 def _after(found: Match) -> Value | None:
@@ -119,13 +124,11 @@ def _after_reshape(found: Match) -> Value | None:
 
 def _folded(found: Match, op: Op[Linear], vector: np.ndarray) -> Value | None:
     """``op`` with what the matched arithmetic does to each channel of its result."""
-    scales, numbers = _effect(found.root.operator, vector)
-    w, b = _weights(op)
-    if scales:
-        w, b = w * numbers.reshape(-1, *[1] * (w.ndim - 1)), b * numbers
-    else:
-        b = b + numbers
-    return _emit(found, op, w, b, op.inputs[0])
+    done, (w, b) = effect(found.root, found["c"], vector), _weights(op)
+    if done is None:
+        return None
+    factor, summand = done
+    return _emit(found, op, w * factor.reshape(-1, *[1] * (w.ndim - 1)), b * factor + summand, op.inputs[0])
 
 
 def _joins_convolutions(op: Op[Concat]) -> bool:
@@ -160,18 +163,18 @@ def _activated_parts(found: Match[Activation]) -> Value:
 def _before(found: Match[Linear]) -> Value | None:
     op = found.root
     vector = _channels(found.constant("c").array, op, of_operand=True)
-    if vector is None or found["x"].type != op.inputs[0].type:
+    done = effect(found.op("inner"), found["c"], vector) if vector is not None else None
+    if done is None or found["x"].type != op.inputs[0].type:
         return None
-    scales, numbers = _effect(found.op("inner", Mul, Add, Div, Sub).operator, vector)
-    if not scales and (isinstance(op.operator, ConvTranspose) or any(getattr(op.operator, "pads", ()))):
+    if done[1].any() and (isinstance(op.operator, ConvTranspose) or any(getattr(op.operator, "pads", ()))):
         # What is added before is missing where the window reaches into the padding.
         return None
     w, b = _weights(op)
     group = getattr(op.operator, "group", 1)
     # For each output channel the numbers of the operand's channels that its group reads.
-    each = np.repeat(numbers.reshape(group, -1), len(w) // group, axis=0)
-    fed = w * each.reshape(*each.shape, *[1] * (w.ndim - 2))
-    return _emit(found, op, fed if scales else w, b if scales else b + fed.reshape(len(w), -1).sum(1), found["x"])
+    each = [np.repeat(numbers.reshape(group, -1), len(w) // group, axis=0) for numbers in done]
+    scaled, added = (w * numbers.reshape(*numbers.shape, *[1] * (w.ndim - 2)) for numbers in each)
+    return _emit(found, op, scaled, b + added.reshape(len(w), -1).sum(1), found["x"])
 
 
 def row_as_bias(found: Match) -> Value | None:
@@ -258,21 +261,13 @@ _TURNED = on_quantized(Rule("matmul_of_transpose", node(MatMul), _matmul_of_tran
 _rows = node(Reshape, node(MatMul, name="linear", where=_is_foldable), name="reshape")
 
 RULES: tuple[Rule, ...] = (
-    Rule("linear_then_constant", node((Mul, Add), _linear, Const("c"), commutative=True), _after),
-    Rule("linear_then_constant", node((Div, Sub), _linear, Const("c")), _after),
-    Rule("join_then_constant", node((Mul, Add), _joined, Const("c"), commutative=True), _after_join),
-    Rule("join_then_constant", node((Div, Sub), _joined, Const("c")), _after_join),
+    Rule("linear_then_constant", node(ARITHMETIC, _linear, Const("c"), commutative=True), _after),
+    Rule("join_then_constant", node(ARITHMETIC, _joined, Const("c"), commutative=True), _after_join),
     Rule("join_then_activation", node((Relu, Clip, LeakyRelu), _joined), _activated_parts),
-    Rule("rows_then_constant", node((Mul, Add), _rows, Const("c"), commutative=True), _after_reshape),
-    Rule("rows_then_constant", node((Div, Sub), _rows, Const("c")), _after_reshape),
+    Rule("rows_then_constant", node(ARITHMETIC, _rows, Const("c"), commutative=True), _after_reshape),
     Rule(
         "constant_then_linear",
-        node(LINEAR, node((Mul, Add), "x", Const("c"), commutative=True, name="inner"), where=_is_foldable),
-        _before,
-    ),
-    Rule(
-        "constant_then_linear",
-        node(LINEAR, node((Div, Sub), "x", Const("c"), name="inner"), where=_is_foldable),
+        node(LINEAR, node(ARITHMETIC, "x", Const("c"), commutative=True, name="inner"), where=_is_foldable),
         _before,
     ),
     Rule("matmul_plus_row", node(Add, node(MatMul, name="linear"), "c", commutative=True), row_as_bias),

@@ -111,10 +111,16 @@ def test_arithmetic_along_other_dimensions_stays(shape: tuple[int, ...], rng: np
     assert net.then(Mul(), net.constant(*shape)).canonical() == ["conv", "mul"]
 
 
-def test_constant_minus_convolution_stays(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(("outer", "left"), [(Sub(), []), (Div(), ["div"])])
+def test_a_constant_less_a_convolution_is_one_of_other_sign(
+    outer: Operator, left: list[str], rng: np.random.Generator
+) -> None:
     net = Net(rng, 1, 3, 5, 5)
     net.then(conv(), net.constant(4, 3, 2, 2))
-    assert net.then(Sub(), first=net.constant(1)).canonical() == ["conv", "sub"]
+    assert net.then(outer, first=net.constant(4, 1, 1)).canonical() == ["conv", *left]
+    net = Net(rng, 1, 3, 5, 5)
+    net.then(outer, first=net.constant(3, 1, 1)).then(conv(), net.constant(4, 3, 2, 2))
+    assert net.canonical() == [*left, "conv"]
 
 
 def of_two_kernels(rng: np.random.Generator, axis: int = 1) -> Net:
