@@ -150,15 +150,16 @@ def test_loops_round_each_result() -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("extent", [7, 9])
 @pytest.mark.parametrize("code", [TensorProto.INT8, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT2])
-def test_scales_of_blocks(code: int) -> None:
+def test_scales_of_blocks(code: int, extent: int) -> None:
     rng = np.random.default_rng(code)
-    x = rng.normal(0, 4, (3, 7, 2)).astype(np.float32)
+    x = rng.normal(0, 4, (3, extent, 2)).astype(np.float32)
     scale = rng.uniform(0.25, 2, (3, 3, 2)).astype(np.float32)
     dtype = helper.tensor_dtype_to_np_dtype(code)
     zero = rng.integers(0, 2, scale.shape).astype(dtype)
     low, high = ml_dtypes.iinfo(dtype).min, ml_dtypes.iinfo(dtype).max
-    each = np.repeat(scale, 3, 1)[:, :7], np.repeat(zero.astype(np.int32), 3, 1)[:, :7]
+    each = np.repeat(scale, 3, 1)[:, :extent], np.repeat(zero.astype(np.int32), 3, 1)[:, :extent]
     expected = np.clip(np.rint(x / each[0]) + each[1], low, high).astype(np.int32)
     quantized = computed("QuantizeLinear", x, scale, zero, axis=1, block_size=3)
     np.testing.assert_array_equal(quantized, expected)

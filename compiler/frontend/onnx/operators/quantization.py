@@ -69,15 +69,17 @@ def import_quantize_linear(node: Node, importer: Importer) -> Value:
     x, y_scale = importer.numbers(node.input(0)), importer.numbers(node.input(1))
     dtype = stored_type(to, node.name)
     if node.int("block_size", 0) or (to in STORED and not is_integer(to)):
-        quotient = importer.emit_one(Div(), x, _spread(node, importer, cast(importer, y_scale, x.type.dtype), x))
+        scale, shape = _spread(node, importer, cast(importer, y_scale, x.type.dtype), x), x.type.shape
+        quotient = importer.emit_one(Div(), _in_blocks(node, importer, x, y_scale), scale)
         if to in STORED and not is_integer(to):
             quotient = narrowed(importer, quotient, to, node.bool("saturate", 1))
-            return importer.stored_as(to, quotient)
+            return importer.stored_as(to, reshape(importer, quotient, shape))
         whole = cast(importer, importer.emit_one(Round(), quotient), DType.F32)
         if zero is not None:
             whole = importer.emit_one(Add(), whole, cast(importer, _spread(node, importer, zero, x), DType.F32))
         low, high = bounds_of(to) if to in STORED else (np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max)
         result = cast(importer, importer.emit_one(Clip(float(low), float(high)), whole), dtype)
+        result = reshape(importer, result, shape)
         return importer.stored_as(to, result) if to in STORED else result
     axis = quantized_axis(node, x, y_scale)
     scale, zero = scale_and_zero_point(replace(node, inputs=(x, y_scale, *node.inputs[2:])), 1)
@@ -94,7 +96,7 @@ def _between(importer: Importer, whole: Value, low: int, high: int) -> Value:
 
 def _spread(node: Node, importer: Importer, scale: Value, x: Value) -> Value:
     """Scales or zero points as they broadcast against ``x``: one, one for each index along the axis, or one for each
-    block of that."""
+    block of that, for ``x`` :func:`_in_blocks`."""
     block = node.int("block_size", 0)
     axis = quantized_axis(node, x, scale)
     if axis is None:
@@ -106,8 +108,25 @@ def _spread(node: Node, importer: Importer, scale: Value, x: Value) -> Value:
     if block < 0 or scale.type.shape != expected:
         found = f"{list(scale.type.shape)} with block_size {block}"
         raise node.model_error("the scales are not one for each block", expected=list(expected), found=found)
+    if _axis_of_blocks(node, importer, x, scale) is not None:
+        return reshape(importer, scale, (*expected[: axis + 1], 1, *expected[axis + 1 :]))
     blocks = importer.described(node, (extent,), DType.I32, lambda: (np.arange(extent) // block).astype(np.int32))
     return importer.emit_one(Gather(axis), scale, blocks)
+
+
+def _axis_of_blocks(node: Node, importer: Importer, x: Value, scale: Value) -> int | None:
+    """The dimension of equally large blocks, if there is one that can be cut."""
+    axis, block = quantized_axis(node, x, scale), node.int("block_size", 0)
+    is_cut = axis is not None and block > 0 and x.type.shape[axis] % block == 0 and not importer.open.axes(x)
+    return axis if is_cut else None
+
+
+def _in_blocks(node: Node, importer: Importer, x: Value, scale: Value) -> Value:
+    """``x`` as scales broadcast against it that were spread for it."""
+    axis, block, shape = _axis_of_blocks(node, importer, x, scale), node.int("block_size", 0), x.type.shape
+    if axis is None:
+        return x
+    return reshape(importer, x, (*shape[:axis], shape[axis] // block, block, *shape[axis + 1 :]))
 
 
 @exports(quantization.QuantizeLinear)
@@ -129,13 +148,13 @@ def import_dequantize_linear(node: Node, importer: Importer) -> Value:
     factors = scale.array if isinstance(x, Constant) and isinstance(scale, Constant) else np.ones(1)
     is_signed = (factors < 0).any() and np.isfinite(factors).all() and factors.all()
     if is_float or is_signed or node.int("block_size", 0):
-        real = cast(importer, importer.numbers(x), DType.F32)
+        spread = _spread(node, importer, cast(importer, scale, DType.F32), x)
+        real = cast(importer, _in_blocks(node, importer, importer.numbers(x), scale), DType.F32)
         zero = node.optional(2)
         # Floats have no other zero point than 0.
         if zero is not None and not is_float:
             real = importer.emit_one(Sub(), real, cast(importer, _spread(node, importer, zero, x), DType.F32))
-        spread = _spread(node, importer, cast(importer, scale, DType.F32), x)
-        real = importer.emit_one(Mul(), real, spread)
+        real = reshape(importer, importer.emit_one(Mul(), real, spread), x.type.shape)
     else:
         axis = quantized_axis(node, x, scale)
         scale, zero = scale_and_zero_point(replace(node, inputs=(x, scale, *node.inputs[2:])), 1, x.type.dtype)
