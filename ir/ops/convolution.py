@@ -10,7 +10,7 @@ from tilewright.errors import IRError
 
 from ..activation import activate, check_activation
 from ..arithmetic import rounded_to_bfloat16
-from ..core import Value
+from ..core import Constant, Op, Value
 from ..layout import CHANNEL_BLOCK
 from ..op import LinearOperands, Operator, QuantizationRule, operator
 from ..quantized import centred, check_accumulating, check_residual, requantized
@@ -253,3 +253,15 @@ class ConvTranspose(Operator[ConvTransposeOperands]):
     def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         x, w = operand_types[:2]
         return x.elements * math.prod(w.shape[1:]) if x is not None and w is not None else 0
+
+
+def is_folding(op: Op) -> bool:
+    """Whether a transposed convolution adds blocks up where they lie: each channel is one tap, which is 1."""
+    w, taps = op.inputs[1], op.inputs[1].type.shape[0]
+    is_square = (
+        isinstance(op.operator, ConvTranspose)
+        and w.type.elements == taps**2
+        and w.type.shape[1] == 1
+        and len(op.inputs) == 2
+    )
+    return is_square and isinstance(w, Constant) and bool((w.array.reshape(taps, taps) == np.eye(taps)).all())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -185,3 +186,13 @@ def conv_transpose(cls: type[ConvTranspose], rng: np.random.Generator) -> Iterat
     yield Sample(grouped, (array(1, 4, 3, 3), array(4, 2, 2, 2), array(4)), weights)
     line = ConvTranspose(strides=(3,), pads=(1, 1), dilations=(1,), output_padding=(0,))
     yield Sample(line, (array(1, 2, 6), array(2, 3, 4), array(3)), weights)
+    # Blocks that are added up where they lie.
+    for operator, extents, kernel in (
+        (two, (5, 4), (3, 3)),
+        (line, (6,), (4,)),
+        (ConvTranspose((1, 2, 1), (0, 1, 0, 2, 0, 1), (2, 1, 1), (0, 0, 0)), (3, 4, 3), (2, 3, 2)),
+    ):
+        taps = math.prod(kernel)
+        yield Sample(
+            operator, (array(2, taps, *extents), np.eye(taps, dtype=np.float32).reshape(-1, 1, *kernel), None), weights
+        )

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from ....ir.core import Op
-from ....ir.ops.convolution import Conv, ConvTranspose
+from ....ir.ops.convolution import Conv, ConvTranspose, is_folding
 from ....ir.ops.integer_products import ConvInteger
 from ....ir.quantized import is_wide, parameters, residual_factor
 from ....ir.types import DType
@@ -79,6 +79,27 @@ _TRANSPOSED = """def kernel({tensors}, n, f, scratch, begin, end):
     return 0
 """
 
+_FOLDING = """def kernel(x, w, y, n, f, scratch, begin, end):
+    depth, height, width, od, oh, ow, kd, kh, kw = n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11]
+    down = n[13]
+    for u in range(begin, end):
+        for c in range(od * oh * ow):
+            y[u * od * oh * ow + c] = 0
+        for tap in range(kd * kh * kw):
+            i, j, k = tap // kw // kh * n[15] - n[18], tap // kw % kh * n[16] - n[19], tap % kw * n[17] - n[20]
+            first, last = first_inside(k, {stride}), last_inside(k, {stride}, ow, width)
+            above, below = first_inside(j, down), last_inside(j, down, oh, height)
+            for plane in range(first_inside(i, n[12]), last_inside(i, n[12], od, depth)):
+                source = ((u * kd * kh * kw + tap) * depth + plane) * height * width
+                result = ((u * od + plane * n[12] + i) * oh + j) * ow + k
+                for line in range(above, below):
+                    p, q = source + line * width, result + line * down * ow
+                    for c in range(first, last):
+                        y[q + c * {stride}] += x[p + c]
+    return 0
+"""
+"""Of a convolution that adds blocks up where they lie: one work item an image."""
+
 
 def _numbers(op: Op[Conv | ConvTranspose | ConvInteger], channels: int) -> tuple[int, ...] | None:
     """The beginning of the kernel's table, which ends with extents, strides, dilations and pads in three dimensions."""
@@ -114,6 +135,8 @@ def lower_convolution(op: Op[Conv | ConvTranspose], target: TargetDescription) -
     numbers = _numbers(op, w.shape[1] if is_forward else w.shape[0] // operator.group)
     if dtype not in (DType.F32, DType.F64) or numbers is None:
         return None
+    if is_folding(op):
+        return _compiled(op, _FOLDING.format(stride=numbers[14]), numbers, dtype, target)
     names = pointers(op)
     bias = "b[o]" if "b" in names else number(0, dtype)
     if not is_forward:

@@ -23,6 +23,8 @@ def floats(rng: np.random.Generator, *shape: int) -> np.ndarray:
         ((1, 18, 9), [6, 7], [3, 3], {"strides": [2, 2], "pads": [0, 0, 1, 0]}),
         ((2, 8, 12), [5, 7], [2, 2], {"dilations": [2, 3]}),
         ((2, 6, 5), [7], [3], {}),
+        ((2, 12, 6), [4, 9], [2, 3], {"strides": [2, 3]}),
+        ((1, 12, 6), [5, 9], [2, 3], {"strides": [2, 3]}),
     ],
 )
 def test_col2im(shape: tuple[int, ...], image: list, block: list, attributes: dict, rng: np.random.Generator) -> None:

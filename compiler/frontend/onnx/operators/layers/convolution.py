@@ -9,6 +9,7 @@ import onnx
 from ......ir.core import Op, Value
 from ......ir.ops.convolution import Conv, ConvTranspose, NarrowConv
 from ......ir.ops.integer_products import ConvInteger
+from ....movement import transpose
 from ....shape import reshape
 from ....windows import Integers, halved, same_pads
 from ...exporter import Exporter, exports
@@ -35,12 +36,17 @@ def import_col2im(node: Node, importer: Importer) -> Value:
         raise node.model_error("x does not fit", expected=f"[N, C * {taps}, {math.prod(counts)}]", found=x.type)
     batch, channels = x.type.shape[0], x.type.shape[1] // taps
     dtype = x.type.dtype
+    extra = tuple(distance % stride for distance, stride in zip(room, strides, strict=True))
+    if tuple(strides) == tuple(block) and not any((*extra, *pads)) and set(dilations) <= {1}:
+        # They lie beside each other.
+        order = (0, *(axis for d in range(spatial) for axis in (1 + spatial + d, 1 + d)))
+        y = transpose(importer, reshape(importer, x, (batch * channels, *block, *counts)), order)
+        return reshape(importer, y, (batch, channels, *image))
 
     def kernels() -> np.ndarray:
         return np.eye(taps, dtype=dtype.numpy).reshape(taps, 1, *block)
 
     w = importer.described(node, (taps, 1, *block), dtype, kernels, "_taps")
-    extra = tuple(distance % stride for distance, stride in zip(room, strides, strict=True))
     planes = reshape(importer, x, (batch * channels, taps, *counts))
     y = importer.emit_one(ConvTranspose(strides, pads, dilations, extra), planes, w)
     return reshape(importer, y, (batch, channels, *image))
