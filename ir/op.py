@@ -266,6 +266,11 @@ def attribute_types(cls: type[Operator]) -> Mapping[str, Any]:
     return {field.name: _hints(cls)[field.name] for field in dataclasses.fields(cls)}
 
 
+@cache
+def _form(declared: Any) -> tuple[Any, tuple[Any, ...]]:
+    return typing.get_origin(declared), typing.get_args(declared)
+
+
 def coerce(value: Any, declared: Any) -> Any:
     """``value``, as read from text, as an attribute of the declared type. Raises IRError: it does not fit."""
     # What most are, before all that takes longer to find out.
@@ -273,12 +278,11 @@ def coerce(value: Any, declared: Any) -> Any:
         return value
     if declared is Any or declared is object:
         return value
-    origin = typing.get_origin(declared)
+    origin, arguments = _form(declared)
     if origin in (typing.Union, python_types.UnionType):
-        options = typing.get_args(declared)
-        if python_types.NoneType in options and (value is None or value == "none"):
+        if python_types.NoneType in arguments and (value is None or value == "none"):
             return None
-        for option in options:
+        for option in arguments:
             if option is python_types.NoneType:
                 continue
             try:
@@ -286,7 +290,7 @@ def coerce(value: Any, declared: Any) -> Any:
             except IRError:
                 continue
     elif origin is typing.Literal:
-        if value in typing.get_args(declared):
+        if value in arguments:
             return value
     elif hasattr(declared, "_fields"):
         # What was written before a field with a default was there is without it.
@@ -295,7 +299,6 @@ def coerce(value: Any, declared: Any) -> Any:
             types = _hints(declared).values()
             return declared(*(coerce(v, t) for v, t in zip(value, types, strict=False)))
     elif origin is tuple:
-        arguments = typing.get_args(declared)
         if isinstance(value, tuple):
             if len(arguments) == 2 and arguments[1] is Ellipsis:
                 return tuple(coerce(element, arguments[0]) for element in value)

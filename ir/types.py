@@ -65,6 +65,10 @@ _NUMPY = {d: np.dtype("bool" if d is DType.BOOL else _KINDS[d.value[0]] + d.valu
 _BY_NUMPY = {numpy: dtype for dtype, numpy in _NUMPY.items()}
 
 
+_ABOVE, _BELOW = 2.0**-150, 2.0**128 - 2.0**103
+"""Between these lie the numbers that are neither 0 nor infinite in single precision, as which scales are used."""
+
+
 @dataclass(frozen=True)
 class Quantization:
     """Affine quantisation: real value = scale * (stored integer - zero point).
@@ -85,13 +89,9 @@ class Quantization:
             )
         if self.axis is None and len(self.scale) != 1:
             raise IRError("a quantisation of several scales needs an axis", found=f"{len(self.scale)} scales")
-        # What scales are used as.
-        with np.errstate(over="ignore"):
-            used = np.asarray(self.scale, np.float32)
-        is_wrong = ~(np.isfinite(used) & (used > 0))
-        if is_wrong.any():
-            bad = self.scale[int(is_wrong.argmax())]
-            raise IRError("a quantisation scale must be positive and finite in single precision", found=bad)
+        wrong = [scale for scale in self.scale if not _ABOVE < scale < _BELOW]
+        if wrong:
+            raise IRError("a quantisation scale must be positive and finite in single precision", found=wrong[0])
 
     @cached_property
     def zero_points(self) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from ...ir.annotations import EXTENTS
 from ...ir.clone import clone_module
 from ...ir.core import Module, Value
 from ...ir.types import DType
-from ...passes.quantization.parameters import Range, affine_parameters
+from ...passes.quantization.parameters import Range, scale_and_zero_point
 from ...runtime.artifact.artifact import Artifact
 from ...runtime.session import Session, load
 from ..pipeline import cpu_pipeline
@@ -196,12 +196,15 @@ def _made(function: Function | None, values: np.ndarray) -> np.ndarray:
 def _squared_error(
     values: np.ndarray, exact: np.ndarray, weights: np.ndarray, range: Range, function: Function | None
 ) -> float:
-    quantization = affine_parameters(range, DType.U8)
-    scale, zero = quantization.scale[0], quantization.zero_point[0]
-    stored = np.rint(values / scale) + zero
-    stored = np.clip(stored, 0, 2**BITS - 1).astype(np.intp)
-    made = _made(function, (np.arange(2**BITS) - zero) * scale)[stored]
-    return float(weights @ (made - exact) ** 2)
+    scale, zero = scale_and_zero_point(range, DType.U8)
+    steps = values / scale
+    np.rint(steps, steps).clip(-zero, 2**BITS - 1 - zero, steps)
+    if function is None:
+        steps *= scale
+    else:
+        steps = _made(function, (np.arange(2**BITS) - zero) * scale)[(steps + zero).astype(np.intp)]
+    steps -= exact
+    return float(weights @ np.square(steps, steps))
 
 
 METHODS: dict[str, Callable[[float, Function | None], MinMax]] = {

@@ -23,7 +23,12 @@ SMALLEST_SCALE = 2.0**-100
 
 
 def affine_parameters(range: Range, dtype: DType) -> Quantization:
-    """Scale and zero point per tensor with which the integers of ``dtype`` cover ``range``.
+    """The quantisation per tensor of :func:`scale_and_zero_point`."""
+    return Quantization.per_tensor(*scale_and_zero_point(range, dtype))
+
+
+def scale_and_zero_point(range: Range, dtype: DType) -> tuple[float, int]:
+    """Scale and zero point with which the integers of ``dtype`` cover ``range``.
 
     The range is widened to contain zero, which is represented exactly: padding and ReLU need it. A range of no
     width, such as that of a tensor that is always zero, gets the scale 1. Integers of 16 bits are symmetric, with the
@@ -37,9 +42,8 @@ def affine_parameters(range: Range, dtype: DType) -> Quantization:
         low, high = largest * limits.min, largest * limits.max
     scale = float(np.float32((high - low) / (limits.max - limits.min)))
     if not scale > SMALLEST_SCALE or not math.isfinite(scale):
-        return Quantization.per_tensor(1.0 if scale <= SMALLEST_SCALE else float(np.finfo(np.float32).max))
-    zero_point = round(limits.min - low / scale)
-    return Quantization.per_tensor(scale, min(max(zero_point, limits.min), limits.max))
+        return (1.0 if scale <= SMALLEST_SCALE else float(np.finfo(np.float32).max)), 0
+    return scale, min(max(round(limits.min - low / scale), limits.min), limits.max)
 
 
 LEVELS = 256
