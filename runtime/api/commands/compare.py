@@ -193,6 +193,7 @@ def _opened(
 
 
 def _by_sample(arguments: argparse.Namespace) -> str | ComparedSamples:
+    from ..comparison.comparison import have_shapes
     from ..simulator.inference import compare_on_data
     from ..simulator.metrics import METRICS, default_threshold, metric_name
 
@@ -202,6 +203,9 @@ def _by_sample(arguments: argparse.Namespace) -> str | ComparedSamples:
     threshold = default_threshold(metric) if arguments.threshold is None else arguments.threshold
     if math.isnan(threshold):
         raise UsageError(f"metric {metric} needs a threshold", hint="Give it with --threshold NUMBER.")
+    if not have_shapes(arguments.data):
+        hint = "Give .npz, .npy or .h5 files, or leave --metric and its like out to compare every value on others."
+        raise UsageError("outputs are compared on arrays, sample by sample", found=arguments.data, hint=hint)
     halves = [layer.partition("=") for layer in arguments.layer or ()]
     pairs = [(first, second if sign else first) for first, sign, second in halves]
     found = compare_on_data(

@@ -13,6 +13,7 @@ import pytest
 from json_results import result_of
 from network_files import graph_model, write_model
 from onnx import TensorProto, helper
+from PIL import Image
 
 import tilewright
 from tilewright.__main__ import main
@@ -185,3 +186,7 @@ def test_inputs_are_frozen_and_extents_bounded_for_samples_too(tmp_path: Path, c
     assert "a value is given for what no model has; found kk" in err
     _, err = compared(capsys, 2, *words, "--freeze", "k=3", "--bound", "nn=9")
     assert "a bound is given for what no model has; found nn" in err
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    for data in (tmp_path / "a.png", "random"):
+        _, err = compared(capsys, 2, path, path, "--data", data, "--layer", "y")
+        assert f"outputs are compared on arrays, sample by sample; found {data}. Give .npz, .npy or .h5 files" in err
