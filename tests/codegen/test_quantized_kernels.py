@@ -20,6 +20,7 @@ from tilewright.ir.op import REGISTRY, QuantizationRule
 from tilewright.ir.ops.comparison import Where
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add, Mul, Sub
+from tilewright.ir.ops.fused import FusedElementwise
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.pooling import AveragePool, GlobalAveragePool
 from tilewright.ir.ops.quantization import Dequantize, DynamicQuantizeLinear, Quantize
@@ -262,6 +263,13 @@ def test_numbers_become_bytes(target: str, rng: np.random.Generator) -> None:
         samples.append(Sample(DynamicQuantizeLinear(), (halves.astype(np.float32),)))
         x[rng.permutation(count)[: len(far)]] = far[:count]
         samples += [Sample(Cast(dtype), (x,)) for dtype in (DType.I8, DType.U8)]
+        for dtype in (DType.I8, DType.U8):
+            body = (
+                "t0 = neg(a0)",
+                "t1 = clip(t0) {min=-0x1.fp+5, max=inf}",
+                f"t2 = cast(t1) {{to={dtype.name.lower()}}}",
+            )
+            samples.append(Sample(FusedElementwise(body), (x,)))
     with np.errstate(invalid="ignore"):
         check([make_case(f"bytes-{i}", sample) for i, sample in enumerate(samples)], target)
 

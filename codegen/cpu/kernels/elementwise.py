@@ -209,14 +209,33 @@ class Truncation(Expression):
         return low_bytes(b, b.convert("fptosi", held, I32.of(real.type.lanes)))
 
 
-def formulas_of(op: Op[Elementwise]) -> Formulas | None:
-    """The expression of an op on floats up to single precision and truth values, ``None`` if a part of it has no vector
-    form."""
+class Truncated(Formulas):
+    """The same, and the lowest byte of what it makes."""
+
+    VECTORS: ClassVar[int] = 4
+
+    def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
+        return Truncation().apply(b, [super().apply(b, values)])
+
+
+def _is_truncated(op: Op[Elementwise]) -> bool:
+    """Whether the last of several steps takes bytes of single precision that the one before has made."""
+    operator, dtype = op.operator, op.result.type.dtype
+    if not isinstance(operator, FusedElementwise) or dtype not in EIGHT_BIT:
+        return False
+    last, made = operator.steps[-1], operator.step_types(tuple(v.type.plain for v in op.inputs))[-2:]
+    is_next = last.arguments == (len(op.inputs) + len(operator.steps) - 2,)
+    return isinstance(last.operator, Cast) and is_next and made[0].dtype is DType.F32
+
+
+def formulas_of(op: Op[Elementwise], less: int = 0) -> Formulas | None:
+    """The expression of an op on floats up to single precision and truth values, but for its last steps, ``None`` if a
+    part of it has no vector form."""
     operator = op.operator
     steps, halves = (Step(operator, tuple(range(len(op.operands)))),), ()
     if isinstance(operator, FusedElementwise):
-        steps = operator.steps
-        dtypes = [type.dtype for type in operator.step_types(tuple(v.type.plain for v in op.inputs))]
+        steps = operator.steps[: len(operator.steps) - less]
+        dtypes = [type.dtype for type in operator.step_types(tuple(v.type.plain for v in op.inputs))][: len(steps)]
         if any(dtype not in DTYPES and not _is_sum(step, dtype) for step, dtype in zip(steps, dtypes, strict=True)):
             return None
         halves = tuple(index for index, dtype in enumerate(dtypes[:-1]) if dtype is DType.F16)
@@ -274,8 +293,8 @@ def truncation(op: Op[Cast], target: TargetDescription) -> Kernel | None:
 @lowers(Elementwise)
 def elementwise(op: Op[Elementwise], target: TargetDescription) -> Kernel | None:
     """Operators on floats up to single precision and truth values."""
-    types = [value.type for value in (*op.inputs, *op.results)]
-    known = [type.dtype in DTYPES for type in types]
+    types, is_truncated = [value.type for value in (*op.inputs, *op.results)], _is_truncated(op)
+    known = [type.dtype in DTYPES for type in types[: len(types) - is_truncated]]
     if not all(is_known or (i < len(op.inputs) and _is_converted(op, i)) for i, is_known in enumerate(known)):
         return None
     if any(type.quant for type in types):
@@ -283,12 +302,13 @@ def elementwise(op: Op[Elementwise], target: TargetDescription) -> Kernel | None
     # In the lanes that fill the last block, results would have to be zero.
     if types[-1].layout == "c16" and types[-1].shape[1] % CHANNEL_BLOCK:
         return None
-    formulas = formulas_of(op)
+    formulas = formulas_of(op, int(is_truncated))
     if formulas is None or (not target.converts_half and (formulas.halves or any(t.dtype is DType.F16 for t in types))):
         return None
     has_functions = any(step.operator.QUANTIZATION is QuantizationRule.TABLE for step in formulas.steps)
     is_long = has_functions or all(type.dtype is DType.BOOL for type in types)
-    return nest_kernel(op, Long(**vars(formulas)) if is_long else formulas, target)
+    form = Truncated if is_truncated else Long if is_long else Formulas
+    return nest_kernel(op, form(**vars(formulas)), target)
 
 
 @lowers(Add, Sub, Mul, Min, Max)
