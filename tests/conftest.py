@@ -32,6 +32,7 @@ if "tilewright.passes.base" in sys.modules:
 round_trip.install()
 
 # Imports passes, and so only now.
+from quick_plans import quick_plans  # noqa: E402
 from shared_kernels import forget_objects, shared_kernels  # noqa: E402
 
 
@@ -123,6 +124,13 @@ def kernels_are_compiled_once(pytestconfig: pytest.Config, tmp_path_factory: pyt
 def objects_are_of_one_module() -> None:
     """Tests about kernels do not meet what others had made without LLVM's optimisations."""
     forget_objects()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def schedules_are_made_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where no test is about them."""
+    with quick_plans(request.node.nodeid):
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -11,10 +10,7 @@ import pytest
 from shared_files import made_once
 
 import tilewright
-from tilewright.compiler.device import plans
-from tilewright.ir.annotations import Plan
 from tilewright.runtime.api import deadlock
-from tilewright.runtime.machines.machine import Machine
 
 
 @pytest.fixture(autouse=True)
@@ -37,22 +33,6 @@ def without_threads_of_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
         }
 
     monkeypatch.setattr(deadlock, "_frames", frames_of_the_program)
-
-
-@pytest.fixture(autouse=True)
-def one_plan_for_each_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Schedules are made once, for all of the machine, by the tiles that prices choose: no API decides by them, and
-    drafts take half of a compilation.
-
-    Programs, which run outside this process, are compiled as they are everywhere.
-    """
-    every = plans.plans
-
-    def one(machine: Machine, clusters: int, effort: str) -> Iterator[Plan]:
-        return every(machine, clusters, "quick" if effort == "normal" else effort)
-
-    monkeypatch.setattr(plans, "plans", one)
-    monkeypatch.setattr(plans._Drafts, "best_with_other_tiles", plans._Drafts.best)
 
 
 def _compile(model: Path, file: Path) -> None:

@@ -195,7 +195,7 @@ def inner_project(tmp_path: Path) -> InnerProject:
     """Runs pytest on one test text, under this project's conftest, in a project of its own."""
     tests = tmp_path / "tests"
     tests.mkdir()
-    helpers = ("round_trip", "shared_bytecode", "shared_files", "shared_kernels")
+    helpers = ("quick_plans", "round_trip", "shared_bytecode", "shared_files", "shared_kernels")
     for name in ("conftest.py", *(f"helpers/{helper}.py" for helper in helpers)):
         (tests / Path(name).name).write_text((ROOT / "tests" / name).read_text())
 
