@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from device_runs import assert_engines_agree
 from onnx_networks import OnnxNetwork
+from random_seeds import in_turn
 from token_networks import heads, joined, rows, shape
 
 from tilewright.compiler.driver import compile_to_memory
@@ -72,8 +73,7 @@ NETWORKS = (by_context, by_lambda, by_values, by_gram, by_known_queries, by_grou
 """Each of one input, [1, 20, 24], and rows of 32 channels, of which a product is made then."""
 
 
-@pytest.mark.parametrize("machine", ["m4096", "s256"])
-@pytest.mark.parametrize("block", NETWORKS)
+@pytest.mark.parametrize(("block", "machine"), in_turn(NETWORKS, ["m4096", "s256"]))
 def test_one_program(block: Callable[[OnnxNetwork], str], machine: str, rng: np.random.Generator) -> None:
     net = OnnxNetwork(rng)
     model = net.model([1, 20, 24], rows(net, block(net), 32, 16))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from device_runs import assert_engines_agree
 from onnx_networks import OnnxNetwork
+from random_seeds import in_turn
 from token_networks import rows, shape
 
 from tilewright.compiler.driver import compile_to_memory
@@ -119,10 +120,17 @@ def simplified(model: bytes) -> Module:
     return module
 
 
-@pytest.mark.parametrize("machine", ["m4096", "s256"])
-@pytest.mark.parametrize("is_map", [False, True])
-@pytest.mark.parametrize("added", [tables_for_rows_and_columns, distances])
-def test_one_program(added: Added, is_map: bool, machine: str, rng: np.random.Generator) -> None:
+FORMS = [
+    (tables_for_rows_and_columns, False),
+    (tables_for_rows_and_columns, True),
+    (distances, True),
+    (distances, False),
+]
+
+
+@pytest.mark.parametrize(("form", "machine"), in_turn(FORMS, ["m4096", "s256"]))
+def test_one_program(form: tuple[Added, bool], machine: str, rng: np.random.Generator) -> None:
+    added, is_map = form
     model = network(OnnxNetwork(rng), added, is_map=is_map)
     artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine}))
     assert {each.on for each in details_of(artifact).placement if each.op in ("attention", "conv", "add")} == {"device"}

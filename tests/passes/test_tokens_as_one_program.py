@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from device_runs import assert_engines_agree
 from onnx_networks import OnnxNetwork
+from random_seeds import in_turn
 from token_networks import attend, heads, joined, layer, rows, shape
 
 from tilewright.compiler.driver import compile_to_memory
@@ -85,8 +86,10 @@ def normalized_sum(net: OnnxNetwork) -> str:
     return normalized(net, x)
 
 
-@pytest.mark.parametrize("machine", ["m4096", "s256"])
-@pytest.mark.parametrize("block", [rotated_heads, placed_keys, placed_tokens, normalized_before, normalized_sum])
+BLOCKS = (rotated_heads, placed_keys, placed_tokens, normalized_before, normalized_sum)
+
+
+@pytest.mark.parametrize(("block", "machine"), in_turn(BLOCKS, ["m4096", "s256"]))
 def test_one_program(block: Callable[[OnnxNetwork], str], machine: str, rng: np.random.Generator) -> None:
     net = OnnxNetwork(rng)
     model = net.model([1, 20, 24], rows(net, block(net), 32, 16))
