@@ -17,8 +17,12 @@ from ...ir.types import DType, TensorType
 from ...passes.quantization.plan import Plan
 from ..calibration.sample_sets import Inputs
 
-MOST_BYTES = 2**31
-"""Of what an op reads and makes on all samples, in both networks; fewer samples are used where it would be more."""
+MOST_BYTES = 2**32
+"""Of what an op reads and makes on all samples, in both networks; where it would be more, fewer samples are used, and
+the others join in where maps are smaller."""
+
+IN_HALF = (2.0**-4, 2.0**15)
+"""The largest numbers of arrays that are held in half precision, whose steps are finer than those of 8 bits."""
 
 Arrays = list[np.ndarray]
 """Of a value, one for each sample."""
@@ -32,6 +36,8 @@ quantised network: the weights that it has there. It is to make what it makes in
 another value, what this lacks in the quantised network as well. The last gives, for a layer that follows, what such
 another value lacks, nothing where there is none."""
 
+_Values = dict[Value, np.ndarray]
+
 
 def walk(
     module: Module,
@@ -43,22 +49,25 @@ def walk(
     """Compute both networks.
     ``types``: of the plan's values, as they are quantised.
     ``layers``: what chooses the weights of these; the others have in both networks those of the module."""
-    largest = max((sum(v.type.elements for v in (*op.inputs, *op.results)) for op in module.main.ops), default=1)
-    used = samples[: max(1, MOST_BYTES // (8 * largest))]
-    exact: dict[Value, Arrays] = {p: [each[p.name] for each in used] for p in module.main.parameters}
-    coarse = dict(exact)
-    last = {value: op for op in module.main.ops for value in op.inputs}
+    ops = [*module.main.ops]
+    # What a layer is learnt from is there in single precision as well.
+    sizes = [(8 if op in layers else 4) * sum(v.type.elements for v in (*op.inputs, *op.results)) for op in ops]
+    # Of each op and those behind it.
+    largest = [*itertools.accumulate(reversed(sizes), max)][::-1]
+    last = {value: op for op in ops for value in op.inputs}
+    used: list[tuple[_Values, _Values]] = []
+    chosen: dict[Op, Chosen] = {}
 
-    def column(values: Mapping[Value, Arrays], op: Op, value: Value | None) -> Sequence[np.ndarray | None]:
+    def column(values: _Values, op: Op, value: Value | None, *, is_coarse: bool) -> np.ndarray | None:
         if value is None or isinstance(value, Constant):
-            return [value.array if value is not None else None] * len(used)
-        if values is coarse and value in types and plan.reads_quantized(value, op):
-            return [rounded(array, types[value]) for array in values[value]]
-        return values[value]
+            return value.array if value is not None else None
+        array = values[value].astype(value.type.dtype.numpy, copy=False)
+        if is_coarse and value in types and plan.reads_quantized(value, op):
+            return rounded(array, types[value])
+        return array
 
-    def read(values: Mapping[Value, Arrays], op: Op) -> list[list[np.ndarray | None]]:
-        columns = [column(values, op, value) for value in op.operands]
-        return [list(row) for row in zip(*columns, strict=True)] or [[] for _ in used]
+    def read(values: _Values, op: Op, *, is_coarse: bool) -> list[np.ndarray | None]:
+        return [column(values, op, value, is_coarse=is_coarse) for value in op.operands]
 
     def lacking(op: Op) -> Arrays:
         """What the quantised network lacks of the other operand of a sum that alone reads the result."""
@@ -67,28 +76,51 @@ def walk(
         if not is_op(user, Add):
             return []
         for other in user.inputs:
-            if other in exact and other.type.shape == value.type.shape:
-                found = zip(exact[other], _present(column(coarse, user, other)), strict=True)
-                return [wanted - given for wanted, given in found]
+            if other in used[0][0] and other.type.shape == value.type.shape:
+                wanted, given = (
+                    _present([column(each[end], user, other, is_coarse=end == 1) for each in used]) for end in (0, 1)
+                )
+                return [a - b for a, b in zip(wanted, given, strict=True)]
         return []
 
-    for op in module.main.ops:
-        wanted, given = read(exact, op), read(coarse, op)
-        results = [computed(module, op, arrays) for arrays in wanted]
-        if op in layers:
-            first = [_present([arrays[0] for arrays in each]) for each in (wanted, given)]
-            target = [y for (y,) in results]
-            if more := lacking(op):
-                target = [y + each for y, each in zip(target, more, strict=True)]
-            chosen = layers[op](op, first[0], target, first[1], lacking)
-            given = [[arrays[0], *chosen, *arrays[3:]] for arrays in given]
-        found = [computed(module, op, arrays) for arrays in given]
-        for index, value in enumerate(op.results):
-            exact[value], coarse[value] = ([each[index] for each in arrays] for arrays in (results, found))
+    def advance(exact: _Values, coarse: _Values, op: Op, wanted: Sequence[np.ndarray] | None = None) -> None:
+        """Compute an op in both networks. ``wanted``: what it makes in floating point, where that is there."""
+        given = read(coarse, op, is_coarse=True)
+        if op in chosen:
+            given[1:3] = chosen[op]
+        wanted = computed(module, op, read(exact, op, is_coarse=False)) if wanted is None else wanted
+        for values, made in ((exact, wanted), (coarse, computed(module, op, given))):
+            values.update(zip(op.results, map(_held, made), strict=True))
         for value in {*op.inputs, *op.results}:
             if last.get(value, op) is op:
                 exact.pop(value, None)
                 coarse.pop(value, None)
+
+    for position, op in enumerate(ops):
+        room = max(1, MOST_BYTES // max(1, largest[position]))
+        for sample in samples[len(used) : room]:
+            exact = {p: sample[p.name] for p in module.main.parameters}
+            used.append((exact, dict(exact)))
+            for before in ops[:position]:
+                advance(*used[-1], before)
+        results: list[tuple[np.ndarray, ...]] = []
+        if op in layers:
+            x, given = (
+                _present([column(each[end], op, op.operands[0], is_coarse=end == 1) for each in used]) for end in (0, 1)
+            )
+            results = [computed(module, op, read(exact, op, is_coarse=False)) for exact, _ in used]
+            target = [y for (y,) in results]
+            if more := lacking(op):
+                target = [y + each for y, each in zip(target, more, strict=True)]
+            chosen[op] = layers[op](op, x, target, given, lacking)
+        for (exact, coarse), wanted in itertools.zip_longest(used, results):
+            advance(exact, coarse, op, wanted)
+
+
+def _held(x: np.ndarray) -> np.ndarray:
+    """Results as they are kept."""
+    is_single = x.dtype == np.float32 and IN_HALF[0] <= np.abs(x).max(initial=0) <= IN_HALF[1]
+    return x.astype(np.float16) if is_single else x
 
 
 def _present(arrays: Sequence[np.ndarray | None]) -> Arrays:

@@ -17,7 +17,7 @@ from tilewright.compiler.calibration.windows import at_windows, is_product, resu
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.quantization import learn_rounding
+from tilewright.compiler.quantization import layer_walk, learn_rounding
 from tilewright.compiler.quantization.layer_walk import Arrays, Chosen, convolved, walk
 from tilewright.compiler.quantization.learn_rounding import Problem, best_steps, layers_to_learn, learn_weights
 from tilewright.compiler.quantization.look_ahead import Ahead, Patches, look_ahead
@@ -168,7 +168,10 @@ def test_what_is_learnt_from_are_results_at_the_windows(rng: np.random.Generator
     np.testing.assert_allclose(at_windows(op, y, 3, 20).transpose(1, 0, 2), expected, rtol=0, atol=1e-4)
 
 
-def test_a_layer_is_to_make_what_the_sum_that_reads_it_lacks_elsewhere(rng: np.random.Generator) -> None:
+def test_a_layer_is_to_make_what_the_sum_that_reads_it_lacks_elsewhere(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer_walk, "IN_HALF", (1.0, 0.0))
     weights = [rng.standard_normal(shape).astype(np.float32) for shape in ((8, 3, 1, 1), (8, 8, 1, 1))]
     arrays = [onnx.numpy_helper.from_array(each, f"w{index}") for index, each in enumerate(weights)]
     nodes = [
@@ -200,6 +203,59 @@ def test_a_layer_is_to_make_what_the_sum_that_reads_it_lacks_elsewhere(rng: np.r
     np.testing.assert_allclose(seen["wanted"], expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose(seen["read"], found, rtol=0, atol=1e-5)
     np.testing.assert_allclose(seen["real"], exact, rtol=0, atol=1e-5)
+
+
+def test_samples_join_in_where_maps_are_small_enough_for_all(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers of few places learn from as many samples as there are, whatever the first ones have room for."""
+    shapes, strides = ((4, 3, 1, 1), (4, 4, 2, 2), (4, 4, 1, 1)), (1, 4, 1)
+    arrays = [
+        onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), f"w{at}")
+        for at, shape in enumerate(shapes)
+    ]
+    nodes = [
+        onnx.helper.make_node("Conv", [f"v{at}", f"w{at}"], [f"v{at + 1}"], strides=[stride] * 2)
+        for at, stride in enumerate(strides)
+    ]
+    nodes.append(onnx.helper.make_node("Add", ["v2", "v3"], ["y"]))
+    given, made = (
+        onnx.helper.make_tensor_value_info(name, F32, [1, *shape])
+        for name, shape in (("v0", (3, 8, 8)), ("y", (4, 2, 2)))
+    )
+    graph = onnx.helper.make_graph(nodes, "maps", [given], [made], arrays)
+    opset = [onnx.helper.make_opsetid("", 17)]
+    module = import_model(onnx.helper.make_model(graph, opset_imports=opset).SerializeToString())
+    layers = [op for op in module.main.ops if is_op(op, Conv)]
+    samples = [{"v0": rng.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(5)]
+
+    def walked() -> list[tuple[Arrays, Arrays, Arrays]]:
+        seen: list[tuple[Arrays, Arrays, Arrays]] = []
+
+        def choose(op: Op, x: Arrays, y: Arrays, given: Arrays, lacking: Callable[[Op], Arrays]) -> Chosen:
+            seen.append((x, y, given))
+            return np.round(real_weights(layers[len(seen) - 1])), np.ones(4, np.float32)
+
+        walk(module, plan_quantization(module.main), {}, samples, dict.fromkeys(layers, choose))
+        return seen
+
+    every = walked()
+    monkeypatch.setattr(layer_walk, "IN_HALF", (1.0, 0.0))
+    single = walked()
+    for first, second in zip(every, single, strict=True):
+        for half, whole in zip(first, second, strict=True):
+            np.testing.assert_allclose(half, whole, rtol=0, atol=2e-2)
+    assert not np.array_equal(every[1][0], single[1][0])
+    monkeypatch.undo()
+    # Two of the first, of 64 places of 3 and 4 channels, and 12 weights; all where there are 4 places.
+    monkeypatch.setattr(layer_walk, "MOST_BYTES", 2 * 8 * (64 * 7 + 12))
+    some = walked()
+    assert [len(x) for x, _, _ in every] == [5, 5, 5]
+    assert [len(x) for x, _, _ in some] == [2, 2, 5]
+    for first, second in zip(every, some, strict=True):
+        for whole, part in zip(first, second, strict=True):
+            np.testing.assert_array_equal(whole[: len(part)], part)
+    assert not np.array_equal(every[2][0], every[2][2])
 
 
 def block(
