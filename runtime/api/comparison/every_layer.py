@@ -19,11 +19,6 @@ TOLERANCE = 1e-3
 _ROUNDING = 1e-6
 """Of the largest number of a value, what operators that are computed as one may round otherwise than is seen."""
 
-_SPREAD, _NOISE = 8, 4
-"""How many times as far apart, in proportion, results of an operator may lie as what it reads, at most and in the root
-mean square: sums of what rounding moved may come out near 0. A step moves few numbers and a wrong operator all, so
-that the second tells of it first."""
-
 _CHOOSING = frozenset({"ArgMax", "ArgMin", "TopK", "arg_max", "arg_min", "top_k"})
 """Operators that give indices along a dimension of what they read, as ONNX and as we call them."""
 
@@ -110,10 +105,9 @@ def first_difference(
     """Compare every value that both have.
 
     Integers must be equal, and floats as near as ``tolerance`` times the largest of the value; those that stand for
-    integers may lie two of their steps apart as well, and floats that are computed of these `_SPREAD` times as far, in
-    proportion to the largest, and `_NOISE` times in the root mean square, or as far as the reference, where it is
-    onnxruntime, makes of what the network computed them of. Indices of extremes may be others where the
-    elements lie no further apart than rounding moved them.
+    integers may lie two of their steps apart as well, and all as far as the reference, where it is onnxruntime, makes
+    of what the network computed them of. Indices of extremes may be others where the elements lie no further apart than
+    rounding moved them.
 
     Args:
         samples: for the inputs of the reference, by name.
@@ -126,7 +120,6 @@ def first_difference(
     translate = translation((reference, network))
     count, rows, first = 0, list[Row](), None
     inputs: dict[str, tuple[str, ...]] = {}
-    rounded: set[str] = set()
     ties: dict[str, None] = {}
     for sample, feeds in samples:
         report(count)
@@ -135,9 +128,6 @@ def first_difference(
         if not rows:
             rows = paired(reference, network)
             inputs = feeders(reference, {row.name for row in rows})
-            for row in rows:
-                if _step(row) or not rounded.isdisjoint(inputs.get(row.name, ())):
-                    rounded.add(row.name)
         pairs = {row.name: (row, expected.get(row.reference.name), found.get(row.network.name)) for row in rows}
         chance: set[str] = set()
         # A later sample can only bring an earlier value.
@@ -148,8 +138,6 @@ def first_difference(
                 continue
             difference = _difference(*pairs[row.name], sample, tolerance)
             if difference is None:
-                continue
-            if _follows(pairs[row.name], [pairs[name] for name in read if name in rounded], tolerance):
                 continue
             if any(_are_ties(pairs[row.name], pairs[name]) for name in read):
                 chance.add(row.name)
@@ -196,17 +184,6 @@ def _are_ties(indices: _Pair, elements: _Pair) -> bool:
     return False
 
 
-def _follows(result: _Pair, read: Sequence[_Pair], tolerance: float) -> bool:
-    """Whether floats lie no further apart than steps of rounding in what they are computed of explain."""
-    if not any(array is not None and array.dtype.kind == "f" for array in result[1:]):
-        return False
-    # What is rounded itself explains no more than it may differ by: else each layer would allow more than the last.
-    most = max((min(_moved(each)[0], _share(each, tolerance)) for each in read), default=0)
-    usual = max((_moved(each)[1] for each in read), default=0)
-    found = _moved(result)
-    return found[0] <= _SPREAD * most and found[1] <= _NOISE * usual
-
-
 def _is_right_by_itself(reference: Party, result: _Pair, read: Sequence[_Pair], feeds: Feeds, tolerance: float) -> bool:
     """Whether the reference makes the same of what the network has computed a value of: what rounding moved by a step
     may come out far apart."""
@@ -215,26 +192,6 @@ def _is_right_by_itself(reference: Party, result: _Pair, read: Sequence[_Pair], 
     given = {name: t.reshape(r.shape) for name, (r, t) in arrays.items()}
     again = reference.again(row.reference.name, {**feeds, **given}) if given else None
     return again is not None and found is not None and _difference(row, again, found, "", tolerance) is None
-
-
-def _share(pair: _Pair, tolerance: float) -> float:
-    """How far the numbers of a value may lie apart by themselves, of the largest; infinite for what has no steps."""
-    row, *arrays = pair
-    scale = max(_largest(array) for array in arrays if array is not None)
-    return _allowed(row, scale, tolerance) / scale if _step(row) and scale else math.inf
-
-
-def _moved(pair: _Pair) -> tuple[float, float]:
-    """How far the numbers of a value lie apart in the two networks, of the largest; and in the root mean square."""
-    _, first, second = pair
-    if first is None or second is None or first.size != second.size or not first.size:
-        return 0.0, 0.0
-    apart, scale = _apart(first, second), max(_largest(first), _largest(second))
-    if not apart.any():
-        return 0.0, 0.0
-    numbers = np.where(np.isfinite(first), first, 0).astype(np.float64) / scale
-    whole, moved = (float(np.sqrt(np.square(each).mean())) for each in (numbers, apart / scale))
-    return float(apart.max()) / scale, moved / whole if whole else math.inf
 
 
 def _apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
