@@ -6,14 +6,14 @@ import itertools
 
 import numpy as np
 import pytest
-from device_runs import compile_for_device, run_on_device
+from device_runs import compile_for_device, generate, plan_for_device, run_on_device
 from network_files import graph_model
 from onnx import TensorProto, helper
 
 import tilewright
 from tilewright.blocks import CHANNEL_BLOCK
 from tilewright.ir import arithmetic, interp
-from tilewright.ir.annotations import KEPT
+from tilewright.ir.annotations import KEPT, SPLIT, Split
 from tilewright.ir.core import Function, Module, Op, Value, is_op
 from tilewright.ir.ops.activation import Relu
 from tilewright.ir.ops.convolution import Conv, ConvTranspose
@@ -211,9 +211,11 @@ def test_depth_to_space_on_the_device(clusters: int, channels: int, step: int, r
     np.testing.assert_array_equal(found, DepthToSpace(step).reference(array))
 
 
-@pytest.mark.parametrize("clusters", [1, 3])
+@pytest.mark.parametrize(("clusters", "split"), [(1, None), (3, "rows"), (3, "channels")])
 @pytest.mark.parametrize(("channels", "step"), [(64, 2), (32 * 9, 3), (8 * 4, 2)])
-def test_depth_to_space_stays_on_chip(clusters: int, channels: int, step: int, rng: np.random.Generator) -> None:
+def test_depth_to_space_stays_on_chip(
+    clusters: int, split: Split | None, channels: int, step: int, rng: np.random.Generator
+) -> None:
     """Between windows, so that rows of its phases go to neighbours; what it reads does so where phases begin blocks."""
     module = Module("m")
     function = module.add_function(Function("main"))
@@ -224,7 +226,10 @@ def test_depth_to_space_stays_on_chip(clusters: int, channels: int, step: int, r
     function.set_results(function.append(MaxPool(*window), spread.results, names=["y"]).results)
     array = rng.integers(-128, 128, x.type.shape).astype(np.int8)
     machine = load("m4096")
-    found = run_on_device(module, compile_for_device(module, machine, clusters), machine, {"x": array})["y"]
+    plan_for_device(module, machine, clusters)
+    if split is not None:
+        SPLIT.set(spread, split)
+    found = run_on_device(module, generate(module, machine), machine, {"x": array})["y"]
     assert bool(KEPT.get(largest)) == (channels // step**2 % CHANNEL_BLOCK == 0)
     assert KEPT.get(spread)
     np.testing.assert_array_equal(found, interp.run(module, {"x": array})["y"])
