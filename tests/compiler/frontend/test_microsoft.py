@@ -29,6 +29,8 @@ def real(rng: np.random.Generator, *shape: int) -> np.ndarray:
     [
         ("FusedMatMul", [(2, 3, 4), (2, 5, 4)], {"transB": 1, "alpha": 0.25}),
         ("FusedMatMul", [(4, 3), (4, 5)], {"transA": 1}),
+        ("FusedMatMul", [(4, 2, 3, 5), (2, 3, 5, 6)], {"transBatchA": 1, "alpha": 0.5}),
+        ("FusedMatMul", [(5, 2, 4), (6, 2, 5)], {"transBatchA": 1, "transA": 1, "transBatchB": 1, "transB": 1}),
         ("TransposeMatMul", [(2, 4, 3), (2, 5, 4)], {"transA": 1, "transB": 1, "alpha": 0.5}),
         ("FusedGemm", [(3, 4), (4, 5), (5,)], {"activation": "Relu", "alpha": 0.5}),
         ("FusedGemm", [(3, 4), (4, 5)], {"activation": "LeakyRelu", "activation_alpha": 0.3}),

@@ -53,12 +53,19 @@ def added(importer: Importer, x: Value, addend: Value | None) -> Value:
     return importer.emit_one(Add(), x, addend) if addend is not None else x
 
 
+def _rows_behind_batch(importer: Importer, x: Value) -> Value:
+    """Matrices whose rows are the first dimension, before those of the batch."""
+    rank = x.type.rank
+    return transpose(importer, x, (*range(1, rank - 1), 0, rank - 1)) if rank > 2 else x
+
+
 @imports("FusedMatMul", "TransposeMatMul", domain=MICROSOFT)
 def import_matmul(node: Node, importer: Importer) -> Value:
-    if node.bool("transBatchA", 0) or node.bool("transBatchB", 0):
-        raise node.unsupported("factors whose batch dimensions are exchanged are not supported")
+    x, w = node.input(0), node.input(1)
+    x = _rows_behind_batch(importer, x) if node.bool("transBatchA", 0) else x
+    w = _rows_behind_batch(importer, w) if node.bool("transBatchB", 0) else w
     transposed = node.bool("transA", 0), node.bool("transB", 0)
-    y = product(node, importer, *node.all_inputs(), transpose_a=transposed[0], transpose_b=transposed[1])
+    y = product(node, importer, x, w, transpose_a=transposed[0], transpose_b=transposed[1])
     alpha = node.float("alpha", 1.0)
     return y if alpha == 1 else scaled(importer, y, alpha)
 
