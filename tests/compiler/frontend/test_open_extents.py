@@ -336,6 +336,23 @@ def test_what_is_compressed_and_unique(rng: np.random.Generator) -> None:
     check(nodes, sparse(rng, 6, 5), outputs, **constants)
 
 
+def test_what_is_unique_is_at_least_one(rng: np.random.Generator) -> None:
+    """As sums over groups are exported, which takes the first of the groups for the shape of all others."""
+    nodes = [
+        node("Unique", ["x"], ["groups", "", "which", ""]),
+        node("Slice", ["groups", "zeros", "ones"], ["first"]),
+        node("Shape", ["first"], ["shape"]),
+        node("Expand", ["w", "shape"], ["rows"]),
+        node("Shape", ["groups"], ["count"]),
+        node("ConstantOfShape", ["count"], ["nothing"]),
+        node("ScatterElements", ["nothing", "which", "rows"], ["sums"], axis=0, reduction="add"),
+    ]
+    cases = [{"x": np.array(x, np.float32)} for x in ([1, 0, 1, 0, 1], [4, 2, 0, 3, 1], [2, 2, 2, 2, 2])]
+    constants = {"zeros": [0], "ones": [1], "w": rng.random(5, np.float32)}
+    session = check(nodes, cases, ["sums", "first", "rows"], **constants)
+    assert [str(output) for output in session.outputs] == ["sums: f32[≤5]", "first: f32[1]", "rows: f32[5]"]
+
+
 def test_of_nothing_nothing_is_unique() -> None:
     for axis, count in ((None, 0), (0, 0), (1, 1)):
         positions, _, often, found = Unique(axis, True).reference(np.zeros((0, 2), np.float32))

@@ -42,11 +42,12 @@ def bounded(node: SourceNode, open: OpenShapes, extents: Sequence[Extent], what:
     return list(extents)
 
 
-def selected(open: OpenShapes, value: Value, axis: int, count: Value) -> Value:
-    """What an operator selected along an axis, of a true extent, i64[], as a tensor of open extent."""
+def selected(open: OpenShapes, value: Value, axis: int, count: Value, least: int = 0) -> Value:
+    """What an operator selected along an axis, of a true extent, i64[], as a tensor of open extent.
+    ``least``: the least that the extent can be where there is room for any."""
     extents = list[Extent](value.type.shape)
     most = value.type.shape[axis]
-    extents[axis] = open.count(count, 0, most) if most else 0
+    extents[axis] = open.count(count, least, most) if most else 0
     if room(extents[axis]) > most:
         shape = [1 if d == axis else e for d, e in enumerate(value.type.shape)]
         value = open.apply_one(Concat(axis), value, open.constant(np.zeros(shape), value.type.dtype, "filler"))

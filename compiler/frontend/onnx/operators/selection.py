@@ -43,7 +43,7 @@ def import_unique(node: Node, importer: Importer) -> list[Value | None]:
     x = node.input(0)
     axis = node.axis(x.type.rank) if node.has("axis") else None
     positions, which, often, count = importer.emit(Unique(axis, node.bool("sorted", 1)), x)
-    indices, counts = (selected(importer.open, value, 0, count) for value in (positions, often))
+    indices, counts = (selected(importer.open, value, 0, count, 1) for value in (positions, often))
     line = reshape(importer, x, (x.type.elements,)) if axis is None else x
     return [importer.emit_one(Gather(axis or 0), line, indices), indices, which, counts]
 
