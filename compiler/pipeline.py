@@ -7,10 +7,12 @@ from pathlib import Path
 
 from ..ir.core import Module
 from ..passes.attention.fuse_attention import FuseAttention
+from ..passes.attention.inner_rounding import InnerRounding
 from ..passes.attention.normalized_heads import NormalizedHeads
 from ..passes.attention.quantize_attention import QuantizeAttention
 from ..passes.attention.relative_positions import RelativePositions
 from ..passes.attention.rotary_positions import RotaryPositions
+from ..passes.attention.wide_sums import WideSums
 from ..passes.base import Pass, Record
 from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.frame_convolutions import FrameConvolutions
@@ -106,9 +108,12 @@ def kept_pipeline(names: Sequence[str]) -> Pipeline:
     return Pipeline((KeepValues(tuple(names)),) if names else (), "keep")
 
 
-def quantized_import_pipeline() -> Pipeline:
-    """From an imported module that brings its quantisation along to one with ops on quantised types."""
-    return Pipeline((ImportQuantization(), *simplify_pipeline().passes, CheckAccumulatorOverflow()), "quantized_import")
+def quantized_import_pipeline(machine: str | None = None) -> Pipeline:
+    """From an imported module that brings its quantisation along to one with ops on quantised types.
+    ``machine``: name of a sample machine or path of a machine file, for an accelerator."""
+    imported = ImportQuantization(), *simplify_pipeline().passes
+    imported = imported if machine is None else (InnerRounding(machine), *imported, WideSums(), ImportQuantization())
+    return Pipeline((*imported, CheckAccumulatorOverflow()), "quantized_import")
 
 
 def calibration_pipeline(keep: tuple[str, ...] = (), *, prelu: bool = True) -> Pipeline:

@@ -94,16 +94,17 @@ def quantize_module(
     """
     copy = clone_module(module)
     keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
+    machine = os.fspath(options.machine or DEFAULT) if "device" in (options.engines or ()) else None
     if brings_quantization(module):
         # What is named is as the model has it.
         keep, _ = (), wide_names(module, options)
-        run_passes(quantized_import_pipeline(), copy, options)
+        run_passes(quantized_import_pipeline(machine), copy, options)
         if interface is not None:
             _add_interface_to_quantized(copy, quantized_input(module), options, interface)
     else:
         _calibrate(copy, module, options, keep, interface, choices, findings)
-    if "device" in (options.engines or ()):
-        run_passes(attention_pipeline(os.fspath(options.machine or DEFAULT), keep), copy, options)
+    if machine is not None:
+        run_passes(attention_pipeline(machine, keep), copy, options)
     return copy
 
 

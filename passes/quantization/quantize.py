@@ -1,6 +1,6 @@
 """Post-training quantisation: from a network in floating point and the ranges of its values to 8-bit integers."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -80,9 +80,9 @@ class Quantize(Pass):
         types = quantized_types(plan, self.ranges, ACTIVATIONS[self.activations], self.wide)
         for op in function.ops:
             if op in plan.ops and has_numbers(op):
-                _store_numbers(module, op, types.get(op.result), ACTIVATIONS[self.activations])
+                store_numbers(module, op, types.get(op.result), ACTIVATIONS[self.activations])
         for value, type in types.items():
-            _insert_pair(function, value, type, plan)
+            insert_pair(function, value, type, plan.reads_quantized)
         for op in plan.anchors:
             self._quantize_weights(module, op, record)
         record.counts["quantised value"] = len(types)
@@ -118,7 +118,7 @@ def _with_maker(op: Op) -> list[Op | None]:
     return found
 
 
-def _store_numbers(module: Module, op: Op[Mul | Add | Concat], type: TensorType | None, dtype: DType) -> None:
+def store_numbers(module: Module, op: Op[Mul | Add | Concat], type: TensorType | None, dtype: DType) -> None:
     """Make the known operands of an op integers, with the parameters of its result where it joins them, else around 0
     and of as many bits.
     ``type``: of the result, if that is of integers.
@@ -203,16 +203,19 @@ def _check_ranges(plan: Plan, ranges: Sequence[tuple[str, float, float]]) -> Non
             raise PassError("a calibrated range is no range", op=f"%{name}", expected=expected, found=(low, high))
 
 
-def _insert_pair(function: Function, value: Value, type: TensorType, plan: Plan) -> None:
-    """Quantise ``value`` and let its readers have the real form of that."""
+def insert_pair(
+    function: Function, value: Value, type: TensorType, reads: Callable[[Value, Op | Function], bool]
+) -> Value:
+    """Quantise ``value`` and let its readers, those of which ``reads`` says so, have the real form of that; this."""
     loc = value.producer.loc if value.producer is not None else ()
     first = Op(QuantizeOperator(), [value], [type], names=[value.name], loc=loc)
     function.insert_after(first, value.producer)
     second = function.insert_after(Op(Dequantize(), [first.result], names=[value.name], loc=loc), first)
     first.result.origin = second.result.origin = value.origin
     for user, index in [*value.uses]:
-        if user is not first and plan.reads_quantized(value, user):
+        if user is not first and reads(value, user):
             user.set_operand(index, second.result)
+    return second.result
 
 
 def _scale_of(x: Value) -> float:

@@ -146,6 +146,14 @@ def obstacle(op: Op[_Norm]) -> str | None:
     return None
 
 
+def integers_made(op: Op) -> TensorType | None:
+    """The integers that a normalisation will make; ``None`` if it stays as it is, or if factors stand between."""
+    if not is_op(op, *NORMS) or obstacle(op) is not None:
+        return None
+    made = next(_becoming(op.result, _axis(op)))
+    return made.type if (made.factor == 1).all() else None
+
+
 def _normalization(found: Match[_Norm]) -> Value | None:
     root, y = found.root, found.root.result
     (_, scale), b = root.operands[:2], root.operands[2] if is_op(root, LayerNorm, GroupNorm) else None

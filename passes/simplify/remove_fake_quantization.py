@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from ...ir.core import Constant, Module, Op, Value
+from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.activation import Clip
 from ...ir.ops.elementwise import Max, Min
 from ...ir.ops.quantization import DequantizeLinear, QuantizeLinear, along
-from ...ir.types import DType
+from ...ir.quantized import quantization_of
+from ...ir.types import Quantization
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Driver, Match, Rule, node
 
@@ -27,32 +28,25 @@ class RemoveFakeQuantization(Pass):
         return Driver(RULES).run(module, record)
 
 
-def _parameters(
-    conversion: Op[QuantizeLinear | DequantizeLinear], dtype: DType
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Scales and zero points of a conversion from or to ``dtype``, both flat; ``None`` if they are not constants, or a
-    scale is not positive and finite."""
-    _, scale, zero = conversion.operands
-    if not isinstance(scale, Constant) or not isinstance(zero, (Constant, type(None))):
+def rounding(op: Op) -> tuple[Op[QuantizeLinear], Quantization] | None:
+    """The conversion to integers that ``op`` brings back to the same real numbers but for rounding, and its parameters,
+    which are known; ``None`` if ``op`` does no such thing, or to a constant."""
+    before = op.inputs[0].producer if is_op(op, DequantizeLinear) else None
+    if not is_op(op, DequantizeLinear) or not is_op(before, QuantizeLinear):
         return None
-    scales = scale.array.reshape(-1)
-    if not (np.isfinite(scales) & (scales > 0)).all():
-        return None
-    return scales, zero.array.reshape(-1) if zero is not None else np.zeros(scales.shape, dtype.numpy)
+    own, other = (quantization_of(*each.operands[1:], each.operator.axis) for each in (op, before))
+    x = before.inputs[0]
+    is_same = own == other and x.type.dtype is op.result.type.dtype and not isinstance(x, Constant)
+    return (before, own) if own is not None and is_same else None
 
 
 def _clip(found: Match[DequantizeLinear]) -> Value | None:
-    quantize, dequantize = found.op("quantize", QuantizeLinear), found.root
-    x, axis = quantize.inputs[0], quantize.operator.axis
-    parameters = _parameters(quantize, quantize.operator.to)
-    others = _parameters(dequantize, quantize.operator.to)
-    if parameters is None or others is None or not all(map(np.array_equal, parameters, others)):
+    pair = rounding(found.root)
+    if pair is None:
         return None
-    same = axis == dequantize.operator.axis and x.type.dtype is dequantize.result.type.dtype
-    if isinstance(x, Constant) or not same:
-        return None
-    scales, zeros = parameters
-    limits = np.iinfo(zeros.dtype)
+    (quantize, quant), x = pair, pair[0].inputs[0]
+    axis, limits = quant.axis, np.iinfo(quantize.operator.to.numpy)
+    scales, zeros = np.array(quant.scale, x.type.dtype.numpy), np.array(quant.zero_point, limits.dtype)
     # As dequantize_linear rounds them.
     low, high = (
         DequantizeLinear(0).reference(np.full(zeros.shape, limit, zeros.dtype), scales, zeros)
@@ -69,8 +63,6 @@ def _clip(found: Match[DequantizeLinear]) -> Value | None:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(
-        "clip_without_rounding", node(DequantizeLinear, node(QuantizeLinear, name="quantize", single_use=False)), _clip
-    ),
+    Rule("clip_without_rounding", node(DequantizeLinear, node(QuantizeLinear, single_use=False)), _clip),
 )
 """From pairs of conversions to clips."""
