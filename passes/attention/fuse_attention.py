@@ -296,6 +296,23 @@ def _reshaped(found: Match[Reshape]) -> Value:
     return found.emit(replace(op.operator, shape=type.shape), *op.operands, result_types=[type])
 
 
+def _heads_in_order(found: Match[MatMul]) -> Value | None:
+    """Heads behind their channels, or between them, in front of a product: its weights have their order instead."""
+    (x, w), product = found.root.inputs[:2], found.root.operator
+    transposed, axis = found.op("transposed", Transpose), w.type.rank - (1 if product.transpose_b else 2)
+    perm, extents = transposed.operator.perm, transposed.result.type.shape
+    first = next((d for d in range(len(perm)) if math.prod(extents[d:]) == x.type.shape[-1]), 0)
+    tail = perm[first:]
+    is_fit = isinstance(w, Constant) and not product.transpose_a and (w.type.quant is None or w.type.quant.axis != axis)
+    if not is_fit or w.type.shape[axis] != x.type.shape[-1] or tail == (*sorted(tail),):
+        return None
+    order = np.arange(x.type.shape[-1]).reshape(extents[first:]).transpose(np.argsort(tail)).reshape(-1)
+    moved = found.emit(Transpose((*perm[:first], *sorted(tail))), transposed.inputs[0])
+    weights = found.add_constant(w.name, w.array.take(order, axis), w.type)
+    rows = found.emit(Reshape(x.type.shape), moved)
+    return found.emit(product, rows, weights, *found.root.operands[2:], result_types=[found.root.result.type])
+
+
 def _before_softmax(found: Match[Reshape]) -> Value | None:
     """Weights of the matrices of all images and heads as of one dimension, as products of three want them."""
     softmax, shape = found.op("softmax", Softmax), found.root.result.type.shape
@@ -327,5 +344,10 @@ SUMS = sums_on(DEFAULT)
 MOVEMENT: tuple[Rule, ...] = on_quantized(
     Rule("attention_reshaped", node(Reshape, node(Attention, name="attention")), _reshaped),
     Rule("attention_transposed", node(Transpose, node(Attention, name="attention")), _placed),
+    Rule(
+        "heads_in_order",
+        node(MatMul, node(Reshape, node(Transpose, node(Attention), name="transposed"))),
+        _heads_in_order,
+    ),
 )
 """What moves the result of attention becomes its view."""

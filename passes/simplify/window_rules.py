@@ -11,6 +11,7 @@ from ...ir.ops.movement import Pad, Slice
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ...ir.ops.reduction import Reduce, ReduceMax, ReduceMean
 from ...ir.ops.shape import Reshape
+from ...ir.quantized import limits, parameters
 from ..pattern import Const, Match, Rule, node, on_quantized
 
 WindowT = TypeVar("WindowT", Conv, AveragePool, MaxPool)
@@ -128,6 +129,20 @@ def _reduction_as_pool(found: Match[Reduce]) -> Value | None:
     return pooled if reduction.keepdims else found.emit(Reshape(y.type.shape), pooled)
 
 
+def _pool_before_factor(found: Match[MaxPool]) -> Value | None:
+    """The largest multiple is that of the largest, if the factor of the channel is not below 0: of integers, whose
+    rounding keeps their order, exactly."""
+    op, pool, y = found.op("product", Mul), found.root.operator, found.root.result.type
+    for x, factor in (op.inputs, op.inputs[::-1]):
+        is_one = factor.type.rank == y.rank and set(factor.type.shape[2:]) == {1}
+        if not is_one or x.type.shape != op.result.type.shape or not factor.type.has_one_scale or y.rank < 3:
+            continue
+        (low, _), (_, zero) = limits(factor.type), parameters(factor.type)
+        if zero <= low and y == pool.infer(op.result.type):
+            return found.emit(op.operator, found.emit(pool, x), factor, result_types=[y], origin=[op])
+    return None
+
+
 def _pool_as_global(found: Match[AveragePool | MaxPool]) -> Value | None:
     pool, x = found.root.operator, found["x"]
     covers = pool.kernel == x.type.shape[2:] and not any(pool.pads) and not any(getattr(pool, "overhang", ()))
@@ -143,6 +158,7 @@ RULES: tuple[Rule, ...] = (
         Rule("taps_of_padding", node(Conv, "x", Const("w")), _taps_of_padding),
         Rule("slice_into_conv", node(Slice, node((Conv, ConvTranspose), "x", "w", name="conv")), _slice_into_conv),
         Rule("pad_into_average_pool", node(AveragePool, node(Pad, "x", name="pad")), _pad_into_average_pool),
+        Rule("pool_before_factor", node(MaxPool, node(Mul, name="product")), _pool_before_factor),
     ),
     Rule("pad_into_max_pool", node(MaxPool, node(Pad, "x", name="pad")), _pad_into_max_pool),
     Rule("reduction_as_pool", node((ReduceMean, ReduceMax), "x"), _reduction_as_pool),

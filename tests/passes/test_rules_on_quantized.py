@@ -291,6 +291,23 @@ NETWORKS = {
     %y = reshape(%t) {{shape=[1, 8, 2, 3]}} : i8[1,8,2,3]{Q}
     return %y
   }}""",
+    "heads_in_order": f"""
+  const @w : i8[8,2]<s=0x1.0p-5, z=0> = [1, 2, 3, 4, 5, 6, 7, 8, 9, -1, -2, -3, -4, -5, -6, -7]
+  func @main(%x: i8[1,2,6,4]{Q}) -> (%y: i8[6,2]{Q}) {{
+    %a = attention(%x, %x, %x, _) {{batch=[2], rows=6, keys=6, width=4, depth=4, shape=[2, 6, 4],
+      q_view=[0, 24, 4, 1], k_view=[0, 24, 4, 1], v_view=[0, 24, 4, 1], y_view=[0, 24, 4, 1], mask_view=[],
+      scale=0x1.0p-1, causal=false}} : i8[2,6,4]{Q}
+    %t = transpose(%a) {{perm=[1, 2, 0]}} : i8[6,4,2]{Q}
+    %r = reshape(%t) {{shape=[6, 8]}} : i8[6,8]{Q}
+    %y = matmul(%r, @w) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : i8[6,2]{Q}
+    return %y
+  }}""",
+    "pool_before_factor": f"""
+  func @main(%x: i8[2,3,4,4]{Q}, %f: i8[2,3,1,1]{LOW}) -> (%y: i8[2,3,2,2]{Q}) {{
+    %p = mul(%f, %x) : i8[2,3,4,4]{Q}
+    %y = max_pool(%p) {{kernel=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1], dilations=[1, 1]}} : i8[2,3,2,2]{Q}
+    return %y
+  }}""",
     "gather_of_neighbours": """
   const @places : i64[] = [1]
   func @main(%x: f32[2,3,4]) -> (%y: f32[3,4]) {
