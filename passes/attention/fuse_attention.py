@@ -22,7 +22,7 @@ from ...ir.types import DType
 from ...runtime.machines.machine import DEFAULT, load
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..named_ops import computed_with, kept_ops, unless_kept
-from ..pattern import Driver, Match, OpPattern, Rule, node, on_quantized, scalar
+from ..pattern import Const, Driver, Match, OpPattern, Rule, node, on_quantized, scalar
 from ..simplify.linear_rules import factored, matrices, scalar_of
 from ..views import LEVELS, View, broadcast, exchanged, matrix_views, regrouped, view_of
 from .given_scores import given_on, real_form
@@ -298,15 +298,15 @@ def _reshaped(found: Match[Reshape]) -> Value:
 
 def _heads_in_order(found: Match[MatMul]) -> Value | None:
     """Heads behind their channels, or between them, in front of a product: its weights have their order instead."""
-    (x, w), product = found.root.inputs[:2], found.root.operator
+    x, w, product = found.root.inputs[0], found.constant("w"), found.root.operator
     transposed, axis = found.op("transposed", Transpose), w.type.rank - (1 if product.transpose_b else 2)
     perm, extents = transposed.operator.perm, transposed.result.type.shape
     first = next((d for d in range(len(perm)) if math.prod(extents[d:]) == x.type.shape[-1]), 0)
-    tail = perm[first:]
-    is_fit = isinstance(w, Constant) and not product.transpose_a and (w.type.quant is None or w.type.quant.axis != axis)
-    if not is_fit or w.type.shape[axis] != x.type.shape[-1] or tail == (*sorted(tail),):
+    tail, inner = perm[first:], math.prod(extents[first:])
+    is_by_row = product.transpose_a or (w.type.quant is not None and w.type.quant.axis == axis)
+    if tail == (*sorted(tail),) or is_by_row or not w.type.shape[axis] == x.type.shape[-1] == inner:
         return None
-    order = np.arange(x.type.shape[-1]).reshape(extents[first:]).transpose(np.argsort(tail)).reshape(-1)
+    order = np.arange(inner).reshape(extents[first:]).transpose(np.argsort(tail)).reshape(-1)
     moved = found.emit(Transpose((*perm[:first], *sorted(tail))), transposed.inputs[0])
     weights = found.add_constant(w.name, w.array.take(order, axis), w.type)
     rows = found.emit(Reshape(x.type.shape), moved)
@@ -346,7 +346,7 @@ MOVEMENT: tuple[Rule, ...] = on_quantized(
     Rule("attention_transposed", node(Transpose, node(Attention, name="attention")), _placed),
     Rule(
         "heads_in_order",
-        node(MatMul, node(Reshape, node(Transpose, node(Attention), name="transposed"))),
+        node(MatMul, node(Reshape, node(Transpose, node(Attention), name="transposed")), Const("w")),
         _heads_in_order,
     ),
 )

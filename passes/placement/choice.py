@@ -52,6 +52,11 @@ HOST_ORDER = 2.5e9
 """Elements a second that it puts into the order of the device, or back."""
 
 
+BESIDE_PRODUCTS = 0.75
+"""Of the price of an op of the device that multiplies nothing, what a network with others takes longer for it: its
+pieces are computed, and moved, while others are multiplied (0261)."""
+
+
 class CostModel(Immutable):
     """Times in seconds.
     ``clusters``: of the machine, that share the work of each op.
@@ -206,7 +211,8 @@ def _is_packed(value: Value, chosen: Set[Op]) -> bool:
 def _on_device(op: Op, chosen: Set[Op], model: CostModel) -> float:
     """Of an op on the device, while ``chosen`` are there."""
     kept = frozenset(v for v in maps_of(op) if v.producer in chosen and all(user in chosen for user in _readers(v)))
-    return model.on_device(op, isinstance(op.operator, Conv) and _is_packed(op.inputs[0], chosen), kept)
+    seconds = model.on_device(op, isinstance(op.operator, Conv) and _is_packed(op.inputs[0], chosen), kept)
+    return seconds if op.macs or not any(other.macs for other in chosen) else seconds * BESIDE_PRODUCTS
 
 
 def _moving(value: Value, chosen: Set[Op], model: CostModel) -> float:
