@@ -86,7 +86,20 @@ def normalized_sum(net: OnnxNetwork) -> str:
     return normalized(net, x)
 
 
-BLOCKS = (rotated_heads, placed_keys, placed_tokens, normalized_before, normalized_sum)
+def heads_behind(net: OnnxNetwork) -> str:
+    """Heads of windows that stand behind their channels when a product reads them, as NesT has them."""
+
+    def windows(x: str) -> str:
+        apart = net.op("Reshape", rows(net, x, 24, 32), shape(net, 1, 2, 10, 2, 16))
+        return net.op("Transpose", apart, perm=[0, 3, 1, 2, 4])
+
+    q, k, v = (windows("x") for _ in range(3))
+    scores = net.op("MatMul", q, net.op("Transpose", k, perm=[0, 1, 2, 4, 3]))
+    behind = net.op("Transpose", net.op("MatMul", net.op("Softmax", scores, axis=-1), v), perm=[0, 2, 3, 4, 1])
+    return rows(net, net.op("Reshape", behind, shape(net, 1, 20, 32)), 32, 32)
+
+
+BLOCKS = (rotated_heads, placed_keys, placed_tokens, normalized_before, normalized_sum, heads_behind)
 
 
 @pytest.mark.parametrize(("block", "machine"), in_turn(BLOCKS, ["m4096", "s256"]))

@@ -140,3 +140,22 @@ def test_the_accelerator_computes_them(machine: str, rng: np.random.Generator) -
     assert {op for op, on in placed if on == "cpu"} <= {"quantize", "dequantize", "reshape", "reorder"}
     assert len(artifact.manifest.device_programs) == 1
     assert_engines_agree(artifact, feeds)
+
+
+def test_gates_follow_maximum_pools(rng: np.random.Generator) -> None:
+    """What is never below 0 multiplies what is left of a map, as in VoVNet: all is one program."""
+    net = OnnxNetwork(rng)
+    map = net.op("Conv", "x", net.some(64, 3, 3, 3), pads=[1, 1, 1, 1])
+    gate = net.op("HardSigmoid", net.op("Conv", net.op("GlobalAveragePool", map), net.some(64, 64, 1, 1)))
+    pooled = net.op("MaxPool", net.op("Mul", map, gate), kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    model = net.model([1, 3, 32, 32], net.op("Conv", pooled, net.some(16, 64, 1, 1)))
+    options = CompileOptions(
+        calibration="random", calibration_limit=2, effort="quick", engines="device,software", machine="s256"
+    )
+    artifact = compile_to_memory(model, options)
+    found = [(each.op, each.on) for each in details_of(artifact).placement]
+    assert found.index(("max_pool", "device")) < found.index(("mul", "device"))
+    assert len(artifact.manifest.device_programs) == 1
+    assert (
+        len(np.unique(assert_engines_agree(artifact, {"x": rng.normal(size=(1, 3, 32, 32)).astype(np.float32)}))) > 20
+    )
