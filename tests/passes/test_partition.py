@@ -23,7 +23,7 @@ from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.passes.base import Verification
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.pipeline import Pipeline
-from tilewright.passes.placement.choice import CostModel, cheapest, cut, islands, times
+from tilewright.passes.placement.choice import BESIDE_PRODUCTS, CostModel, cheapest, cut, islands, times
 from tilewright.passes.placement.device_support import is_weight, reject
 from tilewright.passes.placement.partition import CONVEX, Partition
 from tilewright.runtime.machines.machine import load
@@ -209,11 +209,14 @@ def test_a_region_that_is_entered_twice_breaks_the_invariant() -> None:
 
 
 def seconds(function: Function, chosen: set[Op], candidates: set[Op], model: CostModel) -> float:
-    """Of a network with ``chosen`` on the device, in plain words: what none but candidates reads stays on chip."""
+    """Of a network with ``chosen`` on the device, in plain words: what none but candidates reads stays on chip, and
+    what multiplies nothing is computed beside what of them does."""
+    share = BESIDE_PRODUCTS if any(op.macs for op in candidates) else 1.0
     total = sum(model.on_host(op) for op in function.ops if op not in chosen)
     for op in chosen:
         maps = {v for v in (*op.inputs, *op.results) if v.producer in candidates and not v.is_returned}
-        total += model.on_device(op, kept=frozenset(v for v in maps if candidates.issuperset(v.users)))
+        alone = model.on_device(op, kept=frozenset(v for v in maps if candidates.issuperset(v.users)))
+        total += alone if op.macs else share * alone
     values = [*function.parameters, *(value for op in function.ops for value in op.results)]
     for value in values:
         readers = [user in chosen for user, index in value.uses if isinstance(user, Op) and not is_weight(user, index)]
