@@ -21,6 +21,9 @@ MOST_BYTES = 2**32
 """Of what an op reads and makes on all samples, in both networks; where it would be more, fewer samples are used, and
 the others join in where maps are smaller."""
 
+MOST_SAMPLES = 512
+"""At even distances, of more: each takes a third of a second of a large network."""
+
 IN_HALF = (2.0**-4, 2.0**15)
 """The largest numbers of arrays that are held in half precision, whose steps are finer than those of 8 bits."""
 
@@ -49,6 +52,8 @@ def walk(
     """Compute both networks.
     ``types``: of the plan's values, as they are quantised.
     ``layers``: what chooses the weights of these; the others have in both networks those of the module."""
+    count = min(len(samples), MOST_SAMPLES)
+    samples = [samples[index * len(samples) // count] for index in range(count)]
     ops = [*module.main.ops]
     # What a layer is learnt from is there in single precision as well.
     sizes = [(8 if op in layers else 4) * sum(v.type.elements for v in (*op.inputs, *op.results)) for op in ops]

@@ -246,6 +246,10 @@ def test_samples_join_in_where_maps_are_small_enough_for_all(
         for half, whole in zip(first, second, strict=True):
             np.testing.assert_allclose(half, whole, rtol=0, atol=2e-2)
     assert not np.array_equal(every[1][0], single[1][0])
+    monkeypatch.setattr(layer_walk, "MOST_SAMPLES", 3)
+    for first, second in zip(single, walked(), strict=True):
+        for whole, part in zip(first, second, strict=True):
+            np.testing.assert_array_equal([whole[at] for at in (0, 1, 3)], part)
     monkeypatch.undo()
     # Two of the first, of 64 places of 3 and 4 channels, and 12 weights; all where there are 4 places.
     monkeypatch.setattr(layer_walk, "MOST_BYTES", 2 * 8 * (64 * 7 + 12))
