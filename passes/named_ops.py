@@ -61,26 +61,24 @@ def named_like(pattern: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if "*" in pattern and fnmatchcase(name, plain)]
 
 
-def named_nodes(
-    ops: Iterable[Op], names: Collection[str], what: str, stage: str, kinds: Collection[str] = ()
-) -> tuple[str, ...]:
+def named_nodes(ops: Iterable[Op], names: Collection[str], what: str, stage: str) -> tuple[str, ...]:
     """The same ops by names that passes keep: of their source nodes, else of their results; kinds as they are."""
-    chosen = {name: None for name in names if name in kinds}
-    for name, found in find_named(ops, names, what, stage, kinds).items():
-        if name not in kinds:
+    chosen = {name: None for name in names if name in REGISTRY}
+    for name, found in find_named(ops, names, what, stage, REGISTRY).items():
+        if name not in REGISTRY:
             chosen.update(dict.fromkeys(own for op in found for own in op.loc or (v.name for v in op.results)))
     return tuple(chosen)
 
 
-def still_there(ops: Iterable[Op], names: Iterable[str], kinds: Collection[str] = ()) -> tuple[str, ...]:
+def still_there(ops: Iterable[Op], names: Iterable[str]) -> tuple[str, ...]:
     """Those of the names that ops still have, and kinds."""
     own = {name for op in ops for name in (*op.loc, *(value.name for value in op.results))}
-    return tuple(name for name in names if name in own or name in kinds)
+    return tuple(name for name in names if name in own or name in REGISTRY)
 
 
 def kept_ops(module: Module, keep: Collection[str], stage: str) -> set[Op]:
     """Those that stay in floating point by names that a module still has."""
-    names = still_there(module.ops, keep, REGISTRY)
+    names = still_there(module.ops, keep)
     return {op for ops in find_named(module.ops, names, KEEP_FLOAT, stage, REGISTRY).values() for op in ops}
 
 

@@ -9,7 +9,6 @@ from tilewright.errors import CalibrationError, NoCalibrationError, NothingToQua
 
 from ...ir.clone import clone_module
 from ...ir.core import Constant, Function, Module, Value, is_op
-from ...ir.ops import REGISTRY
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Mul
 from ...ir.ops.matmul import MatMul
@@ -93,7 +92,7 @@ def quantize_module(
         PassError: an accumulator may overflow.
     """
     copy = clone_module(module)
-    keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name, REGISTRY)
+    keep = named_nodes(module.ops, options.keep_float, KEEP_FLOAT, Quantize.name)
     machine = os.fspath(options.machine or DEFAULT) if "device" in (options.engines or ()) else None
     if brings_quantization(module):
         # What is named is as the model has it.
@@ -126,7 +125,7 @@ def _calibrate(
         findings.warnings.append(HALF)
     on_device = "device" in (options.engines or ())
     run_passes(calibration_pipeline(keep, prelu=on_device), copy, options)
-    keep = still_there(copy.ops, keep, REGISTRY)
+    keep = still_there(copy.ops, keep)
     # Integers at the ends have scales that samples do not choose.
     methods = methods_of(options.methods) if options.calibration is not None and interface is None else ()
     if options.weights_bits > BITS and not options.wide:

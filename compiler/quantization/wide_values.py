@@ -27,7 +27,7 @@ def wide_names(module: Module, options: CompileOptions) -> tuple[str, ...]:
     prelus = [op.result.name for op in module.ops if is_op(op, PRelu)]
     given = (prelus if name == "prelu" and prelus else [name] for name in options.wide if name not in others)
     named = [name for names in given for name in names]
-    ops = named_nodes(module.ops, named, WIDE, Quantize.name, REGISTRY)
+    ops = named_nodes(module.ops, named, WIDE, Quantize.name)
     return (*(name for name in options.wide if name in others), *ops)
 
 
@@ -41,7 +41,7 @@ def wide_values(
     Raises PassError: a name stands for ops of which none has a quantised form, or is read as integers."""
     if EVERY in names:
         return (*plan.values,)
-    ops = find_named(function.ops, [*still_there(function.ops, names, REGISTRY)], WIDE, "quantize", REGISTRY)
+    ops = find_named(function.ops, [*still_there(function.ops, names)], WIDE, "quantize", REGISTRY)
     makers = {op for found in ops.values() for op in found}
     makers |= {user for op in makers for user in [fused_activation(op)] if user is not None}
     given = {value for value in function.parameters if value.name in names}

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
-from ...ir.ops import REGISTRY
 from ...ir.ops.activation import Clip, PRelu
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Div, Elementwise, Mul
@@ -49,7 +48,7 @@ class DepthwiseAffine(Pass):
         changed = Driver(rules).run(module, record)
         prelus = {op for op in module.main.ops if self.prelu and _has_slopes(op)}
         if prelus:
-            keep = still_there(module.ops, self.keep, REGISTRY)
+            keep = still_there(module.ops, self.keep)
             prelus &= plan_quantization(module.main, keep, prelus, shortcuts=True).ops
             rule = Rule("prelu", node(PRelu, "x", Const("c"), where=prelus.__contains__), _prelu)
             changed |= Driver((rule,)).run(module, record)
