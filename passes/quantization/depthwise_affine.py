@@ -21,7 +21,7 @@ from ..named_ops import still_there
 from ..pattern import Const, Driver, Match, Rule, node
 from ..simplify import linear_rules, share_rules
 from .plan import NORMS, plan_quantization
-from .quantizable import BELOW_ZERO
+from .quantizable import BELOW_ZERO, feeds_real_alone
 
 
 class DepthwiseAffine(Pass):
@@ -75,7 +75,7 @@ def _convolution(found: Match) -> Value | None:
     x, name = found["x"], found.root.result.name
     numbers = _channels(x, found["c"])
     done = linear_rules.effect(found.root, found["c"], numbers) if numbers is not None else None
-    if done is None:
+    if done is None or feeds_real_alone(found.root):
         return None
     (factor, summand), ones = done, (1,) * (x.type.rank - 2)
     w, b = found.add_constant(f"{name}_scale", factor.astype(np.float32).reshape(-1, 1, *ones)), None

@@ -10,7 +10,7 @@ from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.op import QuantizationRule
 from ...ir.ops.activation import Activation, Clip
 from ...ir.ops.convolution import Conv, ConvTranspose
-from ...ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
+from ...ir.ops.elementwise import Add, Div, Elementwise, Max, Min, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
@@ -118,6 +118,19 @@ def why_real(op: Op) -> str:
             elif user not in reached and len(reached) < _FURTHEST:
                 reached.append(user)
     return f"its numbers go to {first_of(sorted(ends))}, and not to integers"
+
+
+def feeds_real_alone(op: Op) -> bool:
+    """Whether all that takes an op's numbers in the end has no integer form, all between being able to have one, and
+    none is an output: such as positions that GridSample reads."""
+    reached = [op]
+    for each in reached:
+        for user in (user for value in each.results for user, _ in value.uses):
+            if isinstance(user, Function) or is_anchor(user) or is_op(user, Quantize) or len(reached) >= _FURTHEST:
+                return False
+            if user not in reached and (has_rule(user) or isinstance(user.operator, Elementwise)):
+                reached.append(user)
+    return True
 
 
 def factor_of(op: Op) -> np.ndarray | None:

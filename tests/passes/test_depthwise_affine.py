@@ -100,6 +100,23 @@ def test_other_constants_are_left_alone() -> None:
     )
 
 
+def test_arithmetic_on_positions_stays_real() -> None:
+    """As where flow is added to a grid: positions of 8 bits would cost more than a fifth of a pixel each."""
+    for makes_positions in (True, False):
+        net = OnnxNetwork(np.random.default_rng(2))
+        places = net.op("Add", net.op("Conv", "x", net.some(2, 3, 1, 1)), net.some(1, 2, 6, 6))
+        scaled = net.op("Sub", net.op("Div", places, net.some(2, 1, 1, about=3.0, by=0.5)), net.some(2, 1, 1))
+        if makes_positions:
+            end = net.op("GridSample", "x", net.op("Transpose", scaled, perm=[0, 2, 3, 1]))
+        else:
+            end = net.op("Conv", scaled, net.some(2, 2, 1, 1))
+        module = import_model(net.model([1, 3, 6, 6], end))
+        run_pass(PASS, module)
+        names = [op.name for op in module.ops]
+        assert names.count("conv") == (1 if makes_positions else 3), names
+        assert ("div" in names) == makes_positions, names
+
+
 @pytest.mark.parametrize("slopes", ["[0x1.0p-2, 0x1.8p+0]", "[-0x1.0p-1, 0x1.0p+0]"])
 def test_prelu_is_a_sum_with_what_is_below_zero(slopes: str, rng: np.random.Generator) -> None:
     module = between_convolutions(slopes)
