@@ -93,9 +93,10 @@ def _on_channels(found: Match) -> Value | None:
     if numbers.type.shape not in ((x.type.shape[2],), (1, 1, x.type.shape[2])):
         return None
     channels, x = found.add_constant(numbers.name, numbers.array.reshape(1, -1, 1)), found.emit(turned, x)
-    if _channels(x, channels) is None:
+    if _channels(x, channels) is None or linear_rules.effect(found.root, numbers, numbers.array) is None:
         return None
-    return found.emit(turned, found.emit(found.root.operator, x, channels))
+    operands = (channels, x) if found.root.inputs[0] is numbers else (x, channels)
+    return found.emit(turned, found.emit(found.root.operator, *operands))
 
 
 def _mean_of_tokens(found: Match[Reduce]) -> Value | None:

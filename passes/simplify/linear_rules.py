@@ -92,10 +92,13 @@ def _channels(array: np.ndarray, op: Op, *, of_operand: bool = False) -> np.ndar
 
 
 def effect(op: Op, constant: Value, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The factor and the summand of each channel in arithmetic with a constant; ``None`` where that is divided."""
+    """The factor and the summand of each channel in arithmetic with a constant; ``None`` where that is divided, or is
+    too close to 0 to divide by."""
     ones, is_first = np.ones_like(numbers), op.inputs[0] is constant
     if is_op(op, Div):
-        return None if is_first else (1 / numbers, 0 * ones)
+        with np.errstate(divide="ignore", over="ignore"):
+            shares = 1 / numbers
+        return None if is_first or not np.isfinite(shares).all() else (shares, 0 * ones)
     if is_op(op, Mul):
         return numbers, 0 * ones
     if is_op(op, Sub):

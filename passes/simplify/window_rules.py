@@ -131,8 +131,10 @@ def _reduction_as_pool(found: Match[Reduce]) -> Value | None:
 
 def _pool_before_factor(found: Match[MaxPool]) -> Value | None:
     """The largest multiple is that of the largest, if the factor of the channel is not below 0: of integers, whose
-    rounding keeps their order, exactly."""
+    rounding keeps their order, exactly. Windows of padding alone have no largest to multiply."""
     op, pool, y = found.op("product", Mul), found.root.operator, found.root.result.type
+    if not all(axis.counts(0, axis.input).all() for axis in pool.windows(op.result.type.shape[2:])):
+        return None
     for x, factor in (op.inputs, op.inputs[::-1]):
         is_one = factor.type.rank == y.rank and set(factor.type.shape[2:]) == {1}
         if not is_one or x.type.shape != op.result.type.shape or not factor.type.has_one_scale or y.rank < 3:

@@ -333,6 +333,38 @@ def test_a_window_over_signals_stays_one_product(channels: int) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("arithmetic", "is_turned"), [("sub(@c, %r)", True), ("div(%r, @c)", True), ("div(@c, %r)", False)]
+)
+def test_constants_on_either_side_of_tokens(arithmetic: str, is_turned: bool, rng: np.random.Generator) -> None:
+    """Channels come first where a convolution does it: a constant that is divided is no such."""
+    module = parse(
+        f"""
+  const @c : f32[4] = [0x1.0p+0, 0x1.8p+0, 0x1.0p-2, 0x1.0p+2]
+  const @w : f32[4,1] = [0x1.0p+0, 0x1.8p+0, -0x1.0p-2, 0x1.0p+2]
+  func @main(%x: f32[1,3,4]) -> (%y: f32[1,3,1]) {{
+    %r = softmax(%x) {{axis=2}} : f32[1,3,4]
+    %s = {arithmetic} : f32[1,3,4]
+    %t = relu(%s) : f32[1,3,4]
+    %y = matmul(%t, @w, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : f32[1,3,1]
+    return %y
+  }}"""
+    )
+    before = clone(module)
+    run_pass(PASS, module)
+    assert [op.name for op in module.ops if op.name in ("transpose", "conv")] == (
+        ["transpose", "conv", "transpose"] if is_turned else []
+    )
+    assert_same_meaning(before, module, rng)
+
+
+@pytest.mark.parametrize("number", ["0x0.0p+0", "0x1.0p-140"])
+def test_what_is_divided_by_nearly_nothing_stays(number: str) -> None:
+    """As weights its reciprocals would be infinite."""
+    text = network("%y = div(%x, @c) : f32[1,2,3,3]").replace("0x1.0p+1, -0x1.8p+0", f"0x1.0p+1, {number}")
+    assert_leaves_alone(PASS, text)
+
+
 def test_arithmetic_on_tokens_that_becomes_no_convolution_is_not_turned() -> None:
     assert_leaves_alone(
         PASS,

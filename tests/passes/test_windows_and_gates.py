@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from before_after import random_inputs
+from before_after import assert_leaves_alone, random_inputs
 from device_runs import assert_engines_agree
 from onnx_networks import OnnxNetwork
 
@@ -159,3 +159,22 @@ def test_gates_follow_maximum_pools(rng: np.random.Generator) -> None:
     assert (
         len(np.unique(assert_engines_agree(artifact, {"x": rng.normal(size=(1, 3, 32, 32)).astype(np.float32)}))) > 20
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "pool"),
+    [
+        ("1,3,1,1", "kernel=[2, 2], strides=[1, 1], pads=[1, 0, 1, 0], dilations=[3, 1]"),
+        ("1,3,2,2", "kernel=[1, 1], strides=[2, 1], pads=[0, 0, 2, 0], dilations=[1, 1]"),
+    ],
+)
+def test_gates_stay_before_windows_of_padding_alone(shape: str, pool: str) -> None:
+    """Whose least integer is no product."""
+    steps = "<s=0x1.0p-4, z=5>"
+    text = f"""
+  func @main(%x: i8[1,3,2,2]{steps}, %f: i8[1,3,1,1]<s=0x1.0p-8, z=-128>) -> (%y: i8[{shape}]{steps}) {{
+    %p = mul(%x, %f) : i8[1,3,2,2]{steps}
+    %y = max_pool(%p) {{{pool}}} : i8[{shape}]{steps}
+    return %y
+  }}"""
+    assert_leaves_alone("canonicalize", text)
