@@ -18,14 +18,15 @@ from ...passes.quantization.plan import Plan
 from ..calibration.sample_sets import Inputs
 
 MOST_BYTES = 2**32
-"""Of what an op reads and makes on all samples, in both networks; where it would be more, fewer samples are used, and
-the others join in where maps are smaller."""
+"""Of what is there of all samples at an op, in both networks; where it would be more, fewer samples are used, and the
+others join in where maps are smaller."""
 
 MOST_SAMPLES = 512
 """At even distances, of more: each takes a third of a second of a large network."""
 
 IN_HALF = (2.0**-4, 2.0**15)
-"""The largest numbers of arrays that are held in half precision, whose steps are finer than those of 8 bits."""
+"""The largest numbers of arrays that are held in half precision, whose steps are finer than those of 8 bits; of what
+ops that are quantised make alone: positions, or what a logarithm reads, may need more."""
 
 Arrays = list[np.ndarray]
 """Of a value, one for each sample."""
@@ -55,11 +56,19 @@ def walk(
     count = min(len(samples), MOST_SAMPLES)
     samples = [samples[index * len(samples) // count] for index in range(count)]
     ops = [*module.main.ops]
-    # What a layer is learnt from is there in single precision as well.
-    sizes = [(8 if op in layers else 4) * sum(v.type.elements for v in (*op.inputs, *op.results)) for op in ops]
+    last = {value: op for op in ops for value in op.inputs}
+    there: dict[Value, int] = {}
+    sizes: list[int] = []
+    for op in ops:
+        own = dict.fromkeys((*op.inputs, *op.results))
+        there |= {v: (4 if v.producer is None or v.producer in plan.ops else 8) * v.type.elements for v in own}
+        # What a layer is learnt from is there in single precision as well.
+        sizes.append(sum(there.values()) + (4 * sum(v.type.elements for v in own) if op in layers else 0))
+        for value in own:
+            if last.get(value, op) is op:
+                del there[value]
     # Of each op and those behind it.
     largest = [*itertools.accumulate(reversed(sizes), max)][::-1]
-    last = {value: op for op in ops for value in op.inputs}
     used: list[tuple[_Values, _Values]] = []
     chosen: dict[Op, Chosen] = {}
 
@@ -95,7 +104,7 @@ def walk(
             given[1:3] = chosen[op]
         wanted = computed(module, op, read(exact, op, is_coarse=False)) if wanted is None else wanted
         for values, made in ((exact, wanted), (coarse, computed(module, op, given))):
-            values.update(zip(op.results, map(_held, made), strict=True))
+            values.update(zip(op.results, map(_held, made) if op in plan.ops else made, strict=True))
         for value in {*op.inputs, *op.results}:
             if last.get(value, op) is op:
                 exact.pop(value, None)

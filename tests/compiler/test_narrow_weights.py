@@ -262,6 +262,82 @@ def test_samples_join_in_where_maps_are_small_enough_for_all(
     assert not np.array_equal(every[2][0], every[2][2])
 
 
+def test_numbers_between_ops_that_are_not_quantised_keep_their_precision(rng: np.random.Generator) -> None:
+    """A position of 4001 was one of 4000 in half precision: another row of a table, and 16 dB less at the end."""
+    arrays = {
+        "w0": rng.standard_normal((4, 3, 1, 1)),
+        "w1": rng.standard_normal((4, 4, 1, 1)),
+        "table": rng.standard_normal((5000, 4, 1, 1)),
+        "some": np.array([1e-3]),
+        "at": np.array([4001.0]),
+    }
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w0"], ["a"]),
+        onnx.helper.make_node("ReduceMax", ["a"], ["most"], axes=[0, 1, 2, 3], keepdims=0),
+        onnx.helper.make_node("Mul", ["most", "some"], ["little"]),
+        onnx.helper.make_node("Add", ["little", "at"], ["place"]),
+        onnx.helper.make_node("Cast", ["place"], ["index"], to=onnx.TensorProto.INT64),
+        onnx.helper.make_node("Gather", ["table", "index"], ["row"]),
+        onnx.helper.make_node("Add", ["a", "row"], ["sum"]),
+        onnx.helper.make_node("Conv", ["sum", "w1"], ["y"]),
+    ]
+    given, made = (
+        onnx.helper.make_tensor_value_info(name, F32, [1, channels, 4, 4]) for name, channels in (("x", 3), ("y", 4))
+    )
+    constants = [onnx.numpy_helper.from_array(array.astype(np.float32), name) for name, array in arrays.items()]
+    graph = onnx.helper.make_graph(nodes, "positions", [given], [made], constants)
+    opset = [onnx.helper.make_opsetid("", 17)]
+    module = import_model(onnx.helper.make_model(graph, opset_imports=opset).SerializeToString())
+    first, last = (op for op in module.main.ops if is_op(op, Conv))
+    samples = [{"x": np.abs(rng.standard_normal((1, 3, 4, 4))).astype(np.float32)} for _ in range(2)]
+    seen: list[np.ndarray] = []
+
+    def choose(op: Op, x: Arrays, y: Arrays, given: Arrays, lacking: Callable[[Op], Arrays]) -> Chosen:
+        seen.extend(x)
+        return real_weights(last), np.zeros(4, np.float32)
+
+    walk(module, plan_quantization(module.main), {}, samples, {last: choose})
+    for sample, found in zip(samples, seen, strict=True):
+        a = convolved(first.operator, sample["x"], arrays["w0"].astype(np.float32), None)
+        row = arrays["table"][int(np.float32(4001) + np.float32(1e-3) * a.max())]
+        np.testing.assert_allclose(found, a + row, rtol=0, atol=2e-2)
+
+
+def test_maps_that_later_ops_read_count_where_samples_join_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A U-Net held all of its maps for as many samples as the largest op had room for."""
+    rng = np.random.default_rng(0)
+    shapes = ((4, 3, 1, 1), (4, 4, 2, 2), (4, 4, 1, 1))
+    arrays = [
+        onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), f"w{at}")
+        for at, shape in enumerate(shapes)
+    ]
+    nodes = [
+        onnx.helper.make_node("Conv", [f"v{at}", f"w{at}"], [f"v{at + 1}"], strides=[stride] * 2)
+        for at, stride in enumerate((1, 4, 1))
+    ]
+    nodes.append(onnx.helper.make_node("GlobalAveragePool", ["v1"], ["mean"]))
+    nodes.append(onnx.helper.make_node("Add", ["v3", "mean"], ["y"]))
+    given, made = (
+        onnx.helper.make_tensor_value_info(name, F32, [1, *shape])
+        for name, shape in (("v0", (3, 8, 8)), ("y", (4, 2, 2)))
+    )
+    graph = onnx.helper.make_graph(nodes, "skip", [given], [made], arrays)
+    opset = [onnx.helper.make_opsetid("", 17)]
+    module = import_model(onnx.helper.make_model(graph, opset_imports=opset).SerializeToString())
+    layers = [op for op in module.main.ops if is_op(op, Conv)]
+    samples = [{"v0": rng.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(9)]
+    counts: list[int] = []
+
+    def choose(op: Op, x: Arrays, y: Arrays, given: Arrays, lacking: Callable[[Op], Arrays]) -> Chosen:
+        counts.append(len(x))
+        return real_weights(layers[len(counts) - 1]), np.zeros(4, np.float32)
+
+    monkeypatch.setattr(layer_walk, "MOST_BYTES", 2 * 8 * (64 * 7 + 12))
+    walk(module, plan_quantization(module.main), {}, samples, dict.fromkeys(layers, choose))
+    # Of 64 places of 4 channels, in both networks, and of what the last layer reads and makes.
+    assert counts == [2, 2, 2 * 8 * (64 * 7 + 12) // (4 * 64 * 4 + 8 * 48)]
+
+
 def block(
     size: int, strides: list[int], pads: list[int], dilations: list[int], inputs: int = 4, middle: int = 24
 ) -> Module:
