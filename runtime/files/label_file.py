@@ -3,9 +3,10 @@ maybe of strangers.
 """
 
 import io
+import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from tilewright import limits
@@ -55,3 +56,21 @@ def _label(at: int, line: str) -> Label:
     if len(name) > 1 and name[0] == name[-1] == '"':
         name = name[1:-1].replace('""', '"')
     return Label(at, line, name, int(match[3]) if match is not None else None)
+
+
+def doubts_of(right: Mapping[int, float], answers: int, guessed: float, classes: str, where: str = "") -> list[str]:
+    """What to tell of labels that so many answers meet no better than by guessing.
+
+    Args:
+        right: the shares that are as labelled, if 0, 1 and -1 are added to each label.
+        guessed: the share that is by guessing.
+        classes: how they are counted, in words.
+        where: begins what is said.
+    """
+    if right[0] > guessed + 3 * math.sqrt(guessed * (1 - guessed) / answers):
+        return []
+    said = f"{where}{100 * right[0]:.2f} % of {answers} answers are as labelled, no more than by guessing"
+    by = 1 if right[1] > right[-1] else -1
+    if right[by] > 2 * right[0] + guessed:
+        return [f"{said}; with {by} added to each label it would be {100 * right[by]:.2f} %"]
+    return [f"{said}: {classes}, and inputs are to be prepared as in training"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -441,6 +442,25 @@ def test_few_numbers_do_not_use_few_levels(count: int, is_few: bool) -> None:
     types = {"y": TensorType((count,), DType.U8, Grid.per_tensor(101 / 255))}
     (found,) = losses({"y": [values]}, {"y": [values]}, types, {})
     assert found.levels < 8 and ("few levels used" in found.why) == is_few
+
+
+def test_no_line_is_wider_than_80_columns_or_the_terminal(
+    undisturbed: Quantization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Causes made lines of 84 columns where names have the most that they are given."""
+    name = "features/block/0/conv/out"
+    (loss,) = losses(
+        {name: [np.array([0, 0.4, 1], np.float32)]},
+        {name: [np.array([0, 0.1, 3], np.float32)]},
+        {name: TensorType((3,), DType.U8, Grid.per_tensor(0.01))},
+        {},
+    )
+    found = replace(undisturbed, layers=[loss])
+    assert loss.why == "layers before, and its weights" and loss.why in found.to_text()
+    assert max(map(len, found.to_text().splitlines()[1:])) <= 80
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, found.to_text().splitlines()[1:])) <= 60
 
 
 def test_what_is_harmed_most_is_told_and_then_what_rounding_itself_harms(undisturbed: Quantization) -> None:

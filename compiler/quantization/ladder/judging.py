@@ -18,7 +18,7 @@ from ....ir.quantized import limits as limits_of
 from ....ir.quantized import parameters
 from ....ir.types import TensorType
 from ....runtime.files.array_file import StoredArray, open_arrays
-from ....runtime.files.label_file import label_lines
+from ....runtime.files.label_file import doubts_of, label_lines
 from ....runtime.pictures.declaration import SUFFIXES
 from ....runtime.pictures.preprocessing import UNCLASSED
 from ....runtime.report.classes import image_size, rows_of
@@ -264,16 +264,8 @@ def doubts(outputs: Outputs, labels: np.ndarray, shape: tuple[int, int, int]) ->
     guessed, known = 1 / _class_count(shape, max(2, labels.max() + 1)), labels != UNLABELLED
     count = int(known.sum())
     right = {by: score(outputs, outputs, labels + by * known, shape).top1 or 0.0 for by in (0, 1, -1)}
-    if right[0] > guessed + 3 * math.sqrt(guessed * (1 - guessed) / count):
-        return []
-    said = f"in floating point {100 * right[0]:.2f} % of {count} answers are as labelled, no more than by guessing"
-    by = 1 if right[1] > right[-1] else -1
-    if right[by] > 2 * right[0] + guessed:
-        return [f"{said}; with {by} added to each label it would be {100 * right[by]:.2f} %"]
-    return [
-        f"{said}: classes count from 0, in the order of the samples unless lines name images, and inputs are to be "
-        "prepared as in training"
-    ]
+    how = "classes count from 0, in the order of the samples unless lines name images"
+    return doubts_of(right, count, guessed, how, "in floating point ")
 
 
 class LayerLoss(Immutable):
@@ -339,7 +331,7 @@ FEW_LEVELS = 64
 def _why(own: float, here: float, levels: int | None, steps: int, cut: float) -> str:
     """The cause, given the share of what cutting off does in what rounding does; levels where few are used."""
     if here < own - 3:
-        return "errors of layers before, and of its weights"
+        return "layers before, and its weights"
     if levels is not None:
         return f"few levels used: {levels} of {steps}"
     return "numbers beyond its range" if cut > 0.5 else f"rounding to {steps} equal steps"

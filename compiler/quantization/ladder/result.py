@@ -7,7 +7,7 @@ from tilewright.errors import printable
 from tilewright.immutable import Immutable
 
 from ....runtime.report.details import InputStatistics
-from ....runtime.report.table import Column, Table, show_number
+from ....runtime.report.table import Column, Table, show_number, terminal_width
 from ..wide_values import EVERY
 from .judging import NO_NOISE, LayerLoss, Score
 
@@ -103,7 +103,7 @@ class Quantization(Immutable):
     layers: list[LayerLoss]
 
     def to_text(self) -> str:
-        """It for people, at most 80 columns wide."""
+        """It for people, at most 80 columns wide, or as the terminal is."""
 
         def percent(share: float) -> str:
             return f"{100 * share:.2f}"
@@ -138,7 +138,7 @@ class Quantization(Immutable):
         names = short if len({*short}) == len(worst) else [each.name for each in worst]
         for name, each in zip(names, worst, strict=True):
             layers.add(name=name, here=each.here, own=each.own, why=each.why)
-        lines = [f"{self.output}: {self.model} {self._form()}", self._samples()]
+        lines = [f"{self.output}: {self.model} {self._form()}", *_wrapped(self._samples())]
         lines += [line for each in self.inputs for line in _wrapped(f"Input {each.input}: {each.text}")]
         written = self.rungs[self.chosen].score
         judged, same = show_number(self.judged, "sample"), percent(written.agreement)
@@ -158,8 +158,8 @@ class Quantization(Immutable):
         if self.goal is not None:
             lines += [f"Goal: {self.goal}: {'reached' if self.reached else 'not reached'}.", ""]
         if self.layers:
-            lines += ["Tensors that lose most, on samples of calibration (dB): first as they arrive,"]
-            lines += ["then if they alone were rounded:", "", layers.text().rstrip("\n")]
+            what = "Tensors that lose most, on samples of calibration (dB): first as they arrive, then if they alone"
+            lines += [*_wrapped(f"{what} were rounded:"), "", layers.text().rstrip("\n")]
         return "\n".join(lines) + "\n"
 
     def _form(self) -> str:
@@ -217,7 +217,8 @@ def _decibels(sqnr: float, unit: str = "") -> str:
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
+    width, further = min(80, terminal_width() or 80), f"{indent}  "
     lines = wrap(
-        text, 80, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False, break_long_words=False
+        text, width, initial_indent=indent, subsequent_indent=further, break_on_hyphens=False, break_long_words=False
     )
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]

@@ -28,7 +28,7 @@ from ...session import Session, choose_engine, load
 from ..classify.application import Application, list_files
 from ..classify.classifier import Classifier, in_batches
 from ..classify.pipeline import Classified, Skipped, Stamps
-from ..classify.results import Accuracy, accuracy, read_labels
+from ..classify.results import Accuracy, accuracy, doubts, read_labels
 from ..network import accelerator_engine
 
 if TYPE_CHECKING:
@@ -57,6 +57,18 @@ def _warn_of_shapes(opened: Artifact, taken: Artifact) -> None:
         warn(f"{what}; --input-shape names another", CalibrationWarning)
 
 
+class Inferred(TypedDict):
+    """What a shard gives.
+
+    Attributes:
+        outputs: by name; in what is noted of it the name of their file, empty where there are none.
+        skipped: numbers of samples whose pictures cannot be read, and why.
+    """
+
+    outputs: Any
+    skipped: list[tuple[int, str]]
+
+
 class Running(Immutable):
     """Runs a network, which it loads when it is called first, on some of the samples."""
 
@@ -69,21 +81,41 @@ class Running(Immutable):
     def _session(self) -> Session:
         return load(_opened(self.artifact, self.shape), engine=self.engine)
 
-    def __call__(self, shard: Sequence[int]) -> dict[str, np.ndarray]:
-        """Outputs by name of the samples from one number to before another."""
-        from ....compiler.calibration.sample_sets import between
+    def __call__(self, shard: Sequence[int]) -> Inferred:
+        """Outputs of the samples from one number to before another."""
+        from ....compiler.calibration.sample_sets import ImageFiles, between
 
-        with _samples_are_inputs():
-            found = [self._session.run(inputs) for inputs in between(self.samples, *shard)]
+        found: list[dict[str, np.ndarray]] = []
+        skipped: list[tuple[int, str]] = []
+        parts = [(each, each + 1) for each in range(*shard)] if isinstance(self.samples, ImageFiles) else [shard]
+        for part in parts:
+            try:
+                with _samples_are_inputs():
+                    found += [self._session.run(inputs) for inputs in between(self.samples, *part)]
+            except InputError as error:
+                if not isinstance(self.samples, ImageFiles):
+                    raise
+                for place in self.samples.files_of(part[0]):
+                    _check_is_there(self.samples.files[place])
+                skipped.append((part[0], str(error)))
+        if not found:
+            return {"outputs": {}, "skipped": skipped}
         batch = self._session.inputs[0].shape[:1]
         joins = {
             spec.name: np.concatenate if batch and spec.shape[:1] == batch else np.stack
             for spec in self._session.outputs
         }
-        return {name: join([outputs[name] for outputs in found]) for name, join in joins.items()}
+        outputs = {name: join([each[name] for each in found]) for name, join in joins.items()}
+        return {"outputs": outputs, "skipped": skipped}
 
     def __reduce__(self) -> tuple[object, ...]:
         return Running, (self.artifact, self.engine, self.samples, self.shape)
+
+
+def _check_is_there(file: str) -> None:
+    if not is_url(file) and not os.path.exists(file):
+        hint = "On every machine of a cluster, files must have the same paths; or name them by URLs."
+        raise InputError("a file that was listed is not there", found=file, hint=hint)
 
 
 @contextmanager
@@ -107,12 +139,12 @@ def infer(
     preprocessing: Declaration | None = None,
     force: bool = False,
     shape: Mapping[str, tuple[int, ...]] = {},
-) -> list[Part]:
+) -> tuple[list[Part], list[Skipped]]:
     """Run a network on samples and write its outputs, a file for each shard, and what is where, as ``index.json``.
 
     Files are ``.npz`` of outputs by name, which go on from sample to sample along their first dimension if that is the
     batch; others have one more before it. Where a network takes several images at once, these are a sample, and the
-    last ones are filled up from the first.
+    last ones are filled up from the first. Samples of images that cannot be read are skipped, and named.
 
     Args:
         artifact: the content of an artifact.
@@ -125,7 +157,8 @@ def infer(
         shape: of several the one to take samples in, as for `shape_named`; by default the first.
 
     Returns:
-        Of each file its name, and the number of its first sample and how many follow.
+        Of each file its name, and the number of its first sample of those that are not skipped and how many follow; and
+        the images that are skipped.
 
     Raises:
         TilewrightError: the artifact or the samples are wrong, or as `Job` says.
@@ -154,22 +187,34 @@ def infer(
     running = Running(artifact, choose_engine(opened, engine or accelerator_engine(opened)), samples, shape)
     shards = shards_of(samples, size)
 
-    def keep(number: int, outputs: dict[str, np.ndarray]) -> str:
+    def keep(number: int, made: Inferred) -> Inferred:
+        if not made["outputs"]:
+            return {**made, "outputs": ""}
         name, content = f"part-{number:06}.npz", io.BytesIO()
-        write_outputs(content, outputs)
+        write_outputs(content, made["outputs"])
         write(f"{folder}/{name}", content.getvalue())
-        return name
+        return {**made, "outputs": name}
 
     folder = output.rstrip("/") or "/"
     if not is_url(output):
         os.makedirs(output, exist_ok=True)
-    names = job(running, shards, files_of(samples), keep)
-    parts = [
-        Part(file=name, first=first, samples=last - first) for name, (first, last) in zip(names, shards, strict=True)
-    ]
-    images = samples.files if isinstance(samples, ImageFiles) else None
-    write(f"{folder}/index.json", json_text({"parts": parts, "images": images}).encode())
-    return parts
+    made: list[Inferred] = job(running, shards, files_of(samples), keep)
+    parts: list[Part] = []
+    done = 0
+    for each, (first, last) in zip(made, shards, strict=True):
+        if left := last - first - len(each["skipped"]):
+            parts.append(Part(file=each["outputs"], first=done, samples=left))
+            done += left
+    reasons = {number: reason for each in made for number, reason in each["skipped"]}
+    if not done:
+        raise InputError("no picture can be read", stage="infer", found=next(iter(reasons.values()), "none"))
+    images, skipped = None, list[Skipped]()
+    if isinstance(samples, ImageFiles):
+        batch = types[samples.input].shape[0]
+        skipped = [Skipped(f, reasons[at // batch]) for at, f in enumerate(samples.files) if at // batch in reasons]
+        images = [file for at, file in enumerate(samples.files) if at // batch not in reasons]
+    write(f"{folder}/index.json", json_text({"parts": parts, "images": images, "skipped": skipped}).encode())
+    return parts, skipped
 
 
 class Evaluation(Immutable):
@@ -178,12 +223,14 @@ class Evaluation(Immutable):
     Attributes:
         rated: None where none has a label.
         notes: what was assumed, in sentences.
+        doubts: what to tell of the labels.
     """
 
     results: list[Classified]
     skipped: list[Skipped]
     rated: Accuracy | None
     notes: tuple[str, ...]
+    doubts: list[str]
 
 
 class Classifying(Immutable):
@@ -207,9 +254,7 @@ class Classifying(Immutable):
         """The best classes of each file, and those that are no images, with the reason."""
         found = self._application.classify(files)
         for each in found.skipped:
-            if not is_url(each.file) and not os.path.exists(each.file):
-                hint = "On every machine of a cluster, files must have the same paths; or name them by URLs."
-                raise InputError("a file that was listed is not there", found=each.file, hint=hint)
+            _check_is_there(each.file)
         classes = [(each.file, each.prediction.tolist()) for each in found.results]
         return {"classes": classes, "skipped": [*found.skipped]}
 
@@ -255,4 +300,5 @@ def evaluate(
     skipped = [Skipped(*each) for part in parts for each in part["skipped"]]
     if not results:
         raise InputError(f"none of the {len(files)} files can be classified", expected="images")
-    return Evaluation(results, skipped, accuracy(results, right), classifier.notes)
+    doubtful = doubts(results, right, classifier.classes)
+    return Evaluation(results, skipped, accuracy(results, right), classifier.notes, doubtful)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tilewright.errors import InputError
 
-from ...files.label_file import label_lines
+from ...files.label_file import doubts_of, label_lines
 from ...report.table import on_one_line
 from .pipeline import Classified, Stamps
 
@@ -145,3 +145,17 @@ def accuracy(results: Iterable[Classified], labels: Mapping[str, int]) -> Accura
         first += int(each.prediction[0] == label)
         best += int(label in each.prediction)
     return Accuracy(first / labelled, best / labelled, labelled) if labelled else None
+
+
+_FEWEST = 8
+"""Labelled images, of fewer of which all that are wrong may be so by chance."""
+
+
+def doubts(results: Iterable[Classified], labels: Mapping[str, int], classes: int) -> list[str]:
+    """What to tell of labels that the results meet no better than by guessing."""
+    pairs = [(int(each.prediction[0]), labels.get(os.path.basename(each.file))) for each in results]
+    known = np.array([(best, label) for best, label in pairs if label is not None])
+    if len(known) < _FEWEST:
+        return []
+    right = {by: float(np.mean(known[:, 0] == known[:, 1] + by)) for by in (0, 1, -1)}
+    return doubts_of(right, len(known), 1 / max(2, classes), "classes count from 0")

@@ -154,12 +154,13 @@ def _evaluate(arguments: argparse.Namespace, job: Job) -> str | EvaluatedImages:
     found = evaluate(**given, job=job, label_offset=arguments.label_offset)
     for note in found.notes:
         tell("note", note, quiet=arguments.quiet)
-    for skipped in found.skipped[:20]:
-        tell("warning", f"skipped: {skipped.reason}", quiet=arguments.quiet)
+    _tell_of(found.skipped, arguments)
     rated = found.rated
     if rated is None:
         what = f"no image has a label in {arguments.labels!r}: there is no accuracy to tell"
         tell("warning", what, quiet=arguments.quiet)
+    for doubt in found.doubts:
+        tell("warning", doubt, quiet=arguments.quiet)
     if arguments.output is not None:
         write(arguments.output, csv_text(found.results, profile=False).encode("utf-8", "surrogateescape"))
     if arguments.json:
@@ -171,12 +172,18 @@ def _evaluate(arguments: argparse.Namespace, job: Job) -> str | EvaluatedImages:
     return "".join(f"{line}\n" for line in lines)
 
 
+def _tell_of(skipped: Sequence[Skipped], arguments: argparse.Namespace) -> None:
+    for each in skipped[:20]:
+        tell("warning", f"skipped: {each.reason}", quiet=arguments.quiet)
+
+
 def _infer(arguments: argparse.Namespace, job: Job) -> str | list[Part]:
     from ..batch.inference import infer
 
     if arguments.output is None:
         raise UsageError("batch infer needs a folder for the outputs", hint="Give it with --output FOLDER.")
-    parts = infer(**_given(arguments), source=arguments.inputs, output=arguments.output, job=job)
+    parts, skipped = infer(**_given(arguments), source=arguments.inputs, output=arguments.output, job=job)
+    _tell_of(skipped, arguments)
     if arguments.json:
         return parts
     samples = sum(each["samples"] for each in parts)

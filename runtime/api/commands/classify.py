@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> str | ClassifiedImages:
     from ...files.output_file import check_output, is_standard_output, write_file
     from ..classify.application import Application, list_files
     from ..classify.classifier import in_batches
-    from ..classify.results import accuracy, csv_text, read_labels
+    from ..classify.results import accuracy, csv_text, doubts, read_labels
     from ..network import PREPROCESS
 
     tell_user = partial(tell, quiet=arguments.quiet)
@@ -145,6 +145,8 @@ def run(arguments: argparse.Namespace) -> str | ClassifiedImages:
             f"{len(found.results) - rated.labelled} of {len(found.results)} images have no label: the accuracy is that "
             "of the others",
         )
+    for doubt in () if labels is None else doubts(found.results, labels, application.classifier.classes):
+        tell_user("warning", doubt)
     if arguments.outfile is not None:
         write_file(
             arguments.outfile, csv_text(found.results, profile=arguments.profile).encode("utf-8", "surrogateescape")

@@ -126,6 +126,33 @@ def test_outputs_are_those_of_run(task: Task, tmp_path: Path, capsys: Capture) -
     np.testing.assert_array_equal(np.concatenate(parts), expected, strict=True)
 
 
+def test_pictures_that_cannot_be_read_are_skipped(task: Task, tmp_path: Path, capsys: Capture) -> None:
+    """One of them failed the shard that it was in, with all others of it; `evaluate` skips them."""
+    broken = task.folder / "03.png"
+    whole = broken.read_bytes()
+    printed(capsys, "infer", task.artifact, task.folder / "04.png", "-o", "one", "--workers", 1)
+    broken.write_bytes(whole[:40])
+    try:
+        words = ["infer", str(task.artifact), str(task.folder), "--shard", "23"]
+        for workers in ("1", "2"):
+            assert main(["batch", *words, "-o", f"out{workers}", "--workers", workers]) == 0
+            shown = capsys.readouterr()
+            assert shown.out == f"{COUNT - 1} samples in 1 file of out{workers}\n"
+            assert shown.err.count("warning: skipped: ") == 2 and str(broken) in shown.err
+    finally:
+        broken.write_bytes(whole)
+    names = ("index.json", "part-000000.npz")
+    for name in names:
+        assert (tmp_path / "out1" / name).read_bytes() == (tmp_path / "out2" / name).read_bytes()
+    index = json.loads((tmp_path / "out1" / "index.json").read_text())
+    assert [os.path.basename(each["file"]) for each in index["skipped"]] == ["03.png", "99.png"]
+    assert index["parts"] == [{"file": "part-000000.npz", "first": 0, "samples": COUNT - 1}]
+    at = index["images"].index(str(task.folder / "04.png"))
+    many, one = (np.load(tmp_path / folder / "part-000000.npz") for folder in ("out1", "one"))
+    for name in one.files:
+        np.testing.assert_array_equal(many[name][at], one[name][0])
+
+
 def test_calibration_gives_the_artifact_of_compile(
     task: Task, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +237,7 @@ def test_what_is_no_picture_is_a_wrong_input(task: Task, capsys: Capture) -> Non
     words = ["infer", str(task.artifact), "-o", "out", "--workers", "1", "--retries", "0"]
     assert main(["batch", *words, str(task.folder / "99.png")]) == 1
     shown = capsys.readouterr().err
-    assert f"InputError: infer: cannot read {str(task.folder / '99.png')!r}" in shown
+    assert shown.startswith(f"error: infer: no picture can be read; found infer: cannot read '{task.folder}/99.png'")
     assert "calibration" not in shown.lower()
     assert main(["batch", *words, "nowhere"]) == 1
     assert capsys.readouterr().err.startswith("error: infer: there is no 'nowhere'; expected an image, ")

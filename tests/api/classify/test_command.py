@@ -212,6 +212,28 @@ def test_labels_that_do_not_fit(task: Task, tmp_path: Path, capsys: Capture) -> 
     )
 
 
+def test_labels_that_are_off_by_one_are_said(task: Task, expected: Expected, tmp_path: Path, capsys: Capture) -> None:
+    """`quantize` says so, and this told an accuracy of a tenth."""
+    best = {os.path.basename(path): classes[0] for path, classes in expected}
+    less = {name: label - 1 for name, label in best.items() if label}
+    labels = tmp_path / "labels"
+    labels.write_text("".join(f"{name} {label}\n" for name, label in less.items()))
+    words = [*task.words, "--labels", str(labels)]
+    said = (
+        f"warning: 0.00 % of {len(less)} answers are as labelled, no more than by guessing; with 1 added to each label "
+        "it would be 100.00 %\n"
+    )
+    assert main(words) == 0
+    assert capsys.readouterr().err.endswith(said)
+    batch = ["evaluate", str(task.artifact), str(task.folder), "--labels", str(labels), "--workers", "1"]
+    assert main(["batch", *batch]) == 0
+    assert capsys.readouterr().err.endswith(said)
+    # Five are wrong by chance, or by bad luck.
+    labels.write_text("".join(f"{name} {label}\n" for name, label in [*less.items()][:5]))
+    assert main(words) == 0
+    assert "guessing" not in capsys.readouterr().err
+
+
 def test_the_output_replaces_nothing_that_is_read(task: Task, tmp_path: Path, capsys: Capture) -> None:
     image, labels, weights = tmp_path / "0.png", tmp_path / "labels", tmp_path / "weights"
     image.write_bytes((task.folder / "0.png").read_bytes())
