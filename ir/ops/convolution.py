@@ -1,4 +1,4 @@
-"""Convolution and transposed convolution over any number of spatial dimensions."""
+"""Convolution, transposed convolution and blocks of images over any number of spatial dimensions."""
 
 import itertools
 import math
@@ -10,9 +10,9 @@ from tilewright.errors import IRError
 
 from ..activation import activate, check_activation
 from ..arithmetic import rounded_to_bfloat16
-from ..core import Constant, Op, Value
+from ..core import Value
 from ..layout import CHANNEL_BLOCK
-from ..op import LinearOperands, Operator, QuantizationRule, operator
+from ..op import LinearOperands, Operator, QuantizationRule, UnaryOperands, operator
 from ..quantized import centred, check_accumulating, check_residual, requantized
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from ..windows import WindowAxis, transposed_axes, window_axes
@@ -255,13 +255,40 @@ class ConvTranspose(Operator[ConvTransposeOperands]):
         return x.elements * math.prod(w.shape[1:]) if x is not None and w is not None else 0
 
 
-def is_folding(op: Op) -> bool:
-    """Whether a transposed convolution adds blocks up where they lie: each channel is one tap, which is 1."""
-    w, taps = op.inputs[1], op.inputs[1].type.shape[0]
-    is_square = (
-        isinstance(op.operator, ConvTranspose)
-        and w.type.elements == taps**2
-        and w.type.shape[1] == 1
-        and len(op.inputs) == 2
-    )
-    return is_square and isinstance(w, Constant) and bool((w.array.reshape(taps, taps) == np.eye(taps)).all())
+@operator("col2im")
+class Col2Im(Operator[UnaryOperands]):
+    """Blocks of images, added up where they lie: the gradient of taking an image apart into the windows over it.
+
+    Operands: x [N, C * elements of a block, blocks of an image], as of ONNX. Result [N, C, *image].
+
+    Attributes:
+        image, block: spatial extents.
+        dilations, pads, strides: of the windows, as in ONNX; what lies in the padding counts nowhere."""
+
+    image: tuple[int, ...]
+    block: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def windows(self) -> tuple[WindowAxis, ...]:
+        """The windows over an image, one for each block."""
+        return window_axes(self.image, self.block, self.strides, self.dilations, self.pads, (0,) * len(self.image))
+
+    def infer(self, x: TensorType) -> TensorType:
+        check_dtype(x, FLOATS)
+        counts, taps = [axis.output for axis in self.windows()], math.prod(self.block)
+        if min(self.image) < 1:
+            raise IRError("the image is empty", found=list(self.image))
+        if x.rank != 3 or x.shape[1] % taps or x.shape[2] != math.prod(counts):
+            raise IRError("x does not fit", expected=f"[N, C * {taps}, {math.prod(counts)}]", found=x)
+        return TensorType((x.shape[0], x.shape[1] // taps, *self.image), x.dtype)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        axes = self.windows()
+        y = np.zeros((x.shape[0], x.shape[1] // math.prod(self.block), *self.image), x.dtype)
+        blocks = x.reshape(*y.shape[:2], *self.block, *(axis.output for axis in axes))
+        for tap in itertools.product(*map(range, self.block)) if x.size else ():
+            seen, places = zip(*(axis.seen(t) for axis, t in zip(axes, tap, strict=True)), strict=True)
+            y[(..., *places)] += blocks[(slice(None), slice(None), *tap, *seen)]
+        return y

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.ops.activation import Activation
-from ...ir.ops.convolution import Conv, ConvTranspose, is_folding
+from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.indexing import Gather
 from ...ir.ops.movement import Concat, Interleave, Pad, Transpose
 from ...ir.ops.shape import Expand, Reshape
@@ -29,8 +29,7 @@ class TransposedConvolutions(Pass):
     :mod:`tilewright.passes.quantization.transposed_rules`. Weights that are computed are put in order in the run.
 
     Where all phases read about the same elements, one convolution makes them, as channels, and phases without taps are
-    their bias, expanded. An activation behind it moves before the interleaving, where the convolution can take it.
-    What adds blocks up where they lie stays."""
+    their bias, expanded. An activation behind it moves before the interleaving, where the convolution can take it."""
 
     requires = (UNPLANNED,)
 
@@ -43,7 +42,7 @@ def _has_phases(op: Op[ConvTranspose]) -> bool:
     is_made = (
         isinstance(b, (Constant, type(None))) and op.result.type.dtype is DType.F32 and op.result.type.elements > 0
     )
-    return is_made and math.prod(op.operator.strides) <= _MOST_PHASES and not is_folding(op)
+    return is_made and math.prod(op.operator.strides) <= _MOST_PHASES
 
 
 def _has_phases_alone(op: Op[ConvTranspose]) -> bool:

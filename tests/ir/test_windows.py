@@ -9,7 +9,7 @@ import pytest
 
 from tilewright.errors import IRError
 from tilewright.ir.op import Operator
-from tilewright.ir.ops.convolution import Conv, ConvTranspose
+from tilewright.ir.ops.convolution import Col2Im, Conv, ConvTranspose
 from tilewright.ir.ops.integer_products import ConvInteger
 from tilewright.ir.ops.pooling import AveragePool, LpPool, MaxPool
 from tilewright.ir.types import DType, Quantization, TensorType
@@ -44,6 +44,7 @@ def windowed(number: int) -> list[tuple[str, Operator, tuple[TensorType, ...]]]:
         ]
         transposed = ConvTranspose(strides, pads, dilations, (number,), 2)
         cases.append(("conv_transpose", transposed, (IMAGE, TensorType((6, 2, 1), DType.F32))))
+        cases.append(("col2im", Col2Im((5,), one, dilations, pads, strides), (TensorType((1, 1, 5), DType.F32),)))
     cases.append(("kernel", MaxPool((number,), one, (number, number), one), (IMAGE,)))
     cases.append(("overhang", AveragePool(one, one, (0, 0), one, False, (number,)), (IMAGE,)))
     return cases

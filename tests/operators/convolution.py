@@ -16,7 +16,7 @@ from samples import (
     weight_array,
 )
 
-from tilewright.ir.ops.convolution import Conv, ConvTranspose, NarrowConv
+from tilewright.ir.ops.convolution import Col2Im, Conv, ConvTranspose, NarrowConv
 from tilewright.ir.types import DType, TensorType
 
 
@@ -186,13 +186,18 @@ def conv_transpose(cls: type[ConvTranspose], rng: np.random.Generator) -> Iterat
     yield Sample(grouped, (array(1, 4, 3, 3), array(4, 2, 2, 2), array(4)), weights)
     line = ConvTranspose(strides=(3,), pads=(1, 1), dilations=(1,), output_padding=(0,))
     yield Sample(line, (array(1, 2, 6), array(2, 3, 4), array(3)), weights)
-    # Blocks that are added up where they lie.
-    for operator, extents, kernel in (
-        (two, (5, 4), (3, 3)),
-        (line, (6,), (4,)),
-        (ConvTranspose((1, 2, 1), (0, 1, 0, 2, 0, 1), (2, 1, 1), (0, 0, 0)), (3, 4, 3), (2, 3, 2)),
+    # Each channel by a tap of its own.
+    apart = np.eye(4, dtype=np.float32).reshape(4, 1, 2, 2)
+    yield Sample(replace(grouped, group=4), (array(2, 4, 3, 3), apart, None), weights)
+
+
+@samples_of(Col2Im)
+def col2im(cls: type[Col2Im], rng: np.random.Generator) -> Iterator[Sample]:
+    for operator, counts, channels in (
+        (cls((9, 7), (3, 3), (1, 2), (1, 0, 1, 1), (2, 2)), (5, 2), 2),
+        (cls((17,), (4,), (1,), (1, 1), (3,)), (6,), 1),
+        (cls((3, 9, 4), (2, 3, 2), (2, 1, 1), (0, 1, 0, 2, 0, 1), (1, 2, 1)), (3, 4, 4), 2),
+        (cls((5, 40), (1, 2), (1, 3), (0, 2, 0, 2), (2, 1)), (3, 41), 3),
     ):
-        taps = math.prod(kernel)
-        yield Sample(
-            operator, (array(2, taps, *extents), np.eye(taps, dtype=np.float32).reshape(-1, 1, *kernel), None), weights
-        )
+        shape = (2, channels * math.prod(operator.block), math.prod(counts))
+        yield Sample(operator, (rng.standard_normal(shape).astype(np.float32),))

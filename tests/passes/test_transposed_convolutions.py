@@ -88,19 +88,6 @@ def test_double_precision_and_a_bias_that_is_computed_stay(rng: np.random.Genera
     assert [op.name for op in module.ops] == ["conv_transpose"]
 
 
-@pytest.mark.parametrize("activation", [True, False])
-def test_what_adds_blocks_up_stays(activation: bool) -> None:
-    """A product with each tap of which one counts took up to twenty times as long."""
-    module = Module("m")
-    function = module.add_function(Function("main"))
-    x = function.add_parameter("x", TensorType((2, 9, 5, 5), DType.F32))
-    w = module.add_constant("w", np.eye(9, dtype=np.float32).reshape(9, 1, 3, 3))
-    value: Value = function.append(ConvTranspose((2, 2), (0,) * 4, (1, 1), (0, 0)), [x, w]).result
-    function.set_results((function.append(Relu(), [value]).result if activation else value,))
-    run_pass("transposed_convolutions", module)
-    assert next(iter(module.ops)).name == "conv_transpose"
-
-
 def test_phases_without_taps_take_no_constants_of_their_size(rng: np.random.Generator) -> None:
     """Their bias is expanded in the run: results of many pixels had as many constants."""
     module = Module("m")

@@ -1,4 +1,4 @@
-"""Convolution and transposed convolution on row-major tensors of any dtype and groups, up to three dimensions.
+"""Convolution, transposed convolution and blocks of images, row-major, of any dtype and groups, in three dimensions.
 
 Straightforward loops whose innermost one runs along memory: what the kernels on vector registers do not cover.
 """
@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from ....ir.core import Op
-from ....ir.ops.convolution import Conv, ConvTranspose, is_folding
+from ....ir.ops.convolution import Col2Im, Conv, ConvTranspose
 from ....ir.ops.integer_products import ConvInteger
 from ....ir.quantized import is_wide, parameters, residual_factor
 from ....ir.types import DType
@@ -79,26 +79,26 @@ _TRANSPOSED = """def kernel({tensors}, n, f, scratch, begin, end):
     return 0
 """
 
-_FOLDING = """def kernel(x, w, y, n, f, scratch, begin, end):
-    depth, height, width, od, oh, ow, kd, kh, kw = n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11]
-    down = n[13]
+_COL2IM = """def kernel(x, y, n, f, scratch, begin, end):
+    depth, height, width, od, oh, ow, kd, kh, kw = n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]
+    down = n[10]
     for u in range(begin, end):
         for c in range(od * oh * ow):
             y[u * od * oh * ow + c] = 0
         for tap in range(kd * kh * kw):
-            i, j, k = tap // kw // kh * n[15] - n[18], tap // kw % kh * n[16] - n[19], tap % kw * n[17] - n[20]
+            i, j, k = tap // kw // kh * n[12] - n[15], tap // kw % kh * n[13] - n[16], tap % kw * n[14] - n[17]
             first, last = first_inside(k, {stride}), last_inside(k, {stride}, ow, width)
             above, below = first_inside(j, down), last_inside(j, down, oh, height)
-            for plane in range(first_inside(i, n[12]), last_inside(i, n[12], od, depth)):
+            for plane in range(first_inside(i, n[9]), last_inside(i, n[9], od, depth)):
                 source = ((u * kd * kh * kw + tap) * depth + plane) * height * width
-                result = ((u * od + plane * n[12] + i) * oh + j) * ow + k
+                result = ((u * od + plane * n[9] + i) * oh + j) * ow + k
                 for line in range(above, below):
                     p, q = source + line * width, result + line * down * ow
                     for c in range(first, last):
                         y[q + c * {stride}] += x[p + c]
     return 0
 """
-"""Of a convolution that adds blocks up where they lie: one work item an image."""
+"""One work item an image of a channel."""
 
 
 def _numbers(op: Op[Conv | ConvTranspose | ConvInteger], channels: int) -> tuple[int, ...] | None:
@@ -110,11 +110,13 @@ def _numbers(op: Op[Conv | ConvTranspose | ConvInteger], channels: int) -> tuple
     if axes == (image, image, *[(1,) * dimensions] * 3, (0,) * dimensions):
         # Pixels that do not see their neighbours are one long row.
         axes, dimensions = (*[(math.prod(image),)] * 2, *[(1,)] * 3, (0,)), 1
-    if dimensions > 3:
-        return None
-    missing = 3 - dimensions
-    extents = [e for axis in axes[:5] for e in ((1,) * missing + axis)] + [0] * missing + list(axes[5])
-    return (result[1], result[1] // operator.group, channels, *extents)
+    return (result[1], result[1] // operator.group, channels, *_in_three(*axes)) if dimensions <= 3 else None
+
+
+def _in_three(*axes: tuple[int, ...]) -> list[int]:
+    """Extents, strides, dilations, and last pads, in three dimensions."""
+    missing = 3 - len(axes[0])
+    return [e for axis in axes[:-1] for e in ((1,) * missing + axis)] + [0] * missing + list(axes[-1])
 
 
 def _compiled(
@@ -135,8 +137,6 @@ def lower_convolution(op: Op[Conv | ConvTranspose], target: TargetDescription) -
     numbers = _numbers(op, w.shape[1] if is_forward else w.shape[0] // operator.group)
     if dtype not in (DType.F32, DType.F64) or numbers is None:
         return None
-    if is_folding(op):
-        return _compiled(op, _FOLDING.format(stride=numbers[14]), numbers, dtype, target)
     names = pointers(op)
     bias = "b[o]" if "b" in names else number(0, dtype)
     if not is_forward:
@@ -150,6 +150,17 @@ def lower_convolution(op: Op[Conv | ConvTranspose], target: TargetDescription) -
         finish=f"v = {value}; {activation_statement(operator.act, operator.act_args, dtype)}; y[q + c] = v",
     )
     return _compiled(op, source, numbers, dtype, target)
+
+
+@lowers(Col2Im, needs=(is_plain,))
+def lower_col2im(op: Op[Col2Im], target: TargetDescription) -> Kernel | None:
+    operator, dtype, dimensions = op.operator, op.result.type.dtype, len(op.operator.image)
+    if dtype not in (DType.F32, DType.F64) or dimensions > 3:
+        return None
+    counts = tuple(axis.output for axis in operator.windows())
+    axes = (counts, operator.image, operator.block, operator.strides, operator.dilations, operator.pads[:dimensions])
+    source, units = _COL2IM.format(stride=operator.strides[-1]), math.prod(op.result.type.shape[:2])
+    return compile_kernel(op, source, target, units=units, integers=_in_three(*axes))
 
 
 @lowers(Conv, needs=(is_plain, is_integer_product))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
 
-from tilewright.errors import ModelError, ResourceError
+from tilewright.errors import IRError, ModelError, ResourceError
 from tilewright.ir import interp
 
 
@@ -34,7 +34,7 @@ def test_col2im(shape: tuple[int, ...], image: list, block: list, attributes: di
 
 def test_blocks_that_are_not_those_of_the_image(rng: np.random.Generator) -> None:
     x = [floats(rng, 2, 12, 21), np.array([5, 6]), np.array([2, 2])]
-    with pytest.raises(ModelError, match=r"x does not fit; expected \[N, C \* 4, 20\]"):
+    with pytest.raises(IRError, match=r"x does not fit; expected \[N, C \* 4, 20\]"):
         import_checked(node_model("Col2Im", x, constants=(1, 2)))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from .....ir.core import Value
 from .....ir.op import Operator
 from .....ir.ops import reduction
-from .....ir.ops.convolution import Conv, ConvTranspose
+from .....ir.ops.convolution import Col2Im, Conv, ConvTranspose
 from .....ir.ops.detection.region_pooling import RoiAlign
 from .....ir.ops.elementwise import Add, Div, Mul
 from .....ir.ops.integer_products import MatMulInteger
@@ -36,7 +36,7 @@ def trailing_norm(open: OpenShapes, operator: LayerNorm | RmsNorm, x: Value, *pa
     return [open.opened(open.apply_one(operator, x, *parameters), open.shape(x))]
 
 
-@of_open_shapes(GlobalPool, GroupNorm, DepthToSpace, SpaceToDepth, Resize)
+@of_open_shapes(GlobalPool, GroupNorm, DepthToSpace, SpaceToDepth, Resize, Col2Im)
 def image_by_image(open: OpenShapes, operator: Operator, x: Value, *parameters: Value | None) -> list[Value]:
     """What computes each image of a batch by itself."""
     open.check_closed(operator.name, parameters)

@@ -1,13 +1,11 @@
 """Conv, ConvTranspose and Col2Im of ONNX: attributes that may be absent, and automatic padding, made explicit."""
 
-import math
 from typing import Any, TypeVar
 
-import numpy as np
 import onnx
 
 from ......ir.core import Op, Value
-from ......ir.ops.convolution import Conv, ConvTranspose, NarrowConv
+from ......ir.ops.convolution import Col2Im, Conv, ConvTranspose, NarrowConv
 from ......ir.ops.integer_products import ConvInteger
 from ....movement import transpose
 from ....shape import reshape
@@ -18,38 +16,24 @@ from ...one_to_one import exports_as
 from ..activation import export_activation
 
 exports_as("ConvTranspose", ConvTranspose)
+exports_as("Col2Im", Col2Im, "dilations", "pads", "strides", inputs=("image", "block"))
 
 
 @imports("Col2Im")
 def import_col2im(node: Node, importer: Importer) -> Value:
-    """Blocks are added up where they lie, as by a transposed convolution whose every kernel is one tap."""
     x, image, block = node.input(0), node.integers(1, "the shape of the image"), node.integers(2, "the shape of blocks")
-    spatial, taps = len(image), math.prod(block)
+    spatial = len(image)
     strides, dilations = (node.ints(name, (1,) * spatial) for name in ("strides", "dilations"))
-    pads = node.ints("pads", (0,) * 2 * spatial)
-    if {len(block), len(strides), len(dilations), len(pads) / 2} != {spatial} or min((*block, *strides)) < 1:
-        raise node.model_error("blocks and image do not fit", found=f"{list(block)}, {list(image)}")
-    reach = [dilation * (side - 1) + 1 for dilation, side in zip(dilations, block, strict=True)]
-    room = [image[d] + pads[d] + pads[spatial + d] - reach[d] for d in range(spatial)]
-    counts = [distance // stride + 1 for distance, stride in zip(room, strides, strict=True)]
-    if x.type.rank != 3 or x.type.shape[1] % taps or x.type.shape[2] != math.prod(counts):
-        raise node.model_error("x does not fit", expected=f"[N, C * {taps}, {math.prod(counts)}]", found=x.type)
-    batch, channels = x.type.shape[0], x.type.shape[1] // taps
-    dtype = x.type.dtype
-    extra = tuple(distance % stride for distance, stride in zip(room, strides, strict=True))
-    if tuple(strides) == tuple(block) and not any((*extra, *pads)) and set(dilations) <= {1}:
-        # They lie beside each other.
-        order = (0, *(axis for d in range(spatial) for axis in (1 + spatial + d, 1 + d)))
-        y = transpose(importer, reshape(importer, x, (batch * channels, *block, *counts)), order)
-        return reshape(importer, y, (batch, channels, *image))
-
-    def kernels() -> np.ndarray:
-        return np.eye(taps, dtype=dtype.numpy).reshape(taps, 1, *block)
-
-    w = importer.described(node, (taps, 1, *block), dtype, kernels, "_taps")
-    planes = reshape(importer, x, (batch * channels, taps, *counts))
-    y = importer.emit_one(ConvTranspose(strides, pads, dilations, extra), planes, w)
-    return reshape(importer, y, (batch, channels, *image))
+    fold = Col2Im(image, block, dilations, node.ints("pads", (0,) * 2 * spatial), strides)
+    batch, channels, *_ = fold.result_types([x.type], (node.name,))[0].shape
+    extents = [(side, axis.output) for side, axis in zip(block, fold.windows(), strict=True)]
+    is_whole = all(side * count == extent for (side, count), extent in zip(extents, image, strict=True))
+    if block != strides or max(dilations) > 1 or any(fold.pads) or not is_whole or importer.open.axes(x):
+        return importer.emit_one(fold, x)
+    # They lie beside each other.
+    order = (0, *(axis for d in range(spatial) for axis in (1 + spatial + d, 1 + d)))
+    parts = reshape(importer, x, (batch * channels, *block, *(count for _, count in extents)))
+    return reshape(importer, transpose(importer, parts, order), (batch, channels, *image))
 
 
 ConvolutionClass = TypeVar("ConvolutionClass", Conv, ConvInteger)
