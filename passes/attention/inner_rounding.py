@@ -55,7 +55,8 @@ class InnerRounding(Pass):
         for dequantize, (quantize, quant) in pairs.items():
             after, before = twins[dequantize], twins[quantize]
             limits, zeros = np.iinfo(quantize.operator.to.numpy), quant.zero_point
-            if after.function is None or limits.max in zeros:
+            # Of constants that are made of others.
+            if before.function is None or after.function is None or limits.max in zeros:
                 continue
             if limits.min not in zeros or _is_positive(before.inputs[0]):
                 after.replace_with(before.inputs[0])

@@ -152,6 +152,19 @@ def test_what_is_rounded_nowhere_before_is_rounded_there() -> None:
     assert left.inputs[0].producer.name == "mul"
 
 
+def test_factors_made_of_constants_are_rounded_first() -> None:
+    """Computing constants leaves the second conversion of such a factor alone."""
+    factor = """%f = transpose(%g) {perm=[0, 2, 1]} : f32[2,16,8]
+    %h = quantize_linear(%f, @s, @z) {to=i8, axis=none} : i8[2,16,8]
+    %u = dequantize_linear(%h, @s, @z) {axis=none} : f32[2,16,8]
+    %y = matmul(%d, %u)"""
+    text = scores(3, -128).replace("%y = matmul(%d, %v)", factor).replace("%g", "@g")
+    numbers = ", ".join(map(str, np.arange(256) % 7 - 3))
+    module = parse(text.replace("const @t", f"const @g : f32[2,8,16] = [{numbers}]\n  const @t"))
+    run_pass("inner_rounding", module)
+    assert [op.name for op in module.ops].count("quantize_linear") == 1
+
+
 def test_what_others_read_is_rounded() -> None:
     text = scores(3, -128).replace("(%y: f32[2,16,8])", "(%y: f32[2,16,8], %b: f32[2,16,16])")
     module = parse(text.replace("return %y", "return %y, %b"))
