@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import pytest
 from json_results import result_of
 from network_files import graph_model
@@ -15,7 +14,7 @@ from PIL import Image
 import tilewright
 from tilewright.__main__ import main
 from tilewright.errors import CalibrationWarning, InputError
-from tilewright.runtime.api.batch.inference import Running, evaluate, infer
+from tilewright.runtime.api.batch.inference import Inferred, Running, evaluate, infer
 from tilewright.runtime.cluster.job import Job
 
 
@@ -43,17 +42,19 @@ def test_of_a_map_an_image_has_the_classes_of_most_pixels(tmp_path: Path, capsys
         shown = capsys.readouterr()
         assert ("note: of 2 shapes, this is x [1, 3, 4, 4]; --input-shape" in shown.err) == (not words)
         assert result_of(shown.out)["results"][0]["prediction"] == [2, 0, 1]
-    content, done = (tmp_path / "n.twa").read_bytes(), cast("Job", lambda *shards: ["part"])
+    content, done = (tmp_path / "n.twa").read_bytes(), cast("Job", lambda *shards: [{"outputs": "part", "skipped": []}])
     with pytest.warns(CalibrationWarning, match=r"has 2 shapes, and samples are taken in x \[1, 3, 4, 4\]"):
         infer(content, str(tmp_path / "sky.png"), str(tmp_path / "out"), done, size=1)
     with pytest.warns(CalibrationWarning, match=r"has 2 shapes"), pytest.raises(InputError):
         evaluate(content, str(tmp_path / "sky.png"), str(tmp_path / "none.txt"), done, size=1)
-    found: list[dict[str, np.ndarray]] = []
+    found: list[Inferred] = []
 
-    def run(running: Running, shards: list[tuple[int, int]], *_: object) -> list[str]:
+    def run(running: Running, shards: list[tuple[int, int]], *_: object) -> list[Inferred]:
         found.append(running(shards[0]))
-        return ["part"]
+        return [{"outputs": "part", "skipped": []}]
 
     job = cast("Job", run)
     infer(content, str(tmp_path / "sky.png"), str(tmp_path / "out"), job, size=1, shape={"h": (8,)})
-    assert found[0]["y"].shape == (1, 3, 8, 4)
+    outputs = found[0]["outputs"]
+    assert not isinstance(outputs, str)
+    assert outputs["y"].shape == (1, 3, 8, 4)
