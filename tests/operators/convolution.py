@@ -196,7 +196,9 @@ def col2im(cls: type[Col2Im], rng: np.random.Generator) -> Iterator[Sample]:
     for operator, counts, channels in (
         (cls((9, 7), (3, 3), (1, 2), (1, 0, 1, 1), (2, 2)), (5, 2), 2),
         (cls((17,), (4,), (1,), (1, 1), (3,)), (6,), 1),
-        (cls((3, 9, 4), (2, 3, 2), (2, 1, 1), (0, 1, 0, 2, 0, 1), (1, 2, 1)), (3, 4, 4), 2),
+        # onnxruntime errs on channels beside one another with dilations in three dimensions.
+        (cls((3, 9, 4), (2, 3, 2), (2, 1, 1), (0, 1, 0, 2, 0, 1), (1, 2, 1)), (3, 4, 4), 1),
+        (cls((3, 9, 4), (2, 3, 2), (1, 1, 1), (0, 1, 0, 1, 0, 1), (1, 2, 1)), (3, 4, 4), 2),
         (cls((5, 40), (1, 2), (1, 3), (0, 2, 0, 2), (2, 1)), (3, 41), 3),
     ):
         shape = (2, channels * math.prod(operator.block), math.prod(counts))
