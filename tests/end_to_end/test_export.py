@@ -155,6 +155,21 @@ def test_averages_of_integers_are_taken_by_onnxruntime(tmp_path: Path, rng: np.r
     np.testing.assert_allclose(np.asarray(found), expected, atol=0.1)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64])
+def test_integers_below_zero_are_cut_by_onnxruntime(dtype: type[np.signedinteger]) -> None:
+    x = np.array([np.iinfo(dtype).min, -1, 0, 7, np.iinfo(dtype).max], dtype)
+    element = helper.np_dtype_to_tensor_dtype(x.dtype)
+    ends = [helper.make_tensor_value_info(name, element, x.shape) for name in "xy"]
+    model = helper.make_model(
+        helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:]),
+        opset_imports=[helper.make_opsetid("", 21)],
+    )
+    written = export_onnx(import_onnx(model)).SerializeToString()
+    session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": x})
+    np.testing.assert_array_equal(np.asarray(found), np.maximum(x, 0))
+
+
 def test_names_of_outputs_are_kept() -> None:
     module = parse_module("""module @m {
   func @main(%x: f32[2]) -> (%b: f32[2], %x: f32[2], %relu: f32[2], %c: f32[2]) {

@@ -43,8 +43,14 @@ _ONNX_FORMS = {cls.name: (cls.__name__, tuple(attributes)) for cls, attributes i
 """ONNX operator and names of its attributes by the name of a fused activation."""
 
 for _operator, _attributes in _DEFAULTS.items():
-    one_to_one(_operator.__name__, _operator, **_attributes)
+    if _operator is not activation.Relu:
+        one_to_one(_operator.__name__, _operator, **_attributes)
 one_to_one("PRelu", activation.PRelu)
+
+
+@imports("Relu")
+def import_relu(node: Node, importer: Importer) -> Value:
+    return importer.emit_one(activation.Relu(), node.input(0))
 
 
 @imports("Gelu")
@@ -90,7 +96,7 @@ def _bound(value: Value | None, default: float) -> float | None:
     return float(exact) if float(exact) == exact else None
 
 
-@exports(activation.Clip, activation.Gelu, activation.GeluTanh, activation.Swish)
+@exports(activation.Relu, activation.Clip, activation.Gelu, activation.GeluTanh, activation.Swish)
 def export_activation_op(op: Op[activation.Activation], exporter: Exporter) -> None:
     x, operator = exporter.name(op.operands.x), op.operator
     exporter.define(op, export_activation(exporter, x, operator.act, operator.act_args, op.result.type.dtype))
@@ -100,6 +106,9 @@ def export_activation(exporter: Exporter, x: str, name: str, args: tuple[float, 
     """Write an activation of a tensor of element type ``dtype`` as nodes; the name of the result."""
     if name == "none":
         return x
+    if name == "relu" and dtype in (DType.I16, DType.I64):
+        # onnxruntime has no Relu of these.
+        name, args = "clip", (0.0, math.inf)
     if name == "clip":
         bounds = [
             exporter.constant(bound, "bound") if math.isfinite(given) else None
