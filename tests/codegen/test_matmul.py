@@ -52,7 +52,9 @@ def check(
 @targets
 @pytest.mark.parametrize("transpose_x", [False, True])
 @pytest.mark.parametrize("transpose_w", [False, True])
-@pytest.mark.parametrize("extents", [(1, 1, 1), (5, 33, 7), (31, 70, 19), (64, 16, 5), (3, 130, 40)])
+@pytest.mark.parametrize(
+    "extents", [(1, 1, 1), (5, 33, 7), (31, 70, 19), (64, 16, 5), (3, 130, 40), (26, 300, 40), (31, 1026, 17)]
+)
 def test_product(
     extents: tuple[int, int, int], transpose_w: bool, transpose_x: bool, target: str, rng: np.random.Generator
 ) -> None:
@@ -70,7 +72,7 @@ def test_known_factor_in_panels(extents: tuple[int, int, int], target: str, rng:
 
 
 @targets
-@pytest.mark.parametrize("extents", [(2, 2, 1), (5, 33, 7), (31, 70, 19)])
+@pytest.mark.parametrize("extents", [(2, 2, 1), (5, 33, 7), (31, 70, 19), (29, 157, 40)])
 def test_double_precision(extents: tuple[int, int, int], target: str, rng: np.random.Generator) -> None:
     rows, columns, inner = extents
     added = {"has_bias": rows > 2, "has_residual": rows > 5}

@@ -25,6 +25,7 @@ def floats(rng: np.random.Generator, *shape: int) -> np.ndarray:
         ((2, 6, 5), [7], [3], {}),
         ((2, 12, 6), [4, 9], [2, 3], {"strides": [2, 3]}),
         ((1, 12, 6), [5, 9], [2, 3], {"strides": [2, 3]}),
+        ((1, 4, 6), [4, 3, *[1] * 6], [2, *[1] * 7], {"strides": [2, *[1] * 7]}),
     ],
 )
 def test_col2im(shape: tuple[int, ...], image: list, block: list, attributes: dict, rng: np.random.Generator) -> None:

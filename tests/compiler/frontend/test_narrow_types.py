@@ -173,6 +173,14 @@ def test_a_block_that_is_larger_than_what_it_scales() -> None:
     np.testing.assert_array_equal(found, x * scale)
 
 
+def test_blocks_of_a_tensor_of_as_many_dimensions_as_there_may_be(rng: np.random.Generator) -> None:
+    shape, scales = (*[1] * 14, 2, 6), (*[1] * 14, 2, 2)
+    x, scale = rng.integers(-9, 9, shape).astype(np.int8), rng.uniform(0.25, 2, scales).astype(np.float32)
+    real = computed("DequantizeLinear", x, scale, axis=15, block_size=3)
+    np.testing.assert_array_equal(real, x * np.repeat(scale, 3, -1))
+    np.testing.assert_array_equal(computed("QuantizeLinear", real, scale, axis=15, block_size=3, output_dtype=3), x)
+
+
 @pytest.mark.parametrize(("domain", "opset"), [("", 21), ("com.microsoft", 13)])
 def test_four_bits_of_weights_reach_integer_kernels(domain: str, opset: int) -> None:
     """onnxruntime's quantiser writes operators of its own where the model is older than integers of 4 bits."""

@@ -23,6 +23,9 @@ from .matrix_product import MatrixProduct, MatrixShape, MatrixTile, TileArgument
 _PANEL_ROW = 4 * CHANNEL_BLOCK
 """Bytes from step to step in a panel of the right factor."""
 
+_SEVERAL_TILES, _NEAR = 24, 2**15
+"""Rows from which several tiles read a strip of w, and bytes of w that a first level cache holds however they lie."""
+
 _MOST_PANELS = 6
 """Of a tile: where panels lie multiples of a page apart, a first level cache of eight ways holds a line of so many."""
 
@@ -59,10 +62,13 @@ class FloatProduct(ProductSpec, MatrixProduct):
     @property
     def makes_strips(self) -> bool:
         """Whether each strip of w is made in the work memory."""
-        return self.transpose_w
+        is_read_again = self.rows >= _SEVERAL_TILES and self.element.bytes * self.inner * self.columns > _NEAR
+        return self.transpose_w or (is_read_again and not self.panels)
 
     def shape(self, target: TargetDescription) -> MatrixShape:
-        together = registers_per_vector(target) if self.panels else 1
+        # Where no strips are made, lines that two tiles share would be read and written twice.
+        are_lines = self.panels or (self.columns > CHANNEL_BLOCK and not self.makes_strips)
+        together = registers_per_vector(target) if are_lines else 1
         most = (_MOST_PANELS * together,) if self.panels else ()
         size, lanes = self.element.bytes, 4 * target.lanes // self.element.bytes
         rows, vectors = choose_tile(self.rows, size // 4 * self.columns, self.inner, target, together, *most)
@@ -111,10 +117,21 @@ class FloatProduct(ProductSpec, MatrixProduct):
     def made_strip(
         self, b: FunctionBuilder, shape: MatrixShape, w: Register, column: Register, columns: int
     ) -> Register:
-        """Columns of w, which are its rows in memory, side by side as rows of a strip, filled up with zeros."""
+        """Columns of w side by side as rows of a strip, filled up with zeros."""
         lanes, whole = shape.lanes, self.inner // shape.lanes * shape.lanes
         strip, vector = self.bind(b)["scratch"], self.element.of(lanes)
         size, row_bytes = self.element.bytes, self.element.bytes * self.inner
+        if not self.transpose_w:
+
+            def copy(step: Register) -> None:
+                source = b.at(w, b.multiply(step, size * self.columns))
+                target = b.at(strip, b.multiply(step, shape.w_step))
+                for first in range(0, columns, lanes):
+                    mask = partial_mask(lanes, min(lanes, columns - first))
+                    b.store(b.load_masked(vector, b.at(source, size * first), mask), b.at(target, size * first))
+
+            b.each(0, self.inner, copy)
+            return strip
         for first in range(0, columns, lanes):
 
             def square(step: Register, first: int = first, count: int = lanes) -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
+from tilewright.limits import RANK
+
 from .....ir.core import Constant, Op, Value
 from .....ir.ops import quantization
 from .....ir.ops.activation import Clip
@@ -117,8 +119,9 @@ def _spread(node: Node, importer: Importer, scale: Value, x: Value) -> Value:
 def _axis_of_blocks(node: Node, importer: Importer, x: Value, scale: Value) -> int | None:
     """The dimension of equally large blocks, if there is one that can be cut."""
     axis, block = quantized_axis(node, x, scale), node.int("block_size", 0)
-    is_cut = axis is not None and block > 0 and x.type.shape[axis] % block == 0 and not importer.open.axes(x)
-    return axis if is_cut else None
+    if axis is None or block < 1 or x.type.shape[axis] % block or x.type.rank == RANK or importer.open.axes(x):
+        return None
+    return axis
 
 
 def _in_blocks(node: Node, importer: Importer, x: Value, scale: Value) -> Value:

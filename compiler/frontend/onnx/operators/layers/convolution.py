@@ -4,6 +4,8 @@ from typing import Any, TypeVar
 
 import onnx
 
+from tilewright.limits import RANK
+
 from ......ir.core import Op, Value
 from ......ir.ops.convolution import Col2Im, Conv, ConvTranspose, NarrowConv
 from ......ir.ops.integer_products import ConvInteger
@@ -28,7 +30,8 @@ def import_col2im(node: Node, importer: Importer) -> Value:
     batch, channels, *_ = fold.result_types([x.type], (node.name,))[0].shape
     extents = [(side, axis.output) for side, axis in zip(block, fold.windows(), strict=True)]
     is_whole = all(side * count == extent for (side, count), extent in zip(extents, image, strict=True))
-    if block != strides or max(dilations) > 1 or any(fold.pads) or not is_whole or importer.open.axes(x):
+    is_apart = block == strides and max(dilations) == 1 and not any(fold.pads) and is_whole
+    if not is_apart or 1 + 2 * spatial > RANK or importer.open.axes(x):
         return importer.emit_one(fold, x)
     # They lie beside each other.
     order = (0, *(axis for d in range(spatial) for axis in (1 + spatial + d, 1 + d)))
