@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from shutil import get_terminal_size
 from typing import Any
 
 from tilewright.errors import FailedCheckError, InputError, TilewrightError, TilewrightWarning, UsageError, similar
@@ -23,7 +24,7 @@ from .console import (
     show,
     tell,
 )
-from .parser import asks_for_json, complete, execute, summary_of
+from .parser import WIDEST, asks_for_json, complete, execute, summary_of
 
 HELP = """\
 Usage: tilewright COMMAND [OPTIONS]
@@ -33,9 +34,11 @@ Compile neural networks ahead of time, and run, inspect and measure the result.
 Start with: tilewright compile model.onnx -o model.twa
 then with:  tilewright run model.twa --random 1
 {commands}
-`tilewright COMMAND --help` explains a command, `tilewright --version` tells the version.
+`tilewright COMMAND --help` explains a command.
+`tilewright --version` tells the version.
 {missing}Results go to stdout; progress, warnings and errors go to stderr.
-Exit codes: 0 success, 1 bad input, 2 wrong usage, 3 unsupported model under --strict, 130 Ctrl-C.
+Exit codes: 0 success, 1 bad input, 2 wrong usage, 3 unsupported model under
+--strict, 130 Ctrl-C.
 Shells complete words after: eval "$(register-python-argcomplete tilewright)"
 """
 
@@ -118,10 +121,13 @@ def _dispatch(words: list[str], version: str) -> int:
 
 def _help() -> str:
     """The help of the whole: all commands, and what those of the compiler need where it is not installed."""
-    listed = ""
+    from textwrap import fill
+
+    listed, width = "", max(min(get_terminal_size().columns, WIDEST), 40)
     for group, names in GROUPS.items():
-        summaries = {name: summary_of(name) for name in names}
-        listed += f"\n{group}:\n" + "".join(f"  {name:<9} {text}\n" for name, text in summaries.items())
+        lines = [f"  {name:<9} {summary_of(name)}" for name in names]
+        told = [fill(line, width, subsequent_indent=12 * " ", break_on_hyphens=False) for line in lines]
+        listed += "\n".join([f"\n{group}:", *told, ""])
     of_compiler = ", ".join(name for name, part in COMMANDS.items() if part == "compiler")
     install = f"Not installed here is what these need: {of_compiler}. Install it with: pip install 'tilewright[all]'\n"
     return HELP.format(commands=listed, missing="" if compiler.is_installed() else install)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tilewright.__main__ import main
 from tilewright.errors import UsageError
 from tilewright.runtime.artifact import manifest
 from tilewright.runtime.commands import COMMANDS
-from tilewright.runtime.commands.parser import ENGINES, CommandParser, parser_of
+from tilewright.runtime.commands.parser import ENGINES, CommandParser, parser_of, summary_of
 
 
 @pytest.fixture
@@ -155,6 +157,16 @@ def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COLUMNS", columns)
         options = parser_of("compile").format_help().partition("\nArguments:")[2].partition("\nExamples:")[0]
         assert max(map(len, options.splitlines())) <= widest
+
+
+def test_help_of_the_whole_fits_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"\n  power     {summary_of('power')}\n" in re.sub(r"\n {12}(?=\w)", " ", text)
 
 
 @pytest.mark.parametrize(
