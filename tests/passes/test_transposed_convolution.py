@@ -17,7 +17,7 @@ from tilewright.ir.annotations import KEPT, SPLIT, Split
 from tilewright.ir.core import Function, Module, Op, Value, is_op
 from tilewright.ir.ops.activation import Relu
 from tilewright.ir.ops.convolution import Conv, ConvTranspose
-from tilewright.ir.ops.movement import DepthToSpace
+from tilewright.ir.ops.movement import Concat, DepthToSpace
 from tilewright.ir.ops.pooling import MaxPool
 from tilewright.ir.ops.quantization import Dequantize, Quantize
 from tilewright.ir.types import DType, Quantization, TensorType
@@ -233,3 +233,28 @@ def test_depth_to_space_stays_on_chip(
     assert bool(KEPT.get(largest)) == (channels // step**2 % CHANNEL_BLOCK == 0)
     assert KEPT.get(spread)
     np.testing.assert_array_equal(found, interp.run(module, {"x": array})["y"])
+
+
+@pytest.mark.parametrize("clusters", [1, 3])
+@pytest.mark.parametrize("step", [2, 3, 4])
+def test_phases_inside_joined_maps(clusters: int, step: int, rng: np.random.Generator) -> None:
+    """Phases of three images as channels of a larger map on chip, beside the same map as a result of the network."""
+    module = Module("m")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType((3, 16 * step**2, 5, 3), DType.I8, X))
+    window = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1)
+    largest = function.append(MaxPool(*window), [x], names=["largest"]).result
+    returned = function.append(DepthToSpace(step), [largest], names=["returned"]).result
+    spread = [function.append(DepthToSpace(step), [of], names=[f"of_{of.name}"]).result for of in (largest, x)]
+    joined = function.append(Concat(1), spread, names=["joined"]).result
+    y = function.append(MaxPool(*window), [joined], names=["y"]).result
+    function.set_results([y, returned])
+    array = rng.integers(-128, 128, x.type.shape).astype(np.int8)
+    machine = load("m4096")
+    found = run_on_device(module, compile_for_device(module, machine, clusters), machine, {"x": array})
+    kept = {op.result.name for op in function.ops if KEPT.get(op)}
+    assert {"of_largest", "of_x", "joined"} <= kept
+    assert "returned" not in kept
+    expected = interp.run(module, {"x": array})
+    for name in ("y", "returned"):
+        np.testing.assert_array_equal(found[name], expected[name])
