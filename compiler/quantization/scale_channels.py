@@ -39,10 +39,12 @@ SMALLEST = 2.0**-20
 
 
 class ChannelScales(Immutable):
-    """What a value is divided by, float32[channels], and the range of the quotient."""
+    """What a value is divided by, float32[channels], and the range of the quotient.
+    ``shifts``: what is taken off before, float32[channels], where something is."""
 
     factors: np.ndarray
     range: Range
+    shifts: np.ndarray | None = None
 
     def divided(self, value: np.ndarray) -> np.ndarray:
         """The quotient, of the value as it was."""
@@ -75,7 +77,7 @@ class Candidate(Immutable):
 
     def scales(self) -> ChannelScales | None:
         """What to divide by."""
-        low, high = -_with_margin(-np.stack(self.low)), _with_margin(np.stack(self.high))
+        low, high = -with_margin(-np.stack(self.low)), with_margin(np.stack(self.high))
         reach = np.minimum(np.maximum(-low, high), self.most)
         largest = float(reach.max())
         if not largest > 0:
@@ -86,7 +88,7 @@ class Candidate(Immutable):
         return ChannelScales(factors, (float((low / factors).min()), float((high / factors).max())))
 
 
-def _with_margin(largest: np.ndarray) -> np.ndarray:
+def with_margin(largest: np.ndarray) -> np.ndarray:
     """How far each channel is to reach, given the largest number of each sample, [samples, channels].
 
     Largest numbers of samples are taken to be distributed as Gumbel found. With so many times as many samples the

@@ -9,6 +9,11 @@ In the same way results that only floating point reads are divided in the weight
 again. What goes into products of two computed matrices, or comes out of them, stays as it is: attention takes integers
 of one scale.
 
+Inputs of the network are moved by the mean of each channel as well, which the biases take back: features of tables may
+lie far from 0, for what they differ by, and means that a network takes off are in its weights by then. Wei, Zhang, Li,
+Zhang, Gong, Guo, Liu, "Outlier Suppression+: Accurate Quantization of Large Language Models by Equivalent and Effective
+Shifting and Scaling", 2023.
+
 What is multiplied before a product reads it, as in gated layers (SwiGLU: Shazeer, "GLU Variants Improve Transformer",
 2020), is divided in the weights of the product that made one of the factors: nothing more is computed.
 
@@ -23,8 +28,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...ir.core import Module, Op, Value, is_op
-from ...ir.ops.elementwise import Div, Mul
+from ...ir.core import Constant, Module, Op, Value, is_op
+from ...ir.ops.elementwise import Add, Div, Mul
 from ...ir.ops.matmul import MatMul
 from ...ir.text.names import Names
 from ...ir.types import DType, TensorType
@@ -36,7 +41,7 @@ from ..calibration.observation import Observation
 from ..calibration.windows import rows_of_weights, weights_of_rows, windows
 from .layer_walk import rounded
 from .round_weights import real_weights
-from .scale_channels import SMALLEST, Candidate, ChannelScales, scale_results
+from .scale_channels import SMALLEST, Candidate, ChannelScales, scale_results, with_margin
 from .smooth_maps import MapBoundary, is_table
 
 EXPONENTS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -62,7 +67,8 @@ class Boundary:
         source: the product that made one of the factors, whose weights take the division.
         is_rounded: whether what it made is of integers, too.
         is_free: whether the division is part of what is computed anyway.
-        low, high: the smallest and the largest number of each channel, and 0.
+        is_movable: whether the biases of the readers can take back what is taken off.
+        low, high: the smallest and the largest number of each channel, and 0 unless that can be moved.
         rows: some of what is read, and of the factor, [places, channels].
     """
 
@@ -74,6 +80,7 @@ class Boundary:
     source: Op[MatMul] | None = None
     is_rounded: bool = False
     is_free: bool = False
+    is_movable: bool = False
     rows: list[np.ndarray] = field(default_factory=list)
     factor_rows: list[np.ndarray] = field(default_factory=list)
 
@@ -102,18 +109,34 @@ class Boundary:
         factors = np.maximum(reach / (reach.max() or 1.0), SMALLEST).astype(np.float32)
         return self._divided_by(factors) if np.square(factors).mean() < WORTH else None
 
-    def divide(self, module: Module, by: np.ndarray) -> None:
-        """Divide the value in the weights that make it, or multiply those that read it."""
+    def divide(self, module: Module, by: np.ndarray, shifts: np.ndarray | None = None) -> None:
+        """Divide the value in the weights that make it, or multiply those that read it, and take back the shifts."""
         if self.producer is not None:
             scale_results(module, self.producer, 1 / by.astype(np.float64), has_bias=True)
         if self.source is not None:
             scale_results(module, self.source, 1 / by.astype(np.float64), has_bias=True)
         for reader in self.readers:
-            scaled = rows_of_weights(reader, real_weights(reader)) * by
+            rows = rows_of_weights(reader, real_weights(reader))
+            if shifts is not None:
+                b, moved = reader.operands.b, rows[0].astype(np.float64) @ shifts
+                bias = moved + (b.array if isinstance(b, Constant) else 0.0)
+                reader.set_operand(2, module.add_constant(f"{reader.result.name}_bias", bias.astype(np.float32)))
+            scaled = rows * by
             reader.set_operand(1, module.add_constant(reader.operands.w.name, weights_of_rows(reader, scaled)))
 
-    def _divided_by(self, factors: np.ndarray) -> ChannelScales:
-        return ChannelScales(factors, (float((self.low / factors).min()), float((self.high / factors).max())))
+    def _divided_by(self, factors: np.ndarray, shifts: np.ndarray | None = None) -> ChannelScales:
+        low, high = self._reach(shifts)
+        return ChannelScales(factors, (float((low / factors).min()), float((high / factors).max())), shifts)
+
+    def _reach(self, shifts: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """How far each channel reaches, 0 included; of inputs, of which samples have few numbers for each, with room
+        for what others have."""
+        if not self.is_movable:
+            return self.low, self.high
+        moved = [each - (0 if shifts is None else shifts) for each in (self.low, self.high)]
+        parts = [rows - (0 if shifts is None else shifts) for rows in self.rows]
+        low, high = (with_margin(np.stack([np.maximum(sign * x, 0).max(0) for x in parts])) for sign in (-1, 1))
+        return np.minimum(moved[0], -low), np.maximum(moved[1], high)
 
     def _nearest(self, reach: np.ndarray) -> ChannelScales | None:
         """The scales by which the products of the rows change least."""
@@ -125,16 +148,21 @@ class Boundary:
             own = np.abs(factor).max(0)
             spans += [np.sqrt(reach * own), own]
         tried = [self._divided_by(np.ones(reach.shape, np.float32))]
-        for span, exponent in itertools.product(spans, EXPONENTS):
+        both = [(span, None) for span in spans]
+        if self.is_movable:
+            mean = rows.mean(0)
+            low, high = self._reach(mean)
+            both += [(np.maximum(-low, high), mean), (rows.std(0), mean)]
+        for (span, shifts), exponent in itertools.product(both, EXPONENTS):
             factors = np.ones(reach.shape)
             is_used = (span > 0) & (against > 0)
             factors[is_used] = span[is_used] ** exponent / against[is_used] ** (1 - exponent)
-            tried.append(self._divided_by(factors.astype(np.float32)))
-        wanted = rows @ weights.T
-        errors = [
-            np.square(_products(rows, weights, each, factor if self.is_rounded else None) - wanted).mean()
-            for each in tried
-        ]
+            tried.append(self._divided_by(factors.astype(np.float32), shifts))
+        errors: list[float] = []
+        for each in tried:
+            moved = rows if each.shifts is None else rows - each.shifts
+            found = _products(moved, weights, each, factor if self.is_rounded else None)
+            errors.append(float(np.square(found - moved @ weights.T).mean()))
         best = int(np.argmin(errors))
         return tried[best] if errors[best] < (WORTH_NOTHING if self.is_free else WORTH) * errors[0] else None
 
@@ -170,7 +198,9 @@ def boundaries(plan: Plan, *, tables: bool = False) -> dict[str, Boundary]:
         is_read = bool(readers) and is_free and not is_op(producer, MatMul)
         if len(readers) == len(users) and (is_read or (made is not None and not readers)):
             zeros = np.zeros(value.type.shape[-1], np.float32)
-            found[name] = Boundary(value, made, readers, zeros, zeros.copy())
+            is_input = producer is None and all(isinstance(op.operands.b, (Constant, type(None))) for op in readers)
+            low, high = (zeros + np.inf, zeros - np.inf) if is_input else (zeros, zeros.copy())
+            found[name] = Boundary(value, made, readers, low, high, is_movable=is_input)
             if readers:
                 found[name].source = source
                 found[name].is_rounded = source is not None and source.result in quantized
@@ -263,11 +293,20 @@ def set_boundary_scales(
         loc = value.producer.loc if value.producer is not None else ()
         op = Op(Mul(), [value, constant], names=[names.take(f"{name}_scaled")], loc=loc)
         module.main.insert_after(op, value.producer)
+        shifts = scales[name].shifts
+        if shifts is not None:
+            constant = module.add_constant(f"{name}_less", -shifts / by)
+            moved = Op(Add(), [op.result, constant], names=[names.take(f"{name}_moved")], loc=loc)
+            module.main.insert_after(moved, op)
+            op = moved
         for user, index in uses:
             user.set_operand(index, op.result)
         if each.producer is not None:
             # The tensor of the source is behind the multiplication.
             op.result.origin, value.origin = value.origin, None
-        each.divide(module, by)
+        if isinstance(each, Boundary):
+            each.divide(module, by, shifts)
+        else:
+            each.divide(module, by)
         found[name] = name if each.producer is not None else op.result.name
     return found

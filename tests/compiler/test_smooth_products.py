@@ -109,6 +109,25 @@ def test_channels_that_reach_alike_stay_as_they_are() -> None:
     assert not choices.boundaries
 
 
+@pytest.mark.parametrize("is_standardized", [True, False])
+def test_features_far_from_zero_are_moved_before_they_become_integers(is_standardized: bool) -> None:
+    net = OnnxNetwork(np.random.default_rng(0))
+    spread = 10.0 ** np.linspace(-3, 3, CHANNELS, dtype=np.float32)
+    mean = 10 * spread
+    centred = net.op("Sub", "x", net.number(mean)) if is_standardized else "x"
+    scaled = net.op("Div", centred, net.number(spread))
+    model = net.model([1, CHANNELS], net.op("Relu", net.op("Gemm", scaled, net.some(CHANNELS, 8), net.some(8))))
+    samples = [net.rng.standard_normal((1, CHANNELS)).astype(np.float32) * spread + mean for _ in range(24)]
+    options = CompileOptions(calibration=samples[:16], methods="products")
+    exact, found = import_model(model), quantize_module(import_model(model), options)
+    assert found.main.parameters[0].uses
+    signal = wrong = 0.0
+    for x in samples[16:]:
+        a, b = (next(iter(interp.run(each, {"x": x}).values())) for each in (exact, found))
+        signal, wrong = signal + float((a**2).sum()), wrong + float(((b - a) ** 2).sum())
+    assert 10 * np.log10(signal / wrong) > 25
+
+
 def test_a_factor_takes_over_the_division_of_what_it_makes() -> None:
     model, choices = gated(), Choices()
     module = quantized(model, "products", choices)
