@@ -11,7 +11,7 @@ from tilewright.limits import STATEMENTS
 
 from ..core import Value
 from ..op import Operator, QuantizationRule, operator
-from ..text.printer import print_statement
+from ..text.printer import application
 from ..text.statement import parse_statement
 from ..types import TensorType
 from .elementwise import Elementwise
@@ -106,5 +106,5 @@ class FusedElementwise(Elementwise[tuple[Value, ...]]):
 def fuse(*statements: tuple[Operator, tuple[str, ...]]) -> FusedElementwise:
     """The fused operator of these statements, each an operator with the names of its arguments."""
     return FusedElementwise(
-        tuple(print_statement(f"t{i}", inner, names) for i, (inner, names) in enumerate(statements))
+        tuple(f"t{i} = {application(inner, ', '.join(names))}" for i, (inner, names) in enumerate(statements))
     )

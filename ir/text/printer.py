@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +57,7 @@ def _op_line(op: Op, names: _ValueNames) -> str:
     present = max((index + 1 for index, value in enumerate(op.operands) if value is not None), default=0)
     operands = ", ".join(map(names.use, op.operands[:present]))
     results = ", ".join(map(names.define, op.results))
-    line = f"{results} = {_application(op.operator, operands)}"
+    line = f"{results} = {application(op.operator, operands)}"
     if op.annotations:
         line += f" [{_fields(op.annotations)}]"
     line += f" : {', '.join(str(value.type) for value in op.results)}"
@@ -66,14 +66,10 @@ def _op_line(op: Op, names: _ValueNames) -> str:
     return line
 
 
-def _application(operator: Operator, operands: str) -> str:
+def application(operator: Operator, operands: str) -> str:
+    """An operator applied to named operands, without types: ``clip(t0) {min=…, max=…}``."""
     attributes = {f.name: getattr(operator, f.name) for f in dataclasses.fields(operator)}
     return f"{operator.name}({operands})" + (f" {{{_fields(attributes)}}}" if attributes else "")
-
-
-def print_statement(target: str, operator: Operator, arguments: Sequence[str]) -> str:
-    """One application of an operator to named arguments, without types: ``t1 = clip(t0) {min=…, max=…}``."""
-    return f"{target} = {_application(operator, ', '.join(arguments))}"
 
 
 def print_op(op: Op) -> str:

@@ -79,5 +79,5 @@ class OperatorReader(TokenReader):
 
 
 def parse_statement(text: str) -> tuple[str, Operator, tuple[str, ...]]:
-    """Target, operator and argument names of a statement, as ``print_statement`` writes it."""
+    """Target, operator and argument names of a statement, as `fuse` writes it: ``t1 = clip(t0) {min=…, max=…}``."""
     return OperatorReader(text, REGISTRY).statement()

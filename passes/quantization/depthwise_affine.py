@@ -46,18 +46,15 @@ class DepthwiseAffine(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         rules = (*_of_tokens(module), *share_rules.RULES, *RULES) if self.prelu else RULES
         changed = Driver(rules).run(module, record)
-        prelus = {op for op in module.main.ops if self.prelu and _has_slopes(op)}
+        # Of rows and maps with one slope for each channel: volumes are not the accelerator's.
+        slopes = (op for op in module.main.ops if self.prelu and is_op(op, PRelu) and op.result.type.rank < 5)
+        prelus = {op for op in slopes if _channels(*op.inputs) is not None}
         if prelus:
             keep = still_there(module.ops, self.keep)
             prelus &= plan_quantization(module.main, keep, prelus, shortcuts=True).ops
             rule = Rule("prelu", node(PRelu, "x", Const("c"), where=prelus.__contains__), _prelu)
             changed |= Driver((rule,)).run(module, record)
         return changed
-
-
-def _has_slopes(op: Op) -> bool:
-    """Whether it is a PReLU of rows or maps with one slope for each channel; volumes are not the accelerator's."""
-    return is_op(op, PRelu) and op.result.type.rank < 5 and _channels(*op.inputs) is not None
 
 
 def _channels(x: Value, constant: Value) -> np.ndarray | None:

@@ -107,8 +107,11 @@ def vector_work(
             lanes compute as many at once as there are.
     """
     elements = pixels * blocks * CHANNEL_BLOCK
-    groups = vector_steps(machine, elements - idle * pixels)
-    halvings = _halvings(machine, elements - idle * pixels) * np.equal(pixels, 1) if joins else 0
+    taken = elements - idle * pixels
+    groups, halvings = vector_steps(machine, taken), 0
+    if joins:
+        # The lanes of one pixel are halved until there are no more than elements.
+        halvings = np.log2(np.maximum(machine.vector_lanes // taken, 1)).astype(np.int64) * np.equal(pixels, 1)
     steps = np.minimum(groups * taps, groups * ceil_divide(taps, 1 << halvings) + halvings) if joins else groups * taps
     divisions = groups * lane_divisions + vector_steps(machine, pixels) * pixel_divisions
     busy = steps + divisions * machine.timing.divide
@@ -122,11 +125,6 @@ def vector_work(
     stalls = np.maximum(np.maximum(spread, read) - busy, 0)
     conflicts = np.maximum(np.maximum(port, read) - busy, 0) - stalls
     return VectorWork(steps, divisions * machine.timing.divide, conflicts, stalls, port)
-
-
-def _halvings(machine: Machine, elements: Count) -> Any:
-    """How often the lanes can be halved until there are no more than elements."""
-    return np.log2(np.maximum(machine.vector_lanes // elements, 1)).astype(np.int64)
 
 
 def reads_no_map(item: MapInstruction) -> bool:

@@ -116,8 +116,10 @@ class Exporter:
 
         An activation that saturation does already is left out: runtimes recognise what remains."""
         operator = op.operator
-        if isinstance(operator, (Conv, MatMul)) and _saturates(op.result.type, operator):
-            operator = replace(operator, act="none", act_args=())
+        if isinstance(operator, (Conv, MatMul)):
+            type = op.result.type
+            if type.quant is not None and is_redundant(type, operator.act, operator.act_args):
+                operator = replace(operator, act="none", act_args=())
         types = [value.type if value.type.quant is None else value.type.with_dtype(DType.F32) for value in op.results]
         names = [f"{value.name}{_BEFORE if value.name in self._outputs else ''}" for value in op.results]
         operands = [self._real(op, value) for value in op.operands]
@@ -180,9 +182,10 @@ class Exporter:
         """A new initialiser of int64, such as axes or a shape; its name."""
         return self.constant(np.asarray(values, np.int64), hint)
 
-    def _node(
-        self, op_type: str, inputs: Sequence[Value | str | None], outputs: int, domain: str, attributes: dict[str, Any]
+    def nodes_of(
+        self, op_type: str, inputs: Sequence[Value | str | None], outputs: int, domain: str = "", **attributes: Any
     ) -> list[str]:
+        """Write a node of several outputs; their names. Attributes of ``None`` are left out."""
         names = [i if isinstance(i, str) else self.name(i) if i is not None else "" for i in inputs]
         while names and not names[-1]:
             names.pop()
@@ -198,19 +201,13 @@ class Exporter:
 
     def node(self, op_type: str, inputs: Sequence[Value | str | None], domain: str = "", **attributes: Any) -> str:
         """Write a node of one output; its name. Attributes of ``None`` are left out."""
-        return self._node(op_type, inputs, 1, domain, attributes)[0]
-
-    def nodes_of(
-        self, op_type: str, inputs: Sequence[Value | str | None], outputs: int, **attributes: Any
-    ) -> list[str]:
-        """Write a node of several outputs; their names."""
-        return self._node(op_type, inputs, outputs, "", attributes)
+        return self.nodes_of(op_type, inputs, 1, domain, **attributes)[0]
 
     def write_as(
         self, op: Op, op_type: str, inputs: Sequence[Value | str | None], domain: str = "", **attributes: Any
     ) -> None:
         """Write the one node, with as many outputs, that ``op`` is."""
-        self.define(op, *self._node(op_type, inputs, len(op.results), domain, attributes))
+        self.define(op, *self.nodes_of(op_type, inputs, len(op.results), domain, **attributes))
 
     def define(self, op: Op, *names: str) -> None:
         """Say which tensors are the results of ``op``; those of the node just written take the names of the values."""
@@ -286,10 +283,6 @@ class Exporter:
             node.attribute.append(onnx.helper.make_attribute("axis", type.quant.axis))
         self.nodes.append(node)
         self._defined = len(self.nodes)
-
-
-def _saturates(type: TensorType, operator: Conv | MatMul) -> bool:
-    return type.quant is not None and is_redundant(type, operator.act, operator.act_args)
 
 
 def _unifies(op: Op) -> bool:

@@ -100,11 +100,6 @@ def stands_for(name: str) -> str:
     return f"{API}.{BOUND[name]}"
 
 
-def is_package(name: str) -> bool:
-    """Whether names below ``name`` are bound, too."""
-    return any(other.startswith(f"{name}.") for other in BOUND)
-
-
 def bind() -> None:
     """Bind the names in this process; nothing of what stands for them is imported before somebody asks."""
     sys.meta_path.insert(0, _Finder())
@@ -128,8 +123,8 @@ class _Finder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname in BOUND:
-            origin = stands_for(fullname)
-            return spec_from_loader(fullname, _FaceLoader(), origin=origin, is_package=is_package(fullname))
+            is_package = any(name.startswith(f"{fullname}.") for name in BOUND)
+            return spec_from_loader(fullname, _FaceLoader(), origin=stands_for(fullname), is_package=is_package)
         if fullname in SHARED:
             found = self._elsewhere(fullname, path, target)
             if found is not None and found.submodule_search_locations is not None:
