@@ -89,6 +89,21 @@ def test_prices_of_elementwise_ops_are_near_what_the_cycle_model_says(name: str,
     assert 0.9 < priced / modelled < 1.3
 
 
+@pytest.mark.parametrize("name", samples())
+@pytest.mark.parametrize(("step", "channels", "size"), [(2, 16, 28), (4, 16, 20), (3, 32, 24)])
+def test_prices_of_phases_are_near_what_the_cycle_model_says(name: str, step: int, channels: int, size: int) -> None:
+    machine, out = load(name), f"i8[1,{channels},{size * step},{size * step}]{Q}"
+    module = parse(f"""
+  func @main(%x: i8[1,{channels * step**2},{size},{size}]{Q}) -> (%y: {out}) {{
+    %y = depth_to_space(%x) {{blocksize={step}, mode="DCR"}} : {out}
+    return %y
+  }}""")
+    (op,) = module.main.ops
+    priced = CostModel(machine, machine.clusters).on_device(op) * machine.clock_hertz
+    modelled = simulate(verify(compile_for_device(module, machine, machine.clusters).program, machine)).cycles
+    assert 0.9 < priced / modelled < 1.4
+
+
 @pytest.mark.parametrize("name", ["m4096", "s256"])
 def test_prices_of_ops_in_one_program_are_near_what_the_cycle_model_says(name: str) -> None:
     machine, map_type = load(name), f"i8[1,64,28,28]{Q}"

@@ -6,7 +6,7 @@ next op begins with loads of what this one stores. Where a scratchpad does not h
 turns. Every scratchpad that is larger can only lower the price of a candidate, and allow more of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from tilewright.immutable import Immutable
 
 from ....ir.annotations import Split
-from ....ir.core import Value
-from ....ir.feature_map import MapShape, Window
+from ....ir.core import Op, Value, is_op
+from ....ir.feature_map import MapShape, Window, read_map, window_of
+from ....ir.ops.resize import Resize
 from ....runtime.isa.encoding import INSTRUCTION_BYTES
 from ....runtime.machines.banks import Count, ceil_divide
 from ....runtime.machines.cost import Runs, dram_bytes, dram_cycles, handover, in_turn, row_openings
 from ....runtime.machines.machine import CHANNEL_BLOCK, LINE_BYTES, Machine
 from ..boxes import image_pieces, outer_dimension, rows_of_clusters
+from ..resampling import resize_axes
 
 Counts = NDArray[np.int64]
 Cycles = float | NDArray[Any]
@@ -191,12 +193,14 @@ def channel_slices(extent: int, size: Counts, unused: int) -> Iterator[tuple[Any
         yield np.ones_like(size), extent - before * size, unused, False
 
 
-def box(shape: MapShape, rows: Count, columns: Count, blocks: Count, *, packed: bool = False) -> Runs:
+def box(shape: MapShape, rows: Count, columns: Count, blocks: Count, *, packed: bool = False, step: int = 1) -> Runs:
     """The runs of a box of a feature map in DRAM, whose pixels lie one after the other with all channels padded.
-    ``packed``: pixels have their own channels only, and are read row by row."""
+    ``packed``: pixels have their own channels only, and are read row by row.
+    ``step``: every so many rows and columns alone are taken."""
     pixel = shape.channels if packed else shape.padded_channels
-    is_whole = np.asarray(packed | (blocks * CHANNEL_BLOCK >= pixel))
+    is_whole = np.asarray((packed | (blocks * CHANNEL_BLOCK >= pixel)) & (step == 1))
     run = np.where(is_whole, columns * pixel, blocks * CHANNEL_BLOCK)
+    pixel = step * pixel
     return Runs(run, np.where(is_whole, 1, columns), rows, np.where(is_whole, 0, pixel), shape.width * pixel)
 
 
@@ -204,3 +208,22 @@ def rows_read(window: Window, axis: int, outputs: Counts, extent: int) -> Counts
     """Input rows (axis 0) or columns (axis 1) that so many outputs read, at most."""
     reach = (outputs - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis] + 1
     return np.minimum(reach, extent)
+
+
+def sources(op: Op, share: Share) -> list[tuple[MapShape, Callable[[int, Counts], Counts]]]:
+    """The maps that an op on the vector unit loads, and how many rows (axis 0) or columns (axis 1) so many outputs
+    read of each."""
+    window = window_of(op)
+    axes = [(axis, axis.steps) for axis in resize_axes(op)] if is_op(op, Resize) else []
+
+    def reading(source: MapShape) -> Callable[[int, Counts], Counts]:
+        def read(axis: int, outputs: Counts) -> Counts:
+            if not axes:
+                return rows_read(window, axis, outputs, source[1 + axis])
+            resized, steps = axes[axis]
+            return resized.most_read(steps[0], outputs) if steps is not None else outputs * 0 + resized.extent
+
+        return read
+
+    values = [value for value in op.inputs if value.type.quant is not None and share.moves(value)]
+    return [(shape, reading(shape)) for shape in (read_map(op, value) for value in values)]

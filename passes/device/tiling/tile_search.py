@@ -4,7 +4,7 @@ The price, of :mod:`tilewright.passes.device.tiling.tile_price`, ranks candidate
 by the cycle model. Candidates do not depend on the sizes of the scratchpads, which only rule some of them out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import get_args
@@ -29,6 +29,7 @@ from ....ir.feature_map import (
     window_of,
 )
 from ....ir.ops.attention import Attention
+from ....ir.ops.movement import DepthToSpace
 from ....ir.ops.pooling import AveragePool, GlobalPool, MaxPool, Pool
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.resize import Resize
@@ -62,12 +63,11 @@ from ..attention_views import rows_shape
 from ..boxes import blocks_made, blocks_together, outer_dimension
 from ..channel_blocks import blocks_read, channels_made, slice_reads
 from ..fused_pairs import fused_user, made_by, other_map, other_operand, overwritten
-from ..resampling import resize_axes
 from .attention_price import AttentionPrice
 from .candidates import Candidates, Costs, Found, Misfit, Priced, Tile
 from .convolution_price import ConvolutionPrice, parameter_bytes, sum_blocks, weight_bytes
 from .exchange_price import ExchangePrice
-from .tile_price import DRAM_TAKEN, Counts, Price, Share, box, channel_slices, parts, rows_read
+from .tile_price import DRAM_TAKEN, Counts, Price, Share, box, channel_slices, parts, rows_read, sources
 
 
 def _cuts(extent: int, limit: int) -> Counts:
@@ -290,25 +290,6 @@ def _priced(
     return Priced(found, {order: price.price(order, **moves) for order in orders}, share.split)
 
 
-def _sources(op: Op, share: Share) -> list[tuple[MapShape, Callable[[int, Counts], Counts]]]:
-    """The maps that an op on the vector unit loads, and how many rows (axis 0) or columns (axis 1) so many outputs
-    read of each."""
-    window = window_of(op)
-    axes = [(axis, axis.steps) for axis in resize_axes(op)] if is_op(op, Resize) else []
-
-    def reading(source: MapShape) -> Callable[[int, Counts], Counts]:
-        def read(axis: int, outputs: Counts) -> Counts:
-            if not axes:
-                return rows_read(window, axis, outputs, source[1 + axis])
-            resized, steps = axes[axis]
-            return resized.most_read(steps[0], outputs) if steps is not None else outputs * 0 + resized.extent
-
-        return read
-
-    values = [value for value in op.inputs if value.type.quant is not None and share.moves(value)]
-    return [(shape, reading(shape)) for shape in (read_map(op, value) for value in values)]
-
-
 def _blocks_read(op: Op, source: MapShape, blocks: Counts) -> Counts:
     """Blocks of an operand of which so many of the result are made: of numbers of 16 bits that are normalised two."""
     return blocks * (source.blocks // computed_map(op).blocks) if is_op(op, SkipLayerNorm) else blocks
@@ -345,7 +326,7 @@ def _pointwise_candidates(op: Op, share: Share) -> Found:
     over = of_images and share.moves(x) and not is_wide(x.type)
     need = rows * columns * blocks * CHANNEL_BLOCK * (share.moves(op.result) and not over)
     within = np.ones(need.shape, np.bool_)
-    for source, read in _sources(op, share):
+    for source, read in sources(op, share):
         heights, widths = read(0, rows), read(1, columns)
         need = need + heights * widths * _blocks_read(op, source, blocks) * CHANNEL_BLOCK
         within &= (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
@@ -363,16 +344,20 @@ def _pointwise_price(op: Op, found: Found, machine: Machine, share: Share) -> Pr
     outputs = share.blocks(target.blocks, blocks_made(op))
     read = [value for value in op.inputs if value.type.quant is not None]
     unused = -target.channels % CHANNEL_BLOCK if is_op(op, Pool, GlobalPool) and outputs == target.blocks else 0
+    # Phases are moved one after the other.
+    step = op.operator.blocksize if is_op(op, DepthToSpace) else 1
     for (n, rows, is_top), (m, columns, is_left), (k, blocks, none, is_first) in product(
-        parts(height, tiles.rows), parts(width, tiles.columns), channel_slices(outputs, tiles.blocks, unused)
+        parts(-(-height // step), tiles.rows),
+        parts(-(-width // step), tiles.columns),
+        channel_slices(outputs, tiles.blocks, unused),
     ):
-        count, whole = n * m * k * images, is_top and is_left and is_first
-        for source, reach in _sources(op, share):
+        count, whole = n * m * k * images * step**2, is_top and is_left and is_first
+        for source, reach in sources(op, share):
             taken = np.minimum(_blocks_read(op, source, blocks), source.blocks)
             runs = box(source, reach(0, rows), reach(1, columns), taken)
             price.transfer(price.loads, count, runs, whole=whole)
         if share.moves(op.result):
-            price.transfer(price.stores, count, box(target, rows, columns, blocks), whole=whole)
+            price.transfer(price.stores, count, box(target, rows, columns, blocks, step=step), whole=whole)
         if not isinstance(op.operator, MOVEMENT):
             # A tile of a map that stays on chip lies as the map does.
             run = blocks * CHANNEL_BLOCK
