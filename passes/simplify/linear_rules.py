@@ -287,3 +287,7 @@ def matrices(many_rows: int) -> tuple[Rule, ...]:
         Rule("product_of_repeated", few, _product_of_repeated),
         *_TURNED,
     )
+
+
+MATRICES = matrices(16)
+"""Those beside kernels of attention for so many rows."""
