@@ -23,6 +23,10 @@ from ..quantization.quantize_normalization import NORMS, integers_made, obstacle
 _PARTS = (Concat, Expand, Gather, Reshape, Slice, Split, Transpose)
 """What moves numbers and makes no others."""
 
+_FARTHEST = 256
+"""How many times as far as its argument a function may reach: words then have the steps of its bytes.
+Beyond, as exponentials do, the largest number that might be would leave nothing of those that are."""
+
 
 class WideSums(Pass):
     """Rounds sums and joined rows that normalisations read to 16 bits, if all their terms are integers, functions of
@@ -65,7 +69,10 @@ def _range(op: Op, value: Value, ranges: Mapping[Value, Range | None]) -> Range 
         made = real(np.array(limits(type)), type)
     elif is_op(op, Unary) and x is not None and x.type.dtype in EIGHT_BIT and x.type.has_one_scale:
         low, high = limits(x.type)
-        made = op.operator.reference(real(np.arange(low, high + 1), x.type))
+        numbers = real(np.arange(low, high + 1), x.type)
+        made = op.operator.reference(numbers)
+        if np.abs(made).max() > _FARTHEST * np.abs(numbers).max():
+            return None
     elif is_op(op, LayerNorm, RmsNorm):
         known = [np.abs(each.array).max(initial=0) for each in op.inputs[1:] if isinstance(each, Constant)]
         # So far off the mean can one of so many numbers be.
