@@ -82,13 +82,41 @@ def test_resizing_of_and_to_what_the_data_decide() -> None:
     check_lines(layers, x, counts, outputs, {"image": image, **scales})
 
 
+CUBIC = [
+    node("Resize", ["map", "", "odd"], ["odd_points"]),
+    node("Resize", ["map", "", "odd"], ["corners"], coordinate_transformation_mode="align_corners"),
+    node("Resize", ["map", "", "odd"], ["within"], exclude_outside=1, cubic_coeff_a=-0.5),
+    node("Resize", ["map", "", "less"], ["fewer"], coordinate_transformation_mode="asymmetric", exclude_outside=1),
+    node("Resize", ["map", "", "", "sizes"], ["sized"], coordinate_transformation_mode=PYTORCH),
+    node("Resize", ["image", "", "", "sizes"], ["whole"]),
+]
+
+
+def test_cubic_resizing_of_and_to_what_the_data_decide() -> None:
+    rng = np.random.default_rng(4)
+    for each in CUBIC:
+        each.attribute.append(onnx.helper.make_attribute("mode", "cubic"))
+    layers = [
+        node("Unsqueeze", ["line", "last"], ["map"]),
+        node("Shape", ["y"], ["shape"]),
+        node("Add", ["shape", "shape"], ["doubled"]),
+        node("Concat", ["last", "last", "doubled"], ["sizes"], axis=0),
+        *CUBIC,
+    ]
+    x, image = rng.random((4, 3), np.float32), rng.random((1, 1, 5, 7), np.float32)
+    scales = {"odd": np.array([1, 1, 1.5, 1.7], np.float32), "less": np.array([1, 1, 0.7, 0.6], np.float32)}
+    outputs = [name for each in CUBIC for name in each.output]
+    counts = ([1, 2, 3, 4], [0, 0, 2, 0], [5, 5, 5, 5], [0, 2, 0, 5])
+    check_lines(layers, x, counts, outputs, {"image": image, **scales}, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     "last",
     [
         node("Conv", ["line", "w"], ["z"], auto_pad="SAME_LOWER", strides=[2]),
         node("ConvTranspose", ["line", "w"], ["z"], output_shape=[30]),
         node("MaxPool", ["line"], ["z"], kernel_shape=[3], strides=[2], ceil_mode=1),
-        node("Resize", ["line", "", "twice"], ["z"], mode="cubic"),
+        node("Resize", ["line", "", "twice"], ["z"], mode="cubic", antialias=1),
     ],
 )
 def test_pads_that_follow_from_open_extents_are_refused(last: onnx.NodeProto) -> None:

@@ -1,5 +1,7 @@
 """Resize of ONNX from version 10 on, and Upsample before it: scales or sizes, of all axes or some."""
 
+from functools import reduce
+
 import numpy as np
 
 from tilewright.errors import UnsupportedError
@@ -154,10 +156,10 @@ def _resized(node: Node, importer: Importer, x: Value, axes: list[int], scales: 
     is_plain = is_known and not node.bool("antialias", 0) and not node.has("keep_aspect_ratio_policy")
     if scales is not None and not (np.isfinite(scales) & (scales > 0)).all():
         raise node.model_error("scales must be positive numbers", found=floats(scales))
-    if not is_plain or not (mode == "nearest" or (mode == "linear" and x.type.dtype.is_float)):
+    if not is_plain or not (mode == "nearest" or (mode in ("linear", "cubic") and x.type.dtype.is_float)):
         raise node.unsupported(
             "the data decide extents of what is resized",
-            expected="nearest, or linear of floats, without cropping, antialiasing and policy",
+            expected="nearest, or linear or cubic of floats, without cropping, antialiasing and policy",
             found=f"{mode}, {coordinates}, {x.type.dtype.value}",
             hint=OPEN_HINT,
         )
@@ -175,6 +177,9 @@ def _resized(node: Node, importer: Importer, x: Value, axes: list[int], scales: 
         points = _points(importer, extent, size, factor, coordinates)
         if mode == "nearest":
             points = _rounded(importer, points, node.string("nearest_mode", "round_prefer_floor"))
+        if mode == "cubic":
+            x = _cubic(node, importer, x, axis, points, extent)
+            continue
         points = importer.emit_one(Min(), points, _plus(importer, extent, -1.0))
         points = importer.emit_one(Clip(0.0, np.inf), points)
         if mode == "nearest":
@@ -182,6 +187,42 @@ def _resized(node: Node, importer: Importer, x: Value, axes: list[int], scales: 
         else:
             x = _between(importer, x, axis, points)
     return x
+
+
+def _cubic(node: Node, importer: Importer, x: Value, axis: int, points: Value, extent: Value) -> Value:
+    """What is at points, f32[…], by Keys' kernel over the four elements around each."""
+    emit, a = importer.emit_one, float(np.float32(node.float("cubic_coeff_a", -0.75)))
+    below, last = emit(Floor(), points), _plus(importer, extent, -1.0)
+    share = emit(Sub(), points, below)
+    beyond = _plus(importer, times(importer, share, -1.0), 1.0)
+    inner, outer = (-(a + 3), 0.0, 1.0), (-5 * a, 8 * a, -4 * a)
+    weights: list[Value] = []
+    places: list[Value] = []
+    for step, distance in zip(
+        (-1, 0, 1, 2), (_plus(importer, share, 1.0), share, beyond, _plus(importer, beyond, 1.0)), strict=True
+    ):
+        leading, rest = (a + 2, inner) if step in (0, 1) else (a, outer)
+        weight = _plus(importer, times(importer, distance, leading), rest[0])
+        for number in rest[1:]:
+            weight = _plus(importer, emit(Mul(), weight, distance), number)
+        place = _plus(importer, below, float(step))
+        places.append(emit(Clip(0.0, np.inf), emit(Min(), place, last)))
+        if node.bool("exclude_outside", 0):
+            weight = emit(Mul(), weight, cast(importer, emit(Equal(), place, places[-1]), DType.F32))
+        weights.append(weight)
+    if node.bool("exclude_outside", 0):
+        whole = _sum(importer, weights)
+        weights = [emit(Div(), weight, whole) for weight in weights]
+    terms: list[Value] = []
+    for place, weight in zip(places, weights, strict=True):
+        near = emit(Gather(axis), x, cast(importer, place, DType.I64))
+        along = (*weight.type.shape, *(1,) * (x.type.rank - 1 - axis))
+        terms.append(emit(Mul(), near, reshape(importer, cast(importer, weight, x.type.dtype), along)))
+    return _sum(importer, terms)
+
+
+def _sum(importer: Importer, terms: list[Value]) -> Value:
+    return reduce(lambda left, right: importer.emit_one(Add(), left, right), terms)
 
 
 def _plus(importer: Importer, x: Value, number: float) -> Value:
