@@ -50,6 +50,9 @@ EXPONENTS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 ROWS = 1024
 """By whose products the exponent is chosen, of all samples together."""
 
+SEVERAL = 32
+"""Rows whose means tell where others lie: nothing is moved by those of fewer."""
+
 WORTH = 0.25
 """Of the power of what rounding does, at most so much must be left: factors are worth a multiplication for a bit."""
 
@@ -149,12 +152,16 @@ class Boundary:
             spans += [np.sqrt(reach * own), own]
         tried = [self._divided_by(np.ones(reach.shape, np.float32))]
         both = [(span, None) for span in spans]
-        if self.is_movable:
-            mean = rows.mean(0)
+        if self.is_movable and len(rows) >= SEVERAL:
+            # What is the same number in all samples may be another, or 0, in others.
+            varies = self.low < self.high
+            mean = np.where(varies, rows.mean(0), np.float32(0))
             low, high = self._reach(mean)
-            both += [(np.maximum(-low, high), mean), (rows.std(0), mean)]
+            moved = np.maximum(-low, high)
+            both += [(moved, mean), (np.where(varies, rows.std(0), moved), mean)]
         for (span, shifts), exponent in itertools.product(both, EXPONENTS):
-            factors = np.ones(reach.shape)
+            # What meets zeros alone takes none of the range.
+            factors = np.where(against > 0, 1.0, np.maximum(reach, 1.0) / SMALLEST)
             is_used = (span > 0) & (against > 0)
             factors[is_used] = span[is_used] ** exponent / against[is_used] ** (1 - exponent)
             tried.append(self._divided_by(factors.astype(np.float32), shifts))

@@ -117,15 +117,48 @@ def test_features_far_from_zero_are_moved_before_they_become_integers(is_standar
     centred = net.op("Sub", "x", net.number(mean)) if is_standardized else "x"
     scaled = net.op("Div", centred, net.number(spread))
     model = net.model([1, CHANNELS], net.op("Relu", net.op("Gemm", scaled, net.some(CHANNELS, 8), net.some(8))))
-    samples = [net.rng.standard_normal((1, CHANNELS)).astype(np.float32) * spread + mean for _ in range(24)]
-    options = CompileOptions(calibration=samples[:16], methods="products")
+    samples = [net.rng.standard_normal((1, CHANNELS)).astype(np.float32) * spread + mean for _ in range(48)]
+    options = CompileOptions(calibration=samples[:40], methods="products")
     exact, found = import_model(model), quantize_module(import_model(model), options)
     assert found.main.parameters[0].uses
     signal = wrong = 0.0
-    for x in samples[16:]:
+    for x in samples[40:]:
         a, b = (next(iter(interp.run(each, {"x": x}).values())) for each in (exact, found))
         signal, wrong = signal + float((a**2).sum()), wrong + float(((b - a) ** 2).sum())
     assert 10 * np.log10(signal / wrong) > 25
+
+
+def tabular_decibels(samples: np.ndarray, others: np.ndarray, unused: int | None = None) -> float:
+    """Signal over noise of two layers on other samples, [samples, 1, channels]; the weights of one feature are 0."""
+    net = OnnxNetwork(np.random.default_rng(2))
+    weights = net.rng.standard_normal((CHANNELS, 32)).astype(np.float32)
+    if unused is not None:
+        weights[unused] = 0
+    hidden = net.op("Relu", net.op("Gemm", "x", net.number(weights), net.some(32)))
+    model = net.model([1, CHANNELS], net.op("Gemm", hidden, net.some(32, 4), net.some(4)))
+    options = CompileOptions(calibration=[*samples], methods="products")
+    exact, found = import_model(model), quantize_module(import_model(model), options)
+    runs = [[next(iter(interp.run(each, {"x": x}).values())) for x in others] for each in (exact, found)]
+    wanted, got = (np.stack(each).astype(np.float64) for each in runs)
+    return float(10 * np.log10(np.square(wanted).sum() / np.square(got - wanted).sum()))
+
+
+def test_few_samples_tell_no_means() -> None:
+    x = 1 + np.random.default_rng(0).standard_normal((100, 1, CHANNELS)).astype(np.float32)
+    assert tabular_decibels(x[:2], x[20:]) > 14
+
+
+def test_a_feature_that_samples_show_as_one_number_may_be_another(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((160, 1, CHANNELS)).astype(np.float32)
+    x[:80, :, 3] = 9
+    assert tabular_decibels(x[:80], x[80:]) > 25
+
+
+@pytest.mark.parametrize("varies", [False, True])
+def test_a_feature_that_meets_zeros_takes_none_of_the_range(varies: bool, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((160, 1, CHANNELS)).astype(np.float32)
+    x[..., 5] = 1e6 * (x[..., 5] if varies else 1)
+    assert tabular_decibels(x[:80], x[80:], unused=5) > 30
 
 
 def test_a_factor_takes_over_the_division_of_what_it_makes() -> None:
