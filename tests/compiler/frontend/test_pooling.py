@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
 from random_seeds import seeds
@@ -66,3 +67,33 @@ def test_an_overhang_that_onnx_cannot_say_is_refused_by_the_export() -> None:
     function.set_results(op.results)
     with pytest.raises(UnsupportedError, match="overhang"):
         export_onnx(module)
+
+
+@pytest.mark.parametrize("cls", [MaxPool, AveragePool])
+@pytest.mark.parametrize(
+    ("kernel", "strides", "pads"),
+    [
+        ((1, 3, 1, 1), (1, 3, 1, 1), (0,) * 8),
+        ((2, 1, 1, 3), (1, 1, 1, 2), (1, 0, 0, 0, 0, 0, 0, 2)),
+        ((1, 1, 1, 2, 1), (1, 1, 1, 1, 1), (0, 0, 0, 2, 0, 0, 0, 0, 1, 0)),
+    ],
+)
+def test_windows_of_more_than_three_dimensions_are_exported(
+    cls: type[MaxPool | AveragePool], kernel: tuple[int, ...], strides: tuple[int, ...], pads: tuple[int, ...]
+) -> None:
+    """Along three at most they are computed in onnxruntime."""
+    ones, zeros = (1,) * len(kernel), (0,) * len(kernel)
+    if cls is AveragePool and max(pads) >= 2 and max(kernel) == 2:
+        pads = tuple(min(pad, 1) for pad in pads)
+    shape = 2, 3, *range(4, 4 + len(kernel))
+    module = Module("deep")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType(shape, DType.F32))
+    window = kernel, strides, pads, ones
+    operator = MaxPool(*window) if cls is MaxPool else AveragePool(*window, True, zeros)
+    op = function.append(operator, [x])
+    function.set_results(op.results)
+    array = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+    session = onnxruntime.InferenceSession(export_onnx(module).SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": array})
+    np.testing.assert_allclose(np.asarray(found), operator.reference(array), rtol=1e-5, atol=1e-6)

@@ -128,14 +128,41 @@ def import_lp_pool(node: Node, importer: Importer) -> Value:
 @exports(MaxPool)
 def export_max_pool(op: Op[MaxPool], exporter: Exporter) -> None:
     pool = op.operator
-    x, pads = exporter.name(op.operands.x), pool.pads
+    x, pads, extents = exporter.name(op.operands.x), pool.pads, list(op.operands.x.type.shape)
     if any(pad >= extent for pad, extent in zip(pads, pool.kernel * 2, strict=True)):
         # onnxruntime refuses padding as large as the kernel, even where dilation makes the window larger.
         spatial = len(pool.kernel)
         wide = np.array([0, 0, *pads[:spatial], 0, 0, *pads[spatial:]], np.int64)
         fill = exporter.constant(lowest(op.result.type.dtype.numpy), "lowest")
         x, pads = exporter.node("Pad", [x, exporter.constant(wide, "pads"), fill]), (0,) * len(pads)
-    exporter.write_as(op, "MaxPool", [x], **{**window_attributes(pool), "pads": pads})
+        extents = [e + a + b for e, a, b in zip(extents, wide[: spatial + 2], wide[spatial + 2 :], strict=True)]
+    _write(op, exporter, x, replace(pool, pads=pads), extents)
+
+
+def _write(
+    op: Op[MaxPool | AveragePool], exporter: Exporter, x: str, pool: Windowed, extents: Sequence[int], **attributes: Any
+) -> None:
+    """The node of a pooling operator. onnxruntime pools along three dimensions at most: of more, neighbours along
+    which windows are single elements are one."""
+    op_type, count, is_single = type(op.operator).__name__, len(pool.kernel), [True]
+    merged = [[1]]
+    for i, each in enumerate(zip(pool.kernel, pool.strides, pool.pads[:count], pool.pads[count:], strict=True)):
+        is_single.append(each == (1, 1, 0, 0))
+        if all(is_single[-2:]):
+            merged[-1].append(i + 2)
+        else:
+            merged.append([i + 2])
+    if count <= 3 or merged[1:] == []:
+        exporter.write_as(op, op_type, [x], **window_attributes(pool), **attributes)
+        return
+    kept = [axes[0] - 2 for axes in merged[1:]]
+    kernel, strides, dilations = (tuple(e[i] for i in kept) for e in (pool.kernel, pool.strides, pool.dilations))
+    pads = tuple(pool.pads[i] for i in (*kept, *(i + count for i in kept)))
+    few = replace(pool, kernel=kernel, strides=strides, pads=pads, dilations=dilations)
+    shape = extents[0], *(math.prod(extents[axis] for axis in axes) for axes in merged)
+    y = exporter.node("Reshape", [x, exporter.integers(shape, "shape")])
+    y = exporter.node(op_type, [y], **window_attributes(few), **attributes)
+    exporter.write_as(op, "Reshape", [y, exporter.integers(op.result.type.shape, "shape")])
 
 
 @exports(MaxPoolWithIndices)
@@ -155,8 +182,9 @@ def export_average_pool(op: Op[AveragePool], exporter: Exporter) -> None:
                 raise UnsupportedError(
                     "an overhang that rounding up does not make has no ONNX form", stage="export", op=op.name
                 )
-    attributes = {**window_attributes(pool), "count_include_pad": int(pool.count_include_pad)}
-    exporter.write_as(op, "AveragePool", op.operands, **attributes, ceil_mode=int(any(pool.overhang)))
+    attributes = {"count_include_pad": int(pool.count_include_pad), "ceil_mode": int(any(pool.overhang))}
+    x = op.operands.x
+    _write(op, exporter, exporter.name(x), pool, x.type.shape, **attributes)
 
 
 def window_attributes(pool: Windowed) -> dict[str, Any]:
