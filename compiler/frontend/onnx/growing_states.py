@@ -38,7 +38,12 @@ def with_growing_states(
         maker = makers.get(after)
         if maker is None or maker.op_type != "Concat" or len(maker.input) != 2:
             continue
-        if maker.input[0] != before or read[before] > 1 or read[after] > 1:
+        cast, joined = makers.get(maker.input[0]), maker.input[0]
+        if cast is not None and cast.op_type == "Cast" and read[joined] == 1:
+            # PyTorch's exporter casts a list to the type that it has.
+            is_same = any(each.name == "to" and each.i == importer.code_of(state) for each in cast.attribute)
+            joined = cast.input[0] if is_same else joined
+        if joined != before or read[before] > 1 or read[after] > 1:
             continue
         axis, rank = next((each.i for each in maker.attribute if each.name == "axis"), None), state.type.rank
         if axis is None or not -rank <= axis < rank:
@@ -46,6 +51,8 @@ def with_growing_states(
         grown[index] = axis % rank, state.type.shape
         del edited.input[index + 2], edited.output[index + 1]
         edited.node.remove(maker)
+        if cast is not None:
+            edited.node.remove(cast)
         edited.output.append(onnx.ValueInfoProto(name=maker.input[1]))
     found = looped(edited, [x for i, x in enumerate(states) if i not in grown], (*grown.values(),)) if grown else None
     if found is None:

@@ -36,11 +36,12 @@ def test_a_bound_on_steps_gives_what_a_loop_stacks_room() -> None:
 def growing(axis: int, begun: Sequence[int], piece: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
     """A loop that takes rows which the data choose, makes a piece of each, and joins it to what there is."""
     info, element = onnx.helper.make_tensor_value_info, onnx.TensorProto
+    held = "held" if any("held" in each.output for each in piece) else "list"
     body = onnx.helper.make_graph(
         [
             node("Gather", ["rows", "step"], ["row"]),
             *piece,
-            node("Concat", ["list", "piece"], ["longer"], axis=axis),
+            node("Concat", [held, "piece"], ["longer"], axis=axis),
             node("Add", ["total", "row"], ["sum"]),
             node("Identity", ["going"], ["goes"]),
         ],
@@ -79,6 +80,7 @@ CHOSEN = [
         (0, (2, 4), [node("Unsqueeze", ["row", "zeros"], ["piece"])]),
         (-1, (4, 1), [node("Unsqueeze", ["row", "ones"], ["piece"])]),
         (0, (0, 4), CHOSEN),
+        (0, (2, 4), [node("Cast", ["list"], ["held"], to=1), node("Unsqueeze", ["row", "zeros"], ["piece"])]),
     ],
 )
 def test_a_loop_joins_pieces_to_a_list(axis: int, begun: Sequence[int], piece: list[onnx.NodeProto]) -> None:
