@@ -333,12 +333,16 @@ def check_sample(array: np.ndarray, type: TensorType, what: str, name: str) -> n
 def check_names(what: str, arrays: Mapping[str, object], inputs: Mapping[str, object], *, more: bool = False) -> None:
     """Refuse arrays of other names than those of the inputs, or with ``more`` than those of these and others."""
     if not inputs.keys() <= arrays.keys() or (arrays.keys() != inputs.keys() and not more):
-        name = next(iter(inputs.keys() - arrays.keys()), "")
+        missing = [name for name in inputs if name not in arrays]
+        wrong = ", ".join(map(repr, missing or [name for name in arrays if name not in inputs]))
+        hint = f"Give {wrong} as well." if missing else f"Leave out {wrong}."
+        if missing and "arr_0" in arrays:
+            hint = f"Save arrays by name, as numpy.savez(PATH, **{{{missing[0]!r}: …}}) does."
         raise refusal(
             f"{what} does not have the names of the inputs",
             expected=", ".join(inputs),
             found=", ".join(arrays) or "none",
-            hint=f"Save arrays by name, as numpy.savez(PATH, **{{{name!r}: …}}) does." if "arr_0" in arrays else None,
+            hint=hint,
         )
 
 

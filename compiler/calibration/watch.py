@@ -9,9 +9,9 @@ import numpy as np
 from ...ir.types import TensorType
 from ...passes.quantization.parameters import Range
 from ...runtime.files.input_file import is_url
-from ...runtime.pictures.inputs import Declaration, declared, for_input
+from ...runtime.pictures.inputs import Declaration, declared, fits, for_input
 from .certainty import FEWEST, SAMPLES, Certainty
-from .sample_sets import CalibrationSet, ImageFiles, Inputs, between, images_of, rate_of
+from .sample_sets import CalibrationSet, ImageFiles, Inputs, between, images_of, rate_of, reading
 from .statistics import Findings, Watched
 
 _OUTPUT = "watched output {}"
@@ -45,7 +45,12 @@ class Watch:
         asked = declared(preprocessing) if preprocessing is not None else {}
         named = [part.input for part in self._files] + [*(asked if isinstance(asked, dict) else inputs)]
         every = {name: for_input(preprocessing, name).preprocessing for name in named if name in inputs}
-        prepared = {name: each for name, each in every.items() if each.fits(inputs[name].shape)}
+        images = {name: (inputs[name].shape, inputs[name].dtype.numpy) for name in every}
+        prepared = {name: each for name, each in every.items() if fits(each, *images[name])}
+        for name, each in () if prepared else every.items():
+            if each.fits(inputs[name].shape):
+                with reading():
+                    each.check(*images[name])
         expected: dict[str, Range] = {name: each.range() for name, each in prepared.items()}
         self.samples = Watched(between(samples, first, last), inputs, expected)
         self.outputs: list[str] = []

@@ -510,7 +510,10 @@ def test_goals_and_files_that_cannot_be_are_refused_before_the_work(
         (["--max-drop", "101%"], "'101%' is no share such as 1%"),
         (["--max-drop", "-1%"], "'-1%' is no share such as 1%"),
         (["--calibration-limit", "0"], "--calibration-limit is out of range; expected an integer of at least 1"),
-        (["--min-sqnr", "inf"], "this is no goal; expected a fall of 0 to 1, or less than 200 decibels"),
+        (
+            ["--min-sqnr", "inf"],
+            "this is no goal; expected a fall of 0 to 1, or less than 200 decibels, found inf decibels",
+        ),
         (["--encodings", output], "the encodings would replace the output"),
         (["--encodings", "/nowhere/x.encodings"], "cannot write '/nowhere/x.encodings'"),
     ):
@@ -519,6 +522,32 @@ def test_goals_and_files_that_cannot_be_are_refused_before_the_work(
     assert not Path(output).exists()
     with pytest.raises(UsageError, match="option 'max_drop' has the wrong type"):
         tilewright.quantize(MODEL, output, calibration="random", max_drop="1%")  # pyright: ignore[reportArgumentType]
+
+
+def test_labels_by_name_are_refused_where_samples_have_none(tmp_path: Path) -> None:
+    np.save(tmp_path / "samples.npy", SAMPLES)
+    (tmp_path / "labels.txt").write_text("".join(f"{index}.png 0\n" for index in range(len(SAMPLES))))
+    model = classifier(tmp_path / "net.onnx")
+    with pytest.raises(
+        CalibrationError, match=r"samples without names\. Give lines CLASS, in the order of the samples"
+    ):
+        tilewright.quantize(
+            model,
+            tmp_path / "net.twa",
+            calibration=tmp_path / "samples.npy",
+            labels=tmp_path / "labels.txt",
+        )
+
+
+def test_preprocessing_of_other_channels_is_refused_for_arrays(tmp_path: Path) -> None:
+    told = r"mean does not match the channels of the input; expected 1 or 3, found 2"
+    for calibration in (SAMPLES, SAMPLES[:2]):
+        with pytest.raises(CalibrationError, match=told):
+            tilewright.compile(
+                block(), output=tmp_path / "net.twa", calibration=calibration, preprocessing={"mean": [1, 2]}
+            )
+    with pytest.raises(CalibrationError, match=told):
+        tilewright.quantize(block(), tmp_path / "net.onnx", calibration=SAMPLES, preprocessing={"mean": [1, 2]})
 
 
 def test_a_sigmoid_says_yes_or_no_of_a_single_number() -> None:

@@ -178,7 +178,9 @@ def read_labels(
     files = None if several else files
     if named and files is None:
         seen, hint = (
-            ("several answers a sample", "Of a map, give masks.") if several else ("samples without names", None)
+            ("several answers a sample", "Of a map, give masks.")
+            if several
+            else ("samples without names", "Give lines CLASS, in the order of the samples.")
         )
         raise _wrong(f"{where} name images", "a class for each answer, in order", seen, hint)
     if named and files is not None:

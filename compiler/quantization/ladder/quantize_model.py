@@ -113,10 +113,12 @@ def quantize_model(given: Quantizing) -> Quantization:
         raise UsageError(
             "quantize needs sample inputs", hint=f"Give --calibration FOLDER of images, or {SAMPLE_FILES}."
         )
-    wanted = given.max_drop, given.min_sqnr
-    if not 0 <= (given.max_drop or 0) <= 1 or not abs(given.min_sqnr or 0) < NO_NOISE:
+    drop, sqnr = wanted = given.max_drop, given.min_sqnr
+    is_fall = 0 <= (drop or 0) <= 1
+    if not is_fall or not abs(sqnr or 0) < NO_NOISE:
         expected = f"a fall of 0 to 1, or less than {NO_NOISE:g} decibels"
-        raise UsageError("this is no goal", expected=expected, found=wanted)
+        found = f"{sqnr:g} decibels" if is_fall else f"a fall of {drop:g}"
+        raise UsageError("this is no goal", expected=expected, found=found)
     if is_exported(output):
         check_model_output(output, model, options.external_data)
     else:

@@ -91,6 +91,8 @@ def test_connecting() -> None:
     second = kp.core.connect_devices([0])
     assert kp.core.get_system_info(second, 0).kn_number == found[1].kn_number
     assert "port 1, connected already" in refused(28, lambda: kp.core.connect_devices([0]))
+    kp.core.disconnect_devices(second)
+    assert "port 2, port 2. Name each port once" in refused(28, lambda: kp.core.connect_devices([2, 2]))
     kp.core.disconnect_devices(device_group=first)
     assert kp.core.get_system_info(kp.core.connect_devices([1]), 1).kn_number == found[0].kn_number
 

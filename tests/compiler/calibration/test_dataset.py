@@ -211,7 +211,7 @@ def test_wrong_sources_are_refused_by_name(tmp_path: Path) -> None:
         "text.npy": r"text\.npy' is not a \.npy or \.npz file; found b'no arr' at its beginning\. Save it as",
         "text.npz": r"text\.npz' is not a \.npy or \.npz file; found b'no arc' at its beginning",
         "other.bin": r"is not calibration data; expected .* found \.bin",
-        "names.npz": r"names\.npz' does not have the names of the inputs; expected x, found y",
+        "names.npz": r"names\.npz' does not have the names of the inputs; expected x, found y\. Give 'x' as well\.",
     }
     for name, message in cases.items():
         with pytest.raises(CalibrationError, match=message):

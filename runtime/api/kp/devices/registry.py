@@ -83,7 +83,9 @@ def _check(chosen: Sequence[VirtualDevice]) -> None:
             ApiReturnCode.KP_ERROR_CONNECT_FAILED_28,
             "a device can be connected once",
             found=", ".join(f"port {d.port}{', connected already' if d.holder is not None else ''}" for d in chosen),
-            hint="Disconnect its other group first.",
+            hint="Disconnect its other group first."
+            if any(device.holder is not None for device in chosen)
+            else "Name each port once.",
         )
     if len({device.description.product for device in chosen}) > 1:
         raise Refusal(
