@@ -436,8 +436,9 @@ def test_calibration_files_that_hold_nothing(tmp_path: Path, fails: Fails) -> No
     for name, message in {
         "folder": "there are no images in 'folder'; "
         "expected files that end in .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp, .npy, .npz or .wav",
-        "empty.npz": "'empty.npz' does not have the names of the inputs; expected x, found none",
-        "others.npz": "'others.npz' does not have the names of the inputs; expected x, found picture",
+        "empty.npz": "'empty.npz' does not have the names of the inputs; expected x, found none. Give 'x' as well.",
+        "others.npz": "'others.npz' does not have the names of the inputs; expected x, found picture. "
+        "Give 'x' as well.",
         "none.npy": f"there is no 'none.npy'; {FORMATS}",
         "text.npy": f"'text.npy' {FOREIGN}",
         "text.npz": f"'text.npz' {FOREIGN}",
