@@ -74,9 +74,9 @@ class MapBoundary:
         shares = np.maximum(factors / most, SMALLEST).astype(np.float32)
         return ChannelScales(shares, (-below * most, above * most))
 
-    def divide(self, module: Module, by: np.ndarray) -> None:
+    def divide(self, module: Module, scales: ChannelScales) -> None:
         """Divide the value in the weights that make it, or multiply those that read it."""
-        divide_channels(module, self.producer, self.readers, by)
+        divide_channels(module, self.producer, self.readers, scales.factors)
 
 
 def map_boundaries(plan: Plan) -> dict[str, MapBoundary]:

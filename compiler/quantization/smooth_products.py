@@ -110,10 +110,11 @@ class Boundary:
         if self.readers:
             return self._nearest(reach)
         factors = np.maximum(reach / (reach.max() or 1.0), SMALLEST).astype(np.float32)
-        return self._divided_by(factors) if np.square(factors).mean() < WORTH else None
+        return _scales(factors, self._reach(None)) if np.square(factors).mean() < WORTH else None
 
-    def divide(self, module: Module, by: np.ndarray, shifts: np.ndarray | None = None) -> None:
+    def divide(self, module: Module, scales: ChannelScales) -> None:
         """Divide the value in the weights that make it, or multiply those that read it, and take back the shifts."""
+        by, shifts = scales.factors, scales.shifts
         if self.producer is not None:
             scale_results(module, self.producer, 1 / by.astype(np.float64), has_bias=True)
         if self.source is not None:
@@ -127,19 +128,15 @@ class Boundary:
             scaled = rows * by
             reader.set_operand(1, module.add_constant(reader.operands.w.name, weights_of_rows(reader, scaled)))
 
-    def _divided_by(self, factors: np.ndarray, shifts: np.ndarray | None = None) -> ChannelScales:
-        low, high = self._reach(shifts)
-        return ChannelScales(factors, (float((low / factors).min()), float((high / factors).max())), shifts)
-
     def _reach(self, shifts: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """How far each channel reaches, 0 included; of inputs, of which samples have few numbers for each, with room
         for what others have."""
         if not self.is_movable:
             return self.low, self.high
-        moved = [each - (0 if shifts is None else shifts) for each in (self.low, self.high)]
-        parts = [rows - (0 if shifts is None else shifts) for rows in self.rows]
+        less = np.float32(0) if shifts is None else shifts
+        parts = [rows - less for rows in self.rows]
         low, high = (with_margin(np.stack([np.maximum(sign * x, 0).max(0) for x in parts])) for sign in (-1, 1))
-        return np.minimum(moved[0], -low), np.maximum(moved[1], high)
+        return np.minimum(self.low - less, -low), np.maximum(self.high - less, high)
 
     def _nearest(self, reach: np.ndarray) -> ChannelScales | None:
         """The scales by which the products of the rows change least."""
@@ -150,28 +147,41 @@ class Boundary:
             factor = np.concatenate(self.factor_rows)
             own = np.abs(factor).max(0)
             spans += [np.sqrt(reach * own), own]
-        tried = [self._divided_by(np.ones(reach.shape, np.float32))]
-        both = [(span, None) for span in spans]
+        moves: list[tuple[np.ndarray | None, tuple[np.ndarray, np.ndarray], list[np.ndarray]]]
+        moves = [(None, self._reach(None), spans)]
         if self.is_movable and len(rows) >= SEVERAL:
             # What is the same number in all samples may be another, or 0, in others.
             varies = self.low < self.high
             mean = np.where(varies, rows.mean(0), np.float32(0))
             low, high = self._reach(mean)
-            moved = np.maximum(-low, high)
-            both += [(moved, mean), (np.where(varies, rows.std(0), moved), mean)]
-        for (span, shifts), exponent in itertools.product(both, EXPONENTS):
-            # What meets zeros alone takes none of the range.
-            factors = np.where(against > 0, 1.0, np.maximum(reach, 1.0) / SMALLEST)
-            is_used = (span > 0) & (against > 0)
-            factors[is_used] = span[is_used] ** exponent / against[is_used] ** (1 - exponent)
-            tried.append(self._divided_by(factors.astype(np.float32), shifts))
+            farthest = np.maximum(-low, high)
+            moves.append((mean, (low, high), [farthest, np.where(varies, rows.std(0), farthest)]))
+        tried: list[ChannelScales] = []
         errors: list[float] = []
-        for each in tried:
-            moved = rows if each.shifts is None else rows - each.shifts
-            found = _products(moved, weights, each, factor if self.is_rounded else None)
-            errors.append(float(np.square(found - moved @ weights.T).mean()))
+        for shifts, ends, spans in moves:
+            moved = rows if shifts is None else rows - shifts
+            wanted = moved @ weights.T
+            scales = [_scales(np.ones(reach.shape, np.float32), ends)] if shifts is None else []
+            for span, exponent in itertools.product(spans, EXPONENTS):
+                # What meets zeros alone takes none of the range.
+                factors = np.where(against > 0, 1.0, np.maximum(reach, 1.0) / SMALLEST)
+                is_used = (span > 0) & (against > 0)
+                factors[is_used] = span[is_used] ** exponent / against[is_used] ** (1 - exponent)
+                scales.append(_scales(factors.astype(np.float32), ends, shifts))
+            for each in scales:
+                found = _products(moved, weights, each, factor if self.is_rounded else None)
+                errors.append(float(np.square(found - wanted).mean()))
+            tried += scales
         best = int(np.argmin(errors))
         return tried[best] if errors[best] < (WORTH_NOTHING if self.is_free else WORTH) * errors[0] else None
+
+
+def _scales(
+    factors: np.ndarray, ends: tuple[np.ndarray, np.ndarray], shifts: np.ndarray | None = None
+) -> ChannelScales:
+    """What divides by these factors; ``ends``: how far each channel reaches before."""
+    low, high = ends
+    return ChannelScales(factors, (float((low / factors).min()), float((high / factors).max())), shifts)
 
 
 def _products(rows: np.ndarray, weights: np.ndarray, scales: ChannelScales, factor: np.ndarray | None) -> np.ndarray:
@@ -290,7 +300,7 @@ def set_boundary_scales(
             for divided in (each.source.result, value):
                 # It holds other numbers than the tensor of the source.
                 divided.origin = None
-            each.divide(module, by)
+            each.divide(module, scales[name])
             found[name] = name
             continue
         uses = [(user, index) for user, index in value.uses if each.producer is not None or user in each.readers]
@@ -311,9 +321,6 @@ def set_boundary_scales(
         if each.producer is not None:
             # The tensor of the source is behind the multiplication.
             op.result.origin, value.origin = value.origin, None
-        if isinstance(each, Boundary):
-            each.divide(module, by, shifts)
-        else:
-            each.divide(module, by)
+        each.divide(module, scales[name])
         found[name] = name if each.producer is not None else op.result.name
     return found
