@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -136,23 +137,19 @@ def export_max_pool(op: Op[MaxPool], exporter: Exporter) -> None:
         fill = exporter.constant(lowest(op.result.type.dtype.numpy), "lowest")
         x, pads = exporter.node("Pad", [x, exporter.constant(wide, "pads"), fill]), (0,) * len(pads)
         extents = [e + a + b for e, a, b in zip(extents, wide[: spatial + 2], wide[spatial + 2 :], strict=True)]
-    _write(op, exporter, x, replace(pool, pads=pads), extents)
+    _write_pool(op, exporter, x, replace(pool, pads=pads), extents)
 
 
-def _write(
+def _write_pool(
     op: Op[MaxPool | AveragePool], exporter: Exporter, x: str, pool: Windowed, extents: Sequence[int], **attributes: Any
 ) -> None:
     """The node of a pooling operator. onnxruntime pools along three dimensions at most: of more, neighbours along
     which windows are single elements are one."""
-    op_type, count, is_single = type(op.operator).__name__, len(pool.kernel), [True]
-    merged = [[1]]
-    for i, each in enumerate(zip(pool.kernel, pool.strides, pool.pads[:count], pool.pads[count:], strict=True)):
-        is_single.append(each == (1, 1, 0, 0))
-        if all(is_single[-2:]):
-            merged[-1].append(i + 2)
-        else:
-            merged.append([i + 2])
-    if count <= 3 or merged[1:] == []:
+    op_type, count = type(op.operator).__name__, len(pool.kernel)
+    windows = enumerate(zip(pool.kernel, pool.strides, pool.pads[:count], pool.pads[count:], strict=True), 2)
+    pooled = {axis for axis, window in windows if window != (1, 1, 0, 0)}
+    merged = [[*axes] for _, axes in groupby(range(1, count + 2), lambda axis: axis if axis in pooled else 0)]
+    if count <= 3 or not pooled:
         exporter.write_as(op, op_type, [x], **window_attributes(pool), **attributes)
         return
     kept = [axes[0] - 2 for axes in merged[1:]]
@@ -184,7 +181,7 @@ def export_average_pool(op: Op[AveragePool], exporter: Exporter) -> None:
                 )
     attributes = {"count_include_pad": int(pool.count_include_pad), "ceil_mode": int(any(pool.overhang))}
     x = op.operands.x
-    _write(op, exporter, exporter.name(x), pool, x.type.shape, **attributes)
+    _write_pool(op, exporter, exporter.name(x), pool, x.type.shape, **attributes)
 
 
 def window_attributes(pool: Windowed) -> dict[str, Any]:

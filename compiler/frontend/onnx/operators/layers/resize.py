@@ -192,6 +192,7 @@ def _resized(node: Node, importer: Importer, x: Value, axes: list[int], scales: 
 def _cubic(node: Node, importer: Importer, x: Value, axis: int, points: Value, extent: Value) -> Value:
     """What is at points, f32[…], by Keys' kernel over the four elements around each."""
     emit, a = importer.emit_one, float(np.float32(node.float("cubic_coeff_a", -0.75)))
+    is_inside = node.bool("exclude_outside", 0)
     below, last = emit(Floor(), points), _plus(importer, extent, -1.0)
     share = emit(Sub(), points, below)
     beyond = _plus(importer, times(importer, share, -1.0), 1.0)
@@ -207,10 +208,10 @@ def _cubic(node: Node, importer: Importer, x: Value, axis: int, points: Value, e
             weight = _plus(importer, emit(Mul(), weight, distance), number)
         place = _plus(importer, below, float(step))
         places.append(emit(Clip(0.0, np.inf), emit(Min(), place, last)))
-        if node.bool("exclude_outside", 0):
+        if is_inside:
             weight = emit(Mul(), weight, cast(importer, emit(Equal(), place, places[-1]), DType.F32))
         weights.append(weight)
-    if node.bool("exclude_outside", 0):
+    if is_inside:
         whole = _sum(importer, weights)
         weights = [emit(Div(), weight, whole) for weight in weights]
     terms: list[Value] = []
