@@ -16,7 +16,7 @@ from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.tiling.tile_searches import TileSearches, shared_searches
 from tilewright.passes.placement.choice import CostModel, times
 from tilewright.passes.placement.partition import Partition
-from tilewright.runtime.machines.machine import load, samples
+from tilewright.runtime.machines.machine import Machine, load, samples
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.verifier import verify
 
@@ -39,38 +39,37 @@ def first_layer(
   }}""")
 
 
+def priced_over_modelled(module: Module, machine: Machine, packed: bool = False) -> float:
+    """The price of the one op of a module as a share of what the cycle model says."""
+    (op,) = module.main.ops
+    priced = CostModel(machine, machine.clusters).on_device(op, packed=packed) * machine.clock_hertz
+    return priced / simulate(verify(compile_for_device(module, machine, machine.clusters).program, machine)).cycles
+
+
 @pytest.mark.parametrize("name", samples())
 def test_prices_of_first_layers_are_near_what_the_cycle_model_says(name: str) -> None:
     """In a network weights are loaded while the op before computes: a small layer alone takes up to twice its price.
     On a large machine each of these is a small one.
     """
     machine, rng = load(name), np.random.default_rng(5)
-    model = CostModel(machine, machine.clusters)
     errors = []
     for _ in range(16):
         inputs, stride = int(rng.choice([1, 2, 3, 4, 5, 12])), int(rng.integers(1, 5))
         sizes = int(rng.choice([1, 8, 24, 64])), int(rng.integers(1, 12)), stride, int(rng.choice([28, 64, 112]))
-        module = first_layer(inputs, *sizes)
-        (op,) = module.main.ops
-        priced = model.on_device(op, packed=True) * machine.clock_hertz
-        modelled = simulate(verify(compile_for_device(module, machine, machine.clusters).program, machine)).cycles
-        assert 0.5 < priced / modelled < 1.5, (inputs, sizes)
-        errors.append(abs(math.log(priced / modelled)))
+        share = priced_over_modelled(first_layer(inputs, *sizes), machine, packed=True)
+        assert 0.5 < share < 1.5, (inputs, sizes)
+        errors.append(abs(math.log(share)))
     assert np.mean(errors) < 0.18
 
 
 @pytest.mark.parametrize(("name", "size"), in_turn(samples(), [1, 2, 4, 8, 16]))
 def test_prices_of_small_groups_are_near_what_the_cycle_model_says(name: str, size: int) -> None:
     machine, rng = load(name), np.random.default_rng(7)
-    model = CostModel(machine, machine.clusters)
     for _ in range(2):
         groups = int(rng.integers(2, 256 // size))
         kernel, stride, extent = int(rng.choice([3, 5, 7])), int(rng.integers(1, 3)), int(rng.choice([14, 28, 56]))
         module = first_layer(groups * size, groups * size, kernel, stride, extent, group=groups)
-        (op,) = module.main.ops
-        priced = model.on_device(op, packed=False) * machine.clock_hertz
-        modelled = simulate(verify(compile_for_device(module, machine, machine.clusters).program, machine)).cycles
-        assert 0.6 < priced / modelled < 1.3, (groups, kernel, stride, extent)
+        assert 0.6 < priced_over_modelled(module, machine) < 1.3, (groups, kernel, stride, extent)
 
 
 @pytest.mark.parametrize("name", samples())
@@ -82,11 +81,8 @@ def test_prices_of_elementwise_ops_are_near_what_the_cycle_model_says(name: str,
     %y = sigmoid(%x) : {map_type}
     return %y
   }}""")
-    (op,) = module.main.ops
-    priced = CostModel(machine, machine.clusters).on_device(op) * machine.clock_hertz
-    modelled = simulate(verify(compile_for_device(module, machine, machine.clusters).program, machine)).cycles
     # Prices count a row of the DRAM for each transfer, of which many lie open.
-    assert 0.9 < priced / modelled < 1.3
+    assert 0.9 < priced_over_modelled(module, machine) < 1.3
 
 
 @pytest.mark.parametrize("name", samples())
@@ -98,10 +94,7 @@ def test_prices_of_phases_are_near_what_the_cycle_model_says(name: str, step: in
     %y = depth_to_space(%x) {{blocksize={step}, mode="DCR"}} : {out}
     return %y
   }}""")
-    (op,) = module.main.ops
-    priced = CostModel(machine, machine.clusters).on_device(op) * machine.clock_hertz
-    modelled = simulate(verify(compile_for_device(module, machine, machine.clusters).program, machine)).cycles
-    assert 0.9 < priced / modelled < 1.4
+    assert 0.9 < priced_over_modelled(module, machine) < 1.4
 
 
 @pytest.mark.parametrize("name", ["m4096", "s256"])

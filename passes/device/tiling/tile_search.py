@@ -344,6 +344,7 @@ def _pointwise_price(op: Op, found: Found, machine: Machine, share: Share) -> Pr
     outputs = share.blocks(target.blocks, blocks_made(op))
     read = [value for value in op.inputs if value.type.quant is not None]
     unused = -target.channels % CHANNEL_BLOCK if is_op(op, Pool, GlobalPool) and outputs == target.blocks else 0
+    moved = sources(op, share)
     # Phases are moved one after the other.
     step = op.operator.blocksize if is_op(op, DepthToSpace) else 1
     for (n, rows, is_top), (m, columns, is_left), (k, blocks, none, is_first) in product(
@@ -352,7 +353,7 @@ def _pointwise_price(op: Op, found: Found, machine: Machine, share: Share) -> Pr
         channel_slices(outputs, tiles.blocks, unused),
     ):
         count, whole = n * m * k * images * step**2, is_top and is_left and is_first
-        for source, reach in sources(op, share):
+        for source, reach in moved:
             taken = np.minimum(_blocks_read(op, source, blocks), source.blocks)
             runs = box(source, reach(0, rows), reach(1, columns), taken)
             price.transfer(price.loads, count, runs, whole=whole)
