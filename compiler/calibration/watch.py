@@ -47,8 +47,9 @@ class Watch:
         every = {name: for_input(preprocessing, name).preprocessing for name in named if name in inputs}
         images = {name: (inputs[name].shape, inputs[name].dtype.numpy) for name in every}
         prepared = {name: each for name, each in every.items() if fits(each, *images[name])}
-        for name, each in () if prepared else every.items():
-            if each.fits(inputs[name].shape):
+        for name, each in every.items():
+            # Arrays are not prepared, but what no input could be prepared with is refused as for images.
+            if not prepared and each.fits(inputs[name].shape):
                 with reading():
                     each.check(*images[name])
         expected: dict[str, Range] = {name: each.range() for name, each in prepared.items()}
