@@ -7,6 +7,7 @@ from ...ir.calls import host_functions
 from ...ir.core import Function, Op, Value, is_op
 from ...ir.layout import bytes_of
 from ...ir.ops.movement import Concat
+from ...ir.ops.quantization import StorageCast
 from ...ir.ops.shape import Reshape
 from ..base import proved
 from ..memory.ownership import Extent, Ownership, Piece
@@ -114,12 +115,17 @@ class _Arena:
                 raise _error(op, f"results %{other.name} and %{writes[write].name} overlap")
 
 
+def is_view(op: Op) -> bool:
+    """Whether the op makes an output, without a copy, of a value that lies in the caller's buffer."""
+    return is_op(op, Reshape, StorageCast)
+
+
 def _output_of(value: Value) -> Op | None:
-    """The reshape that makes an output of a value which an op has written into the caller's buffer, if one does."""
+    """What makes an output of a value which an op has written into the caller's buffer, if anything does."""
     maker = value.producer
     if maker is None or ALIAS.is_at(maker) or value.is_returned:
         return None
-    returned = (op for op in value.users if is_op(op, Reshape) and ALIAS.is_at(op) and op.result.is_returned)
+    returned = (op for op in value.users if is_view(op) and ALIAS.is_at(op) and op.result.is_returned)
     return next(returned, None)
 
 

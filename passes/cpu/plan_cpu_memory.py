@@ -4,13 +4,14 @@ import math
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
 from ...ir.calls import host_functions
-from ...ir.core import Constant, Function, Module, Op, Value, is_op
+from ...ir.core import Constant, Function, Module, Op, Value
 from ...ir.layout import CHANNEL_BLOCK, bytes_of, is_same_order
 from ...ir.ops.movement import Concat, Reorder
+from ...ir.ops.quantization import StorageCast
 from ...ir.ops.shape import BitCast, Reshape
 from ..base import OUTPUTS_APART, UNPLANNED, Pass, Record
 from ..memory.plan import Parts, aligned, plan_memory, root_of, roots_of
-from .check_cpu_memory import SOUND
+from .check_cpu_memory import SOUND, is_view
 
 _MOST_PIECES = 256
 """From so many results at most is one joined without a copy, those of joints inside of it included: each counts again
@@ -22,9 +23,10 @@ class PlanCpuMemory(Pass):
     """Annotates each op of ``main``, and of each body of a loop or branch, with ``at``, one arena offset in bytes for
     each result, and the function with ``arena_bytes``.
 
-    ``at`` is ``none`` for what lies outside the arena: an output, or what is one under another shape, which the op
+    ``at`` is ``none`` for what lies outside the arena: an output, or what is one under another type, which the op
     writes into the caller's buffer, or an alias of an input. ``alias=i`` marks an op that has nothing to do because its
-    result begins where operand i lies: a reshape, or a concatenation whose parts have been written side by side."""
+    result begins where operand i lies: a reshape, integers that stay as they are, or a concatenation whose parts have
+    been written side by side."""
 
     requires = (UNPLANNED, OUTPUTS_APART)
     ensures = (SOUND,)
@@ -68,12 +70,12 @@ def _plan(function: Function, record: Record) -> None:
 
 
 def _views_of_outputs(function: Function) -> dict[Value, Op]:
-    """What ops write into the caller's buffer as an output is a reshape of it, with the reshapes."""
+    """What ops write into the caller's buffer as an output is the same under another type, with the ops that say so."""
     found: dict[Value, Op] = {}
     for op in function.ops:
-        if not is_op(op, Reshape) or not op.result.is_returned or not _is_alias(op):
+        if not is_view(op) or not op.result.is_returned or not _is_alias(op):
             continue
-        source = op.operands[0]
+        source = op.inputs[0]
         if source.producer is not None and not _is_alias(source.producer) and not source.is_returned:
             found.setdefault(source, op)
     return found
@@ -81,11 +83,13 @@ def _views_of_outputs(function: Function) -> dict[Value, Op]:
 
 def _is_alias(op: Op) -> bool:
     """Whether the bytes of the result are those of operand 0 as they lie in memory."""
-    if not isinstance(op.operator, (BitCast, Reshape, Reorder)) or isinstance(op.operands[0], Constant):
+    if not isinstance(op.operator, (BitCast, Reshape, Reorder, StorageCast)) or isinstance(op.operands[0], Constant):
         return False
     source, target = op.inputs[0].type, op.result.type
     if isinstance(op.operator, BitCast | Reshape):
         return source.layout == "" and target.layout == ""
+    if isinstance(op.operator, StorageCast):
+        return source.layout == target.layout
     return is_same_order(source, target)
 
 

@@ -72,6 +72,21 @@ def test_what_is_an_output_under_another_shape_is_written_there() -> None:
         check_cpu_memory(module.main)
 
 
+def test_integers_that_stay_as_they_are_are_not_copied() -> None:
+    module = parse("""
+      func @main(%x: u8[4]) -> (%y: u8[4]) {
+        %a = storage_cast(%x) : u8[4]<s=0x1.0p-1, z=3>
+        %b = requantize(%a) : u8[4]<s=0x1.0p-2, z=3>
+        %y = storage_cast(%b) : u8[4]
+        return %y
+      }
+    """)
+    run_pass("plan_cpu_memory", module)
+    cast, requantize, back = module.ops
+    assert cast.annotations == back.annotations == {"alias": 0, "at": (None,)}
+    assert requantize.annotations == {"at": (None,)}
+
+
 def test_blocked_order_of_one_position_is_row_major_order() -> None:
     module = parse("""
       func @main(%x: f32[2,32,1,1], %z: f32[2,20,1,1]) -> (%y: f32[2,32], %w: f32[2,20]) {
