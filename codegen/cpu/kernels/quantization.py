@@ -1,7 +1,7 @@
 """Between numbers and stored integers, and from stored integers to others, by tables where they have 8 bits."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 from itertools import product
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from ....ir.quantized import EIGHT_BIT, check_elementwise, limits
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
+from ..llvm.byte_dot_product import in_order
 from ..llvm.quantized_math import StoredRange, clamped, low_bytes, rounded, signed_byte, single, widened
 from ..llvm.row_vectors import RowVector, over_row
 from ..llvm.target import TargetDescription
@@ -52,11 +53,15 @@ class TableLookup(KernelSpec):
             x, y = b.at(arguments["x"], start), b.at(arguments["y"], start)
             length = b.minimum(b.subtract(self.bytes, start), CHUNK)
             permutes = "avx512vbmi" in target.features and target.vector_bits == 512
-            together = _VECTOR.lanes if permutes else _TOGETHER
+            chooses = "ssse3" in target.features
+            register = _VECTOR if permutes else I8.of(4 * target.lanes)
+            together = _VECTOR.lanes if chooses else _TOGETHER
 
             def several(offset: Register, count: int = together) -> None:
-                if permutes and count > 1:
-                    b.store(self._permuted(b, b.load(_VECTOR, b.at(x, offset))), b.at(y, offset))
+                if chooses and count > 1:
+                    found = self._permuted if permutes else self._chosen
+                    for first in range(0, count, register.lanes):
+                        b.store(found(b, b.load(register, b.at(x, offset, first))), b.at(y, offset, first))
                     return
                 numbers = [b.convert("zext", b.load(I8, b.at(x, offset, i)), I64) for i in range(count)]
                 for i, entry in enumerate([b.load(I8, b.at(table, number)) for number in numbers]):
@@ -75,6 +80,22 @@ class TableLookup(KernelSpec):
             b.intrinsic("llvm.x86.avx512.vpermi2var.qi.512", _VECTOR, [quarters[q], x, quarters[q + 1]]) for q in (0, 2)
         ]
         return b.select(b.compare("slt", x, constant(_VECTOR, 0)), halves[1], halves[0])
+
+    def _chosen(self, b: FunctionBuilder, x: Register) -> Register:
+        """The same by an instruction that chooses from 16 bytes, and makes zeros of negative numbers.
+
+        Each step adds, without carry, what entries differ from those 16 places before, so that the last one which a
+        number reaches leaves its entry; the numbers of the other half of the table are negative from the first."""
+        found: list[Register] = []
+        for half in (0, 128):
+            number, before = b.binary("xor", x, constant(x.type, -half)), [0] * 16
+            for row in range(half, half + 128, 16):
+                entries = self.entries[row : row + 16]
+                steps = [str(new ^ old) for new, old in zip(entries, before, strict=True)]
+                found.append(in_order(b, vector_constant(x.type, steps * (x.type.lanes // 16)), number))
+                number = b.intrinsic(f"llvm.ssub.sat.{x.type.suffix}", x.type, [number, constant(x.type, 16)])
+                before = entries
+        return reduce(partial(b.binary, "xor"), found)
 
 
 def table_kernel(op: Op, target: TargetDescription) -> Kernel | None:
