@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tilewright.immutable import Immutable
 
 from ....compiler import compiler_for
+from ....report.details import details_of
 from .loaded import LoadedNetwork, kernel_name
 
 if TYPE_CHECKING:
@@ -113,10 +114,5 @@ def executed_document(network: LoadedNetwork) -> Document:
 
 def _shapes(network: LoadedNetwork) -> dict[str, tuple[int, ...]]:
     """Shapes by the names of values, as the artifact records them."""
-    found = {spec.name: spec.shape for spec in network.session.inputs}
-    layers = network.artifact.manifest.details.get("layers")
-    for each in layers if isinstance(layers, (list, tuple)) else ():
-        name, shape = (each.get("name"), each.get("output")) if isinstance(each, Mapping) else (None, None)
-        if isinstance(name, str) and isinstance(shape, (list, tuple)) and all(type(extent) is int for extent in shape):
-            found[name] = tuple(shape)
-    return found
+    layers = {each.name: each.output for each in details_of(network.artifact).layers}
+    return {spec.name: spec.shape for spec in network.session.inputs} | layers

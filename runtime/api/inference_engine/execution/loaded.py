@@ -7,6 +7,7 @@ import re
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from typing import Annotated
 
 import numpy as np
@@ -18,6 +19,7 @@ from ....artifact.artifact import Artifact
 from ....artifact.json_dataclasses import AtMost, Bounds, OneOf
 from ....execution.buffers import Outputs
 from ....profile import StepTime
+from ....report.details import details_of
 from ....request import Request
 from ....request_queue import RequestQueue
 from ....session import Session
@@ -188,19 +190,6 @@ class Counters:
         self.runs += 1
 
 
-def layers_on_device(details: object) -> list[tuple[str, ...]]:
-    """The layers of each device program, in order of execution, by what an artifact records of its placement."""
-    found: list[tuple[str, ...]] = []
-    before = ""
-    for op in details if isinstance(details, (list, tuple)) else ():
-        place, nodes = (op.get("on"), op.get("nodes")) if isinstance(op, Mapping) else ("", ())
-        if place == _DEVICE and isinstance(nodes, (list, tuple)):
-            names = tuple(name for name in nodes if isinstance(name, str))
-            found[-1:] = [(*found[-1], *names)] if before == _DEVICE else [*found[-1:], names]
-        before = place
-    return [tuple(dict.fromkeys(names)) for names in found]
-
-
 def performance(
     facts: NetworkFacts, counters: Sequence[Counters], on_device: Sequence[tuple[str, ...]] = ()
 ) -> dict[str, Count]:
@@ -339,8 +328,9 @@ class LoadedNetwork:
 
     def performance(self) -> dict[str, Count]:
         """What each layer took on average, over the inferences of all requests."""
-        on_device = layers_on_device(self.artifact.manifest.details.get("placement"))
-        return performance(self.facts, self.counters, on_device)
+        by_place = groupby(details_of(self.artifact).placement, lambda op: op.on)
+        on_device = [[node for op in ops for node in op.nodes] for place, ops in by_place if place == _DEVICE]
+        return performance(self.facts, self.counters, [tuple(dict.fromkeys(nodes)) for nodes in on_device])
 
     def _item(self, name: str, array: np.ndarray, item: int) -> np.ndarray:
         """One item of an input that has a batch; else the whole input."""
