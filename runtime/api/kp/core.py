@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ...files.input_file import InputFile, open_regular
 from .devices import registry
-from .devices.device import VirtualDevice
+from .devices.device import FROM_USB, VirtualDevice
 from .devices.group import Group
 from .devices.models import Loaded, load_models
 from .enums import ApiReturnCode, ProductId, ResetMode
@@ -113,7 +113,7 @@ def load_firmware_from_file(device_group: DeviceGroup, scpu_fw_path: Path, ncpu_
 
 def _take_firmware(group: Group) -> None:
     for device in group.devices:
-        device.take_firmware()
+        device.firmware = FROM_USB
 
 
 @documented
@@ -273,8 +273,7 @@ def reset_device(device_group: DeviceGroup, reset_mode: ResetMode, sleep_secs: f
         is_off = mode is ResetMode.KP_RESET_SHUTDOWN
         group.end(f"the devices were {'shut down' if is_off else 'rebooted'}")
         for device in group.devices:
-            device.reboot()
-            device.is_off = is_off
+            device.firmware, device.is_off = device.description.firmware, is_off
         registry.let_go(group)
     time.sleep(sleep_secs)
 

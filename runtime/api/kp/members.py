@@ -139,7 +139,7 @@ class Value(ValueRepresentBase):
         return lines(found) if isinstance(found, np.ndarray) else found
 
 
-def _same(value: object) -> object:
+def _same(value: Any) -> Any:
     return value
 
 
@@ -185,15 +185,20 @@ def flag(*default: bool) -> Member[bool]:
     return Member(read, _same, *default)
 
 
+def _of(kinds: type | tuple[type, ...], expected: str, made: Callable[[Any], T] = _same) -> Callable[[Any], T]:
+    """What takes values of some types alone; ``made``: what becomes of them."""
+
+    def read(value: Any) -> T:
+        if not isinstance(value, kinds):
+            raise Unfit(expected)
+        return made(value)
+
+    return read
+
+
 def text(*default: str) -> Member[str]:
     """Text."""
-
-    def read(value: Any) -> str:
-        if not isinstance(value, str):
-            raise Unfit("str")
-        return value
-
-    return Member(read, _same, *default)
+    return Member(_of(str, "str"), _same, *default)
 
 
 def enumeration(default: E | type[E]) -> Member[E]:
@@ -213,13 +218,7 @@ def enumeration(default: E | type[E]) -> Member[E]:
 
 def content(*default: bytes) -> Member[bytes]:
     """Bytes, which JSON has the number of."""
-
-    def read(value: Any) -> bytes:
-        if not isinstance(value, (bytes, bytearray, memoryview)):
-            raise Unfit("bytes")
-        return bytes(value)
-
-    return Member(read, len, *default)
+    return Member(_of((bytes, bytearray, memoryview), "bytes", bytes), len, *default)
 
 
 def lines(array: np.ndarray) -> list[str]:
@@ -229,26 +228,14 @@ def lines(array: np.ndarray) -> list[str]:
 
 def array() -> Member[np.ndarray]:
     """An array, by default an empty one, which JSON has NumPy's text of, line by line."""
-
-    def read(value: Any) -> np.ndarray:
-        if value is None:
-            return np.array([])
-        if not isinstance(value, np.ndarray):
-            raise Unfit("numpy.ndarray")
-        return value
-
-    return Member(read, lines, None)
+    read = _of(np.ndarray, "numpy.ndarray")
+    return Member(lambda value: np.array([]) if value is None else read(value), lines, None)
 
 
 def item(kind: type[V]) -> Member[V]:
     """A value of a class, by default a new one for each instance."""
     default = kind()
-
-    def read(value: Any) -> V:
-        if not isinstance(value, kind):
-            raise Unfit(kind.__name__)
-        return kind() if value is default else value
-
+    read = _of(kind, kind.__name__, lambda value: kind() if value is default else value)
     return Member(read, lambda value: value.get_member_variable_dict(), default)
 
 

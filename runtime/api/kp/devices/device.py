@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from tilewright.errors import TilewrightError, UsageError
@@ -213,14 +214,6 @@ class VirtualDevice:
         """Whether its firmware is one that programs can talk to."""
         return "KDP2" in self.firmware
 
-    def take_firmware(self) -> None:
-        """Run what was sent over USB."""
-        self.firmware = FROM_USB
-
-    def reboot(self) -> None:
-        """Be as it was when it was plugged in."""
-        self.firmware = self.description.firmware
-
     def descriptor(self) -> DeviceDescriptor:
         """As a scan finds it."""
         return DeviceDescriptor(
@@ -266,21 +259,13 @@ class FirmwareLog:
 
     def write(self, device: VirtualDevice, result: Result) -> None:
         """A line for a result."""
-        if device not in self._files:
-            return
         number = f"inference {result.job.inference_number} of model {result.job.model.id}, crop {result.crop_number}"
-        self._write(device, f"{number}: {'done' if result.error is None else result.error}")
-
-    def _write(self, device: VirtualDevice, line: str) -> None:
-        product = device.description.product.name
-        with self._guard.lock:
-            if device not in self._files:
-                return
-            try:
-                print(f"[{product} {device.port}] {line}", file=self._files[device] or sys.stdout)
-            except (OSError, ValueError):
-                # A full disk must not end inferences.
-                return
+        line = f"{number}: {'done' if result.error is None else result.error}"
+        # A full disk must not end inferences.
+        with self._guard.lock, suppress(OSError, ValueError):
+            if device in self._files:
+                name = device.description.product.name
+                print(f"[{name} {device.port}] {line}", file=self._files[device] or sys.stdout)
 
     def close(self) -> None:
         """End all files."""

@@ -17,8 +17,7 @@ MOST_IN_A_GROUP = 20
 
 
 def devices() -> list[VirtualDevice]:
-    """The devices that a scan finds, in the order in which the environment lists them.
-    Raises UsageError: the environment lists them wrongly."""
+    """The devices that a scan finds, in the order in which the environment lists them."""
     text = os.environ.get(DEVICES) or DEFAULT
     with _guard.lock:
         if text not in _devices:

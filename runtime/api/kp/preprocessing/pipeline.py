@@ -5,6 +5,8 @@ of these bytes: with radix 8, x - 128 stands for x/256 - 0.5 (Kneron); with radi
 and floor(x/2) for x/256 (YOLO).
 """
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -177,34 +179,27 @@ def input_of(data: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
     """
     _, channels, height, width = shape
     values = data.view(np.int8)
-    found = None
+    layouts: dict[int, Callable[[], np.ndarray]] = {}
     if channels > 4:
-        blocks = -(-channels // 16)
-        if len(values) == blocks * height * width * 16:
-            blocked = values.reshape(blocks, height, width, 16).transpose(0, 3, 1, 2)
-            found = blocked.reshape(blocks * 16, height, width)[:channels]
-    elif channels == 1 and len(values) == height * _up(width, 16):
-        found = values.reshape(1, height, -1)[..., :width]
-    else:
-        for row in (_up(width, alignment) for alignment in _ALIGNMENTS):
-            if len(values) == height * row * 4:
-                found = values.reshape(height, row, 4)[:, :width, :channels].transpose(2, 0, 1)
-    if found is None:
+        blocked = (_up(channels, 16) // 16, height, width, 16)
+        layouts[math.prod(blocked)] = lambda: (
+            values.reshape(blocked).transpose(0, 3, 1, 2).reshape(-1, height, width)[:channels]
+        )
+    for row in (_up(width, alignment) for alignment in _ALIGNMENTS if channels <= 4):
+        layouts[height * row * 4] = lambda row=row: values.reshape(height, row, 4)[:, :width, :channels].transpose(
+            2, 0, 1
+        )
+    if channels == 1:
+        layouts[height * _up(width, 16)] = lambda: values.reshape(1, height, -1)[..., :width]
+    if len(values) not in layouts:
         raise Refusal(
             ApiReturnCode.KP_FW_IMAGE_SIZE_NOT_MATCH_MODEL_INPUT_107,
             "the buffer is not of the size of the network's input",
-            expected=" or ".join(f"{size} bytes" for size in _sizes(channels, height, width)),
+            expected=" or ".join(f"{size} bytes" for size in sorted(layouts)),
             found=len(values),
         )
-    return np.array(found[None], order="C")
+    return np.array(layouts[len(values)]()[None], order="C")
 
 
 def _up(extent: int, alignment: int) -> int:
     return -(-extent // alignment) * alignment
-
-
-def _sizes(channels: int, height: int, width: int) -> list[int]:
-    if channels > 4:
-        return [_up(channels, 16) * height * width]
-    sizes = [height * _up(width, alignment) * 4 for alignment in _ALIGNMENTS]
-    return sorted({*sizes, *([height * _up(width, 16)] if channels == 1 else [])})
