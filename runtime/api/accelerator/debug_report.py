@@ -11,7 +11,7 @@ import numpy as np
 
 from ...artifact.artifact import Artifact
 from ...artifact.manifest import TensorSpec
-from ...files.output_file import make_folder, output_file, write_file
+from ...files.output_file import make_folder, write_file
 from ...report.details import details_of
 from . import debug_text
 from .facts import Facts, Network
@@ -37,7 +37,7 @@ class DebugReport:
         self._saturation: list[debug_text.SaturationCheck] | None = None
 
     def compiled(self, artifact: Artifact) -> None:
-        """After a network has been compiled: layers and files. Raises OutputError: a file cannot be written."""
+        """After a network has been compiled: layers and files."""
         facts, letters = self._facts, self._facts.flags.debug
         if not set(letters) - {"w"}:
             return
@@ -52,15 +52,14 @@ class DebugReport:
             programs = (each for cards in network.programs.values() for each in cards)
             for index, program in enumerate(programs):
                 name = f"instr{facts.card}_{facts.flags.firstcluster}_{index}.txt"
-                _write(facts, name, program.disassemble() + "\n")
+                _write(facts, name, f"{program.disassemble()}\n".encode())
         if "J" in letters:
             # Where each layer runs and why; empty where all is in floating point.
             found = [asdict(op) for op in details_of(artifact).placement]
-            _write(facts, "partition.json", json.dumps(found, indent=2) + "\n")
+            _write(facts, "partition.json", f"{json.dumps(found, indent=2)}\n".encode())
 
     def initialised(self) -> None:
-        """After networks have been loaded: times, addresses and the work of clusters.
-        Raises OutputError: a file cannot be written."""
+        """After networks have been loaded: times, addresses and the work of clusters."""
         facts, flags = self._facts, self._facts.flags
         self._saturation = None
         if "b" in flags.debug or flags.initmeasure:
@@ -99,9 +98,6 @@ class DebugReport:
             images: as the caller gave them.
             outputs: of the networks that computed the results; another thread may have loaded others since.
             compute: the results of another engine for the same images.
-
-        Raises:
-            TilewrightError: another engine failed, or a file cannot be written.
         """
         facts, flags = self._facts, self._facts.flags
         if "b" in flags.debug:
@@ -117,18 +113,15 @@ class DebugReport:
                     text = debug_text.results_text(outputs, results, software, only_wrong=letter == "r")
                     print(text or "no result differs")
         if flags.temporary_save:
-            _write_run(facts, [np.asarray(each) for each in flattened(images)], results)
+            _write_run(facts, "input", flattened(images))
+            _write_run(facts, "output", [np.stack(each) for each in results])
 
 
-def _folder_of(facts: Facts) -> Path:
-    """The folder that the flag ``dumpdir`` names; it is made if need be. Raises OutputError: it cannot be made."""
+def _write(facts: Facts, name: str, content: bytes) -> None:
+    """Write a file into the folder that the flag ``dumpdir`` names; it is made if need be."""
     folder = Path(facts.flags.dumpdir or ".")
     make_folder(folder)
-    return folder
-
-
-def _write(facts: Facts, name: str, content: str) -> None:
-    write_file(_folder_of(facts) / name, content.encode())
+    write_file(folder / name, content)
 
 
 def _write_layers(facts: Facts, network: Network) -> None:
@@ -137,14 +130,12 @@ def _write_layers(facts: Facts, network: Network) -> None:
     writer = csv.DictWriter(text, [column.key for column in table.columns], lineterminator="\n")
     writer.writeheader()
     writer.writerows(table.records())
-    _write(facts, "layers.csv", text.getvalue())
+    _write(facts, "layers.csv", text.getvalue().encode())
 
 
-def _write_run(facts: Facts, inputs: list[np.ndarray], results: Results) -> None:
+def _write_run(facts: Facts, kind: str, arrays: Sequence[np.ndarray]) -> None:
     """Flag ``temporary_save``: ``input0.npy``, ``output0.npy`` and so on, of the latest run."""
-    folder = _folder_of(facts)
-    outputs = [np.stack(images) for images in results]
-    for kind, arrays in (("input", inputs), ("output", outputs)):
-        for index, array in enumerate(arrays):
-            with output_file(folder / f"{kind}{index}.npy") as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
+    for index, array in enumerate(arrays):
+        content = io.BytesIO()
+        np.save(content, array, allow_pickle=False)
+        _write(facts, f"{kind}{index}.npy", content.getvalue())

@@ -21,7 +21,7 @@ from .flags import Flags
 from .information import Answer, get_information
 from .memory import CardMemory, with_weights
 from .networks.arrays import Results
-from .networks.binary import Batch, load
+from .networks.binary import Batch
 from .networks.loaded import FLOAT, SOFTWARE, Loaded, LoadedNetwork
 
 _ENGINES = {1: SOFTWARE, 2: FLOAT}
@@ -50,8 +50,8 @@ class Accelerator:
         if not hasattr(self, "_generation"):
             raise TypeError("Accelerator is what FWDNXT and MDLA have in common: make one of these")
         self._flags = Flags()
-        self._facts = Facts(self._flags, self._generation, machines.load(machines.DEFAULT), most_cards=CARDS)
-        self._facts.busy = self._busy
+        machine = machines.load(machines.DEFAULT)
+        self._facts = Facts(self._flags, self._generation, machine, most_cards=CARDS, busy=self._busy)
         self._report = DebugReport(self._facts)
         self._memory = CardMemory(self._facts)
         # Of what is loaded: whoever computes with it meanwhile keeps it.
@@ -109,8 +109,7 @@ class Accelerator:
         )
 
     def _choose_machine(self, bitfile: str) -> None:
-        """Read the description of the machine that the card is from now on.
-        Raises MachineError: there is none of this name or path."""
+        """Read the description of the machine that the card is from now on."""
         self._facts.machine = machines.load(bitfile or machines.DEFAULT)
 
     @contextmanager
@@ -125,9 +124,6 @@ class Accelerator:
         except BaseException:
             self._flags.bitfile, self._facts.machine = before
             raise
-
-    def _read(self, paths: Sequence[str | os.PathLike[str]]) -> list[tuple[Artifact, Batch]]:
-        return [load(path) for path in paths]
 
     def _load(self, networks: Sequence[tuple[Artifact, Batch]], beside: object = None) -> Loaded:
         """Make networks ready to run, in place of those that are loaded.

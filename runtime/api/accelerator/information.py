@@ -86,9 +86,7 @@ INFORMATION = {
     each.name: each
     for each in (
         Information(
-            "hwtime",
-            "float",
-            2018,
+            *("hwtime", "float", 2018),
             "Milliseconds that a Run takes on the device, by the cycle model, not measured; where nothing runs on the "
             "device, those that the last Run took on the host, with a warning.",
             _hwtime,

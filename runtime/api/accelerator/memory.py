@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +38,12 @@ class CardMemory:
         """``WriteData``: the bytes of an array, as they are.
         Raises AcceleratorError: no card of this number, beyond its memory, or more than this host keeps."""
         if not isinstance(data, np.ndarray) or data.dtype.hasobject:
-            _refuse("WriteData", "this is no array of numbers", "an array", type(data).__name__)
+            raise _refusal("this is no array of numbers", "an array", type(data).__name__, "WriteData")
         pieces = list(self._pieces(address, data.nbytes, card, "WriteData"))
         kept = (len(self._pages) + sum(page not in self._pages for page, _, _ in pieces)) * _PAGE
         if kept > limits.CARD_MEMORY:
             expected = f"at most {limits.CARD_MEMORY} bytes"
-            _refuse("WriteData", "more is written than this host keeps", expected, kept)
+            raise _refusal("more is written than this host keeps", expected, kept, "WriteData")
         content = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
         for page, there, here in pieces:
             self._pages.setdefault(page, np.zeros(_PAGE, np.uint8))[there] = content[here]
@@ -52,7 +52,7 @@ class CardMemory:
         """``ReadData``: fill an array with the bytes from an address on.
         Raises AcceleratorError: no card of this number, or beyond its memory."""
         if not isinstance(data, np.ndarray) or data.dtype.hasobject or not data.flags.writeable:
-            _refuse("ReadData", "this cannot be read into", "an array of numbers", type(data).__name__)
+            raise _refusal("this cannot be read into", "an array of numbers", type(data).__name__, "ReadData")
         pieces = list(self._pieces(address, data.nbytes, card, "ReadData"))
         found = np.zeros(data.nbytes, np.uint8)
         for page, there, here in pieces:
@@ -66,22 +66,18 @@ class CardMemory:
         """The pages that bytes lie in: card and number, which bytes of the page they are, and which of the bytes."""
         cards, machine = self._facts.batch.cards, self._facts.machine
         if isinstance(card, bool) or not isinstance(card, (int, np.integer)) or not 0 <= card < cards:
-            _refuse(stage, "there is no card of this number", f"0 to {cards - 1}", card)
+            raise _refusal("there is no card of this number", f"0 to {cards - 1}", card, stage)
         if isinstance(address, bool) or not isinstance(address, (int, np.integer)):
-            _refuse(stage, "this is no address", "a whole number", type(address).__name__)
+            raise _refusal("this is no address", "a whole number", type(address).__name__, stage)
         # Python counts further than NumPy, whose numbers of 64 bits wrap around.
         start, end = int(address), int(address) + size
         if not 0 <= start <= end <= machine.dram_bytes:
             expected = f"0 to {machine.dram_bytes} ({machine.name})"
-            _refuse(stage, "this lies outside the memory of a card", expected, f"{size} bytes from {start}")
+            raise _refusal("this lies outside the memory of a card", expected, f"{size} bytes from {start}", stage)
         for number in range(start // _PAGE, -(-end // _PAGE)):
             low, high = max(start, number * _PAGE), min(end, (number + 1) * _PAGE)
             there = slice(low - number * _PAGE, high - number * _PAGE)
             yield (int(card), number), there, slice(low - start, high - start)
-
-
-def _refuse(stage: str, message: str, expected: object, found: object) -> NoReturn:
-    raise AcceleratorError(message, stage=stage, expected=expected, found=found)
 
 
 if TYPE_CHECKING:
@@ -157,5 +153,5 @@ def _checked(name: str, array: object, shape: tuple[int, ...]) -> np.ndarray:
     return copy
 
 
-def _refusal(message: str, expected: object, found: object) -> AcceleratorError:
-    return AcceleratorError(message, stage="WriteWeights", expected=expected, found=found)
+def _refusal(message: str, expected: object, found: object, stage: str = "WriteWeights") -> AcceleratorError:
+    return AcceleratorError(message, stage=stage, expected=expected, found=found)

@@ -16,7 +16,7 @@ from ...files.output_file import check_output
 from .device import Accelerator, check_path
 from .errors import AcceleratorError, documented
 from .networks.arrays import fill, targets
-from .networks.binary import Batch, save
+from .networks.binary import Batch, load, save
 from .networks.compilation import compile_network
 from .networks.loaded import FLOAT, SOFTWARE, Counts, counts_of
 from .networks.sizes import is_size, parse_sizes
@@ -37,7 +37,7 @@ class PreallocatedResults(Accelerator):
         if isinstance(bins, (str, bytes)) or not isinstance(bins, Sequence) or not bins:
             expected, found = "a sequence of paths", f"{bins!r:.60}"
             raise AcceleratorError("no files are given", stage="Loadmulti", expected=expected, found=found)
-        self._named = self._read(bins)
+        self._named = [load(path) for path in bins]
 
     def _compile_for(
         self,
@@ -84,7 +84,7 @@ class PreallocatedResults(Accelerator):
         if not infile and not self._named:
             raise AcceleratorError("no network is named", stage="Init", hint="Give a file, or call Loadmulti first.")
         with self._with_machine(bitfile):
-            return self._load(self._read([infile]) if infile else self._named, beside).counts
+            return self._load([load(infile)] if infile else self._named, beside).counts
 
     def _run_into(self, result: object, images: object, engine: str | None = None) -> None:
         outputs = self._ready("Run").outputs

@@ -6,7 +6,6 @@ import stat
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -193,7 +192,5 @@ class Application:
     def __enter__(self) -> "Application":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()

@@ -15,15 +15,7 @@ from ...files.label_file import doubts_of, label_lines
 from ...report.table import on_one_line
 from .pipeline import Classified, Stamps
 
-STAMPS = (
-    "Start TS",
-    "Upload Start TS",
-    "Upload End TS",
-    "Inference Start TS",
-    "Inference End TS",
-    "Download Start TS",
-    "Download End TS",
-)
+STAMPS = tuple(f"{name.replace('_', ' ').title()} TS" for name in Stamps._fields)
 """Columns: when each stage began and ended, in seconds of a clock that only runs forward."""
 
 SPANS = ("Total Latency", "Preprocessing Time", "Upload Time", "Accelerator Time", "Download Time", "Inference Time")

@@ -15,9 +15,6 @@ from ..errors import AcceleratorError, ContainerError
 Image = dict[str, np.ndarray]
 """The inputs of one run of a network, by name."""
 
-Arrays = np.ndarray | Sequence["np.ndarray | Sequence[np.ndarray]"]
-"""What calls take: an array, several for as many inputs, or for each image of a batch such a list."""
-
 Results = list[list[np.ndarray]]
 """For each output, what each run of the batch gave, as float32."""
 
@@ -122,12 +119,6 @@ def _converted(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
         return array.astype(target)
 
 
-def as_float32(array: np.ndarray) -> np.ndarray:
-    """An output as calls give it."""
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32, copy=False)
-
-
 def stacked(results: Results) -> np.ndarray | list[np.ndarray]:
     """New arrays, one for each output with the images along its first dimension; without a list if there is one."""
     arrays = [np.concatenate([np.atleast_1d(each) for each in runs]) for runs in results]
@@ -165,8 +156,8 @@ def _check_room(array: np.ndarray, spec: TensorSpec, images: int) -> None:
 
 
 def fill(found: Sequence[np.ndarray], outputs: Sequence[TensorSpec], results: Results) -> None:
-    """Write results into checked arrays, in C order whatever their shape; what is beyond the results stays.
-    Raises AcceleratorError: an array is too small for all images; then nothing has been written."""
+    """Write results into checked arrays, in C order whatever their shape; what is beyond the results stays. Nothing is
+    written where one is too small for all images."""
     for array, spec, runs in zip(found, outputs, results, strict=True):
         _check_room(array, spec, len(runs))
     for array, runs in zip(found, results, strict=True):

@@ -37,14 +37,12 @@ class Batch(Immutable):
 
 
 def save(path: str | os.PathLike[str], artifact: Artifact, batch: Batch) -> None:
-    """Write an artifact that `load` takes, and ``tilewright.load`` as well.
-    Raises OutputError: the file cannot be written."""
+    """Write an artifact that `load` takes, and ``tilewright.load`` as well."""
     write_with(path, artifact, _DETAIL, asdict(batch))
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Artifact, Batch]:
-    """An artifact and the batch that it was compiled for; any other artifact is for one image.
-    Raises ArtifactError: the file cannot be read, is no artifact, or says nonsense of its batch."""
+    """An artifact and the batch that it was compiled for; any other artifact is for one image."""
     artifact = Artifact.open(path)
     details = artifact.manifest.details.get(_DETAIL)
     return artifact, read(Batch, details, _SOURCE) if isinstance(details, Mapping) else Batch()

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
+import numpy as np
+
 from tilewright.errors import RequestTimeoutError
 
 from ....artifact.artifact import Artifact
@@ -13,7 +15,7 @@ from ....native.host import processors
 from ...deadlock import nobody_else
 from ...network import Sessions, accelerator_engine
 from ..facts import Network
-from .arrays import Image, Results, as_float32, elements, images_of
+from .arrays import Image, Results, elements, images_of
 from .binary import Batch
 
 SOFTWARE, FLOAT = "software", "float"
@@ -55,9 +57,7 @@ class LoadedNetwork(Network):
         return self.artifact.manifest.outputs
 
     def run(self, images: Sequence[Image], engine: str | None = None) -> list[Outputs]:
-        """The outputs for each image.
-        ``engine``: see :meth:`tilewright.runtime.api.network.Sessions.of`.
-        Raises TilewrightError: as for `Session.run`."""
+        """The outputs for each image. ``engine``: see `Sessions.of`."""
         sessions = [self.sessions.of(image, engine) for image in images]
         if len(images) == 1:
             return [sessions[0].run(images[0])]
@@ -92,10 +92,6 @@ class Loaded:
         self._queue: InOrder[tuple[list[int], object]] = InOrder(networks[0].sessions.by(networks[0].engine))
 
     @property
-    def inputs(self) -> list[TensorSpec]:
-        return [spec for network in self.networks for spec in network.inputs]
-
-    @property
     def outputs(self) -> list[TensorSpec]:
         return [spec for network in self.networks for spec in network.outputs]
 
@@ -105,14 +101,12 @@ class Loaded:
         return counts_of([(network.artifact, network.batch) for network in self.networks])
 
     def run(self, images: object, engine: str | None = None) -> Results:
-        """The results of an engine, by default of the one that stands for the accelerator.
-        Raises TilewrightError: the images do not fit, or a run failed."""
+        """The results of an engine, by default of the one that stands for the accelerator."""
         pairs = zip(self.networks, self._images(images), strict=True)
         return self._results([network.run(each, engine) for network, each in pairs])
 
     def put(self, images: object | None, userobj: object, *, blocking: bool) -> bool:
-        """Submit images, or an end marker instead; whether there was a buffer for them.
-        Raises TilewrightError: the images do not fit; or nobody is left who could free a buffer."""
+        """Submit images, or an end marker instead; whether there was a buffer for them."""
         split = [] if images is None else self._images(images)
         pairs = zip(self.networks, split, strict=False)
         runs: list[Run] = [(network.sessions.of(image), image) for network, each in pairs for image in each]
@@ -124,8 +118,7 @@ class Loaded:
         return True
 
     def get(self, *, blocking: bool) -> tuple[Results | None, object] | None:
-        """The oldest results, without any for an end marker, and what was put with them; None where none are ready.
-        Raises TilewrightError: a run failed; or nobody is left who could put anything."""
+        """The oldest results, without any for an end marker, and what was put with them; None where none are ready."""
         try:
             outputs, (counts, userobj) = self._queue.get(None if blocking else 0, nobody_else)
         except RequestTimeoutError:
@@ -141,9 +134,10 @@ class Loaded:
         self._check(found)
         return found
 
+    @np.errstate(over="ignore")
     def _results(self, outputs: Sequence[Sequence[Outputs]]) -> Results:
         return [
-            [as_float32(run[spec.name]) for run in runs]
+            [run[spec.name].astype(np.float32, copy=False) for run in runs]
             for network, runs in zip(self.networks, outputs, strict=True)
             for spec in network.outputs
         ]
