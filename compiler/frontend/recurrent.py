@@ -9,12 +9,13 @@ from ...ir.core import Value
 from ...ir.ops import activation as activations
 from ...ir.ops.comparison import Less, Where
 from ...ir.ops.control_flow import COUNT
-from ...ir.ops.elementwise import Add, Mul, Sub
+from ...ir.ops.elementwise import Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.types import DType
 from .builder import ModuleBuilder, SourceNode
 from .control_flow import emit_loop
 from .elementwise import scaled
+from .expression import Expression
 from .movement import join, part_of, reversed_along, split
 from .shape import cast, reshape
 
@@ -55,8 +56,7 @@ def activate(name: str, *numbers: float) -> Activate:
 
     def emit(importer: ModuleBuilder, x: Value) -> Value:
         if name == "affine":
-            offset = importer.constant(np.asarray(numbers[1], x.type.dtype.numpy), "beta")
-            return importer.emit_one(Add(), scaled(importer, x, numbers[0]), offset)
+            return (Expression(importer, x) * numbers[0] + numbers[1]).value
         if name == "scaledtanh":
             return scaled(importer, importer.emit_one(activations.Tanh(), scaled(importer, x, numbers[1])), numbers[0])
         return importer.emit_one(ACTIVATIONS[name][0](*numbers), x)
@@ -152,54 +152,43 @@ class Cell:
     def product(self, h: Value, factor: Value, b: Value | None, addend: Value | None) -> Value:
         return self.importer.emit_one(MatMul(transpose_b=True), h, factor, b, addend)
 
-    def gate(self, which: int, x: Value) -> Value:
+    def gate(self, which: int, x: Value) -> Expression:
         """An activation of a sum, which is clipped."""
         x = self.importer.emit_one(activations.Clip(-self.clip, self.clip), x) if self.clip else x
-        return self.activations[which](self.importer, x)
+        return Expression(self.importer, self.activations[which](self.importer, x))
 
-    def rest(self, x: Value) -> Value:
-        """1 - ``x``"""
-        one = self.importer.constant(np.ones((), x.type.dtype.numpy), "one")
-        return self.importer.emit_one(Sub(), one, x)
-
-    def mul(self, a: Value, b: Value) -> Value:
-        return self.importer.emit_one(Mul(), a, b)
-
-    def add(self, a: Value, b: Value) -> Value:
-        return self.importer.emit_one(Add(), a, b)
+    def parts(self, x: Value, count: int) -> list[Expression]:
+        """So many parts of ``x`` [batch, count * hidden]."""
+        return [Expression(self.importer, part) for part in split(self.importer, x, 1, (self.hidden,) * count)]
 
 
 def _rnn(cell: Cell, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
-    return (cell.gate(0, cell.product(state[0], cell.recurrence, None, x)),)
+    return (cell.gate(0, cell.product(state[0], cell.recurrence, None, x)).value,)
 
 
 def _gru(cell: Cell, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
     (h,) = state
     x_gates, x_new = split(cell.importer, x, 1, (2 * cell.hidden, cell.hidden))
     r_gates, r_new = cell.factors
-    gates = cell.gate(0, cell.product(h, r_gates, None, x_gates))
-    update, reset = split(cell.importer, gates, 1, (cell.hidden,) * 2)
+    update, reset = cell.parts(cell.gate(0, cell.product(h, r_gates, None, x_gates)).value, 2)
     if cell.late_bias is None:
-        new = cell.product(cell.mul(reset, h), r_new, None, x_new)
+        new = cell.gate(1, cell.product((reset * h).value, r_new, None, x_new))
     else:
-        new = cell.add(x_new, cell.mul(reset, cell.product(h, r_new, cell.late_bias, None)))
-    new = cell.gate(1, new)
-    return (cell.add(new, cell.mul(update, cell.importer.emit_one(Sub(), h, new))),)
+        new = cell.gate(1, (x_new + reset * cell.product(h, r_new, cell.late_bias, None)).value)
+    return ((new + update * (h - new)).value,)
 
 
 def _lstm(cell: Cell, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
     h, c = state
-    gates = cell.product(h, cell.recurrence, None, x)
-    i, o, f, new = split(cell.importer, gates, 1, (cell.hidden,) * 4)
+    i, o, f, new = cell.parts(cell.product(h, cell.recurrence, None, x), 4)
     if cell.peepholes:
-        i = cell.add(i, cell.mul(cell.peepholes[0], c))
-        f = cell.add(f, cell.mul(cell.peepholes[2], c))
-    i, new = cell.gate(0, i), cell.gate(1, new)
-    f = cell.rest(i) if cell.input_forgets else cell.gate(0, f)
-    c = cell.add(cell.mul(f, c), cell.mul(i, new))
+        i, f = (gate + Expression(cell.importer, p) * c for gate, p in zip((i, f), cell.peepholes[::2], strict=True))
+    i, new = cell.gate(0, i.value), cell.gate(1, new.value)
+    f = 1 - i if cell.input_forgets else cell.gate(0, f.value)
+    after = f * c + i * new
     if cell.peepholes:
-        o = cell.add(o, cell.mul(cell.peepholes[1], c))
-    return cell.mul(cell.gate(0, o), cell.activations[2](cell.importer, c)), c
+        o = o + cell.peepholes[1] * after
+    return (cell.gate(0, o.value) * cell.activations[2](cell.importer, after.value)).value, after.value
 
 
 _STEPS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}

@@ -15,12 +15,13 @@ import onnx.numpy_helper
 from tilewright.errors import ModelError
 
 from ....ir.core import Constant, Value
-from ....ir.ops.comparison import Equal, Where
-from ....ir.ops.elementwise import Add, BitShift, BitwiseAnd, BitwiseOr, Sub
+from ....ir.ops.comparison import Equal
+from ....ir.ops.elementwise import BitShift, BitwiseAnd, BitwiseOr
 from ....ir.ops.indexing import Gather
 from ....ir.ops.shape import BitCast
 from ....ir.types import DType
 from ..builder import ModuleBuilder
+from ..expression import Expression
 from ..shape import cast
 
 STORED = {
@@ -144,10 +145,7 @@ def widened(importer: ModuleBuilder, x: Value, code: int) -> Value:
     if isinstance(x, Constant):
         return importer.constant(restored(x.array, code).astype(np.float32), x.name)
     if code == _BFLOAT16:
-        shift = importer.constant(np.asarray(16, np.uint32), "sixteen")
-        return importer.emit_one(
-            BitCast(DType.F32), importer.emit_one(BitShift(left=True), cast(importer, x, DType.U32), shift)
-        )
+        return Expression(importer, x).cast(DType.U32).apply(BitShift(left=True), 16).apply(BitCast(DType.F32)).value
     # Bits that a type does not have mean nothing, whatever they are.
     every = restored(np.arange(256, dtype=np.uint8), code)
     table = importer.constant(every.astype(np.float32), name_of(code))
@@ -164,18 +162,19 @@ def narrowed(importer: ModuleBuilder, x: Value, code: int, saturate: bool = True
     x = cast(importer, x, DType.F32)
     if isinstance(x, Constant):
         return importer.constant(stored(_rounded(x.array, code, saturate, mode)), x.name)
-    bits = importer.emit_one(BitCast(DType.U32), x)
+    bits = Expression(importer, x).apply(BitCast(DType.U32))
+    upper = bits.apply(BitShift(left=False), 16)
     if code == _BFLOAT16:
-        return _bfloat16(importer, x, bits)
+        # The upper half, rounded to the nearest by the lower half, ties to even; NaN stays one.
+        rounded = (bits + (upper.apply(BitwiseAnd(), 1) + 0x7FFF)).apply(BitShift(left=False), 16)
+        return bits.where(importer.emit_one(Equal(), x, x), rounded, 0x7FC0).cast(DType.U16).value
     # Sixteen bits of a float, the last of them set where any bit behind it is, round as the float does ("round to
     # odd", Boldo and Melquiond, IEEE Transactions on Computers 57(4), 2008): no type here has as many but three.
     every = (np.arange(1 << 16, dtype=np.uint32) << 16).view(np.float32)
     table = importer.constant(stored(_rounded(every, code, saturate, mode)), f"to_{name_of(code)}")
-    behind = importer.emit_one(BitwiseAnd(), bits, _number(importer, 0xFFFF))
-    is_exact = importer.emit_one(Equal(), behind, _number(importer, 0))
-    last = importer.emit_one(Where(), is_exact, _number(importer, 0), _number(importer, 1))
-    index = importer.emit_one(BitwiseOr(), _shifted(importer, bits), last)
-    return importer.emit_one(Gather(0), table, cast(importer, index, DType.I32))
+    is_exact = bits.apply(BitwiseAnd(), 0xFFFF).equals(0)
+    index = upper.apply(BitwiseOr(), bits.where(is_exact, 0, 1))
+    return importer.emit_one(Gather(0), table, index.cast(DType.I32).value)
 
 
 @np.errstate(all="ignore")
@@ -188,27 +187,7 @@ def _rounded(x: np.ndarray, code: int, saturate: bool, mode: str) -> np.ndarray:
     return onnx.numpy_helper.saturate_cast(x, _numpy(code)) if is_saturated else x.astype(_numpy(code))
 
 
-def _number(importer: ModuleBuilder, value: int) -> Value:
-    return importer.constant(np.asarray(value, np.uint32), f"{value:#x}")
-
-
-def _shifted(importer: ModuleBuilder, bits: Value) -> Value:
-    return importer.emit_one(BitShift(left=False), bits, _number(importer, 16))
-
-
-def _bfloat16(importer: ModuleBuilder, x: Value, bits: Value) -> Value:
-    """The upper half of the bits, rounded to the nearest by the lower half, ties to even; NaN stays one."""
-    odd = importer.emit_one(BitwiseAnd(), _shifted(importer, bits), _number(importer, 1))
-    bias = importer.emit_one(Add(), odd, _number(importer, 0x7FFF))
-    upper = _shifted(importer, importer.emit_one(Add(), bits, bias))
-    is_number = importer.emit_one(Equal(), x, x)
-    return cast(importer, importer.emit_one(Where(), is_number, upper, _number(importer, 0x7FC0)), DType.U16)
-
-
 def _truncated(importer: ModuleBuilder, x: Value, code: int) -> Value:
-    low, _ = bounds_of(code)
-    offset = importer.constant(np.asarray(-low, np.int32), "offset")
-    mask = importer.constant(np.asarray((1 << bits_of_element(code)) - 1, np.int32), "mask")
-    shifted = importer.emit_one(Add(), cast(importer, x, DType.I32), offset)
-    whole = importer.emit_one(Sub(), importer.emit_one(BitwiseAnd(), shifted, mask), offset)
-    return cast(importer, whole, STORED[code])
+    offset = -bounds_of(code)[0]
+    shifted = Expression(importer, x).cast(DType.I32) + offset
+    return (shifted.apply(BitwiseAnd(), (1 << bits_of_element(code)) - 1) - offset).cast(STORED[code]).value

@@ -9,11 +9,10 @@ from .....ir.activation import Args, clip_bounds
 from .....ir.core import Op, Value
 from .....ir.op import Operator
 from .....ir.ops import REGISTRY, activation
-from .....ir.ops.elementwise import Mul
 from .....ir.ops.softmax import LogSoftmax, Softmax
 from .....ir.ops.unary import Exp
 from .....ir.types import DType
-from ...elementwise import scaled
+from ...elementwise import swish
 from ...shape import reshape
 from ..exporter import IrExporter, Tensor, exports, exports_as
 from ..importer import IrImporter, IrNode, channels_of, legacy, opset, weights
@@ -56,11 +55,7 @@ def import_gelu(node: IrNode, importer: IrImporter) -> Value:
 
 @opset("Swish")
 def import_swish(node: IrNode, importer: IrImporter) -> Value:
-    x = node.input(0)
-    beta = node.number(1, "beta") if node.optional(1) is not None else 1.0
-    if beta == 1:
-        return importer.emit_one(activation.Swish(), x)
-    return importer.emit_one(Mul(), x, importer.emit_one(activation.Sigmoid(), scaled(importer, x, beta)))
+    return swish(importer, node.input(0), node.number(1, "beta") if node.optional(1) is not None else 1.0)
 
 
 @opset("PReLU")

@@ -3,10 +3,10 @@
 import numpy as np
 
 from .....ir.core import Op, Value
-from .....ir.ops.comparison import Less, Where
 from .....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
 from .....ir.ops.unary import Neg
 from .....ir.types import DType, TensorType
+from ...expression import Expression
 from ...movement import join, transpose
 from ...shape import cast, flatten, reshape
 from ..exporter import IrExporter, exports, exports_as
@@ -157,10 +157,8 @@ def import_one_hot(node: IrNode, importer: IrImporter) -> Value:
     ends = [reshape(importer, node.input(index), (1,)) for index in (3, 2)]
     operator = OneHot(depth[0], node.from_front(node.int("axis"), indices.type.rank + 1))
     if node.word("negative_indices_mode", "ignore_negative") != "normalize":
-        number = indices.type.dtype.numpy
-        is_negative = importer.emit_one(Less(), indices, importer.constant(np.zeros((), number)))
-        outside = importer.constant(np.asarray(depth[0], number))
-        indices = importer.emit_one(Where(), is_negative, outside, indices)
+        given = Expression(importer, indices)
+        indices = given.where(given < 0, depth[0], given).value
     return importer.emit_one(operator, indices, join(importer, ends, 0))
 
 

@@ -6,13 +6,14 @@ from dataclasses import asdict
 import numpy as np
 
 from .....ir.core import Op, Value
-from .....ir.ops.elementwise import Add, Div, Mul, Pow
+from .....ir.ops.elementwise import Add, Mul, Pow
 from .....ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn, RmsNorm
 from .....ir.ops.pooling import AveragePool
 from .....ir.ops.reduction import ReduceL1, ReduceL2, ReduceMean, ReduceSumSquare
 from .....ir.ops.unary import Sqrt
 from .....ir.types import DType
 from ...elementwise import centred, scaled, standardized
+from ...expression import Expression
 from ...shape import reshape
 from ..exporter import IrExporter, Tensor, exports, exports_as
 from ..importer import IrImporter, IrNode, channels_of, legacy, opset, weights
@@ -110,25 +111,20 @@ def local_response(
     if axes == {1} and x.type.rank > 1:
         return importer.emit_one(Lrn(window, alpha * window / size, beta, bias), x)
     alpha *= (window / size) ** len(axes)
-    shape, dtype = x.type.shape, x.type.dtype.numpy
+    shape = x.type.shape
     squares = reshape(importer, importer.emit_one(Mul(), x, x), (1, 1, *shape))
     far = tuple(reach if d in axes else 0 for d in range(len(shape)))
     ones, none = (1,) * len(shape), (0,) * len(shape)
     pool = AveragePool(tuple(2 * f + 1 for f in far), ones, far * 2, ones, count_include_pad=True, overhang=none)
-    mean = reshape(importer, importer.emit_one(pool, squares), shape)
-    base = importer.emit_one(Add(), scaled(importer, mean, alpha), importer.constant(np.array(bias, dtype), "bias"))
-    power = importer.emit_one(Pow(), base, importer.constant(np.array(beta, dtype), "beta"))
-    return importer.emit_one(Div(), x, power)
+    mean = Expression(importer, squares).apply(pool).reshape(shape)
+    return (x / (mean * alpha + bias).apply(Pow(), beta)).value
 
 
 @opset("GRN")
 def import_grn(node: IrNode, importer: IrImporter) -> Value:
     """x over the root of the sum of squares of its channels."""
-    x, _ = node.input(0), channels_of(node)
-    squares = importer.emit_one(ReduceSumSquare((1,), keepdims=True), x)
-    bias = importer.constant(np.array(node.float("bias"), x.type.dtype.numpy), "bias")
-    norm = importer.emit_one(Sqrt(), importer.emit_one(Add(), squares, bias))
-    return importer.emit_one(Div(), x, norm)
+    x, _ = Expression(importer, node.input(0)), channels_of(node)
+    return (x / (x.apply(ReduceSumSquare((1,), keepdims=True)) + node.float("bias")).apply(Sqrt())).value
 
 
 exports_as(BatchNorm, "BatchNormInference", opset=5)

@@ -10,7 +10,7 @@ import numpy as np
 from tilewright.immutable import Immutable
 
 from .....ir.core import Constant, Op, Value
-from .....ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
+from .....ir.ops.elementwise import Max, Min
 from .....ir.ops.quantization import (
     STORED,
     DequantizeLinear,
@@ -21,6 +21,7 @@ from .....ir.ops.quantization import (
 )
 from .....ir.ops.unary import Round
 from .....ir.types import DType, TensorType
+from ...expression import Expression
 from ..exporter import IrExporter, Tensor, element_type, exports
 from ..importer import IrImporter, IrNode, legacy, opset
 from .elementwise import combined
@@ -151,17 +152,10 @@ def _constant(node: IrNode, importer: IrImporter, x: Constant, ranges: list[np.n
 
 def _real(importer: IrImporter, x: Value, ranges: list[np.ndarray], levels: int) -> Value:
     """The definition, in real numbers."""
-    low, high, out_low = (importer.constant(each, "range") for each in ranges[:3])
-    steps = importer.constant(np.asarray(levels - 1, np.float32), "levels")
-
-    def span(ends: list[np.ndarray]) -> Value:
-        return importer.constant(ends[1] - ends[0], "span")
-
-    inside = importer.emit_one(Min(), importer.emit_one(Max(), x, low), high)
-    part = importer.emit_one(Div(), importer.emit_one(Sub(), inside, low), span(ranges[:2]))
-    number = importer.emit_one(Round(), importer.emit_one(Mul(), part, steps))
-    scaled = importer.emit_one(Mul(), importer.emit_one(Div(), number, steps), span(ranges[2:]))
-    return importer.emit_one(Add(), scaled, out_low)
+    low, high, out_low, out_high = ranges
+    inside = Expression(importer, x).apply(Max(), low).apply(Min(), high)
+    number = ((inside - low) / (high - low) * (levels - 1)).apply(Round())
+    return (number / (levels - 1) * (out_high - out_low) + out_low).value
 
 
 def _shaped(exporter: IrExporter, parameter: Value, axis: int | None, rank: int) -> Tensor:

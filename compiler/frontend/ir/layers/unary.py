@@ -4,8 +4,7 @@ import numpy as np
 
 from .....ir.core import Op, Value
 from .....ir.ops import unary
-from .....ir.ops.comparison import Or
-from .....ir.ops.elementwise import Add, Mul
+from ...expression import Expression
 from ..exporter import IrExporter, exports, exports_as
 from ..importer import IrImporter, IrNode, legacy, opset
 from .elementwise import combined
@@ -35,9 +34,8 @@ def import_rounding(node: IrNode, importer: IrImporter) -> Value:
         return x
     if mode == "half_to_even":
         return importer.emit_one(_ROUNDING[node.op_type](), x)
-    half = importer.constant(np.array(0.5, x.type.dtype.numpy), "half")
-    magnitude = importer.emit_one(unary.Floor(), importer.emit_one(Add(), importer.emit_one(unary.Abs(), x), half))
-    return importer.emit_one(Mul(), magnitude, importer.emit_one(unary.Sign(), x))
+    numbers = Expression(importer, x)
+    return ((abs(numbers) + 0.5).apply(unary.Floor()) * numbers.apply(unary.Sign())).value
 
 
 @opset("IsInf")
@@ -48,9 +46,8 @@ def import_is_infinite(node: IrNode, importer: IrImporter) -> Value:
 
 @opset("IsFinite")
 def import_is_finite(node: IrNode, importer: IrImporter) -> Value:
-    x = node.input(0)
-    odd = importer.emit_one(Or(), importer.emit_one(unary.IsInf(), x), importer.emit_one(unary.IsNan(), x))
-    return importer.emit_one(unary.Not(), odd)
+    x = Expression(importer, node.input(0))
+    return (x.apply(unary.IsInf()) | x.apply(unary.IsNan())).apply(unary.Not()).value
 
 
 _FORMS: dict[type[unary.Unary], tuple[str, int, dict[str, object]]] = {

@@ -13,10 +13,11 @@ from .....ir.activation import clip_bounds
 from .....ir.core import Constant, Op, Value
 from .....ir.ops import activation
 from .....ir.ops.comparison import Equal
-from .....ir.ops.elementwise import Max, Min, Mul
+from .....ir.ops.elementwise import Max, Min
 from .....ir.ops.reduction import ArgMax
 from .....ir.ops.softmax import AlongAxis, LogSoftmax, Softmax
 from .....ir.types import DType
+from ...elementwise import swish
 from ...shape import cast, reshape
 from ..exporter import MICROSOFT, Exporter, exports
 from ..importer import Importer, Node, imports
@@ -66,12 +67,7 @@ def import_gelu(node: Node, importer: Importer) -> Value:
 @imports("Swish")
 @imports("QuickGelu", domain=MICROSOFT)
 def import_swish(node: Node, importer: Importer) -> Value:
-    x = node.input(0)
-    alpha = node.float("alpha", 1.0 if node.op_type == "Swish" else 1.702)
-    if alpha == 1:
-        return importer.emit_one(activation.Swish(), x)
-    scaled = importer.emit_one(Mul(), x, importer.constant(np.array(alpha, x.type.dtype.numpy), "alpha"))
-    return importer.emit_one(Mul(), x, importer.emit_one(activation.Sigmoid(), scaled))
+    return swish(importer, node.input(0), node.float("alpha", 1.0 if node.op_type == "Swish" else 1.702))
 
 
 @imports("Clip")

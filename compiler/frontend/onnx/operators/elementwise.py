@@ -25,6 +25,7 @@ from .....ir.ops.elementwise import (
     Sub,
 )
 from .....ir.ops.fused import FusedElementwise
+from ...expression import Expression
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
@@ -52,13 +53,10 @@ _CHAINS: dict[str, type[Operator]] = {"Max": Max, "Min": Min, "Sum": Add, "Mean"
 
 @imports(*_CHAINS)
 def import_chain(node: Node, importer: Importer) -> Value:
-    result = node.input(0)
+    result = Expression(importer, node.input(0))
     for index in range(1, len(node.inputs)):
-        result = importer.emit_one(_CHAINS[node.op_type](), result, node.input(index))
-    if node.op_type == "Mean" and len(node.inputs) > 1:
-        count = importer.constant(np.array(len(node.inputs), result.type.dtype.numpy), "count")
-        result = importer.emit_one(Div(), result, count)
-    return result
+        result = result.apply(_CHAINS[node.op_type](), node.input(index))
+    return (result / len(node.inputs) if node.op_type == "Mean" and len(node.inputs) > 1 else result).value
 
 
 @imports("BitShift")

@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 
 from .....ir.core import Op, Value
-from .....ir.ops.comparison import Less, Where
-from .....ir.ops.elementwise import Add, Mod, Sub
+from .....ir.ops.elementwise import Mod
 from .....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
 from .....ir.types import DType
+from ...expression import Expression
 from ...movement import join, transpose
 from ...shape import expand, reshape
 from ..exporter import MICROSOFT, Exporter, exports
@@ -61,11 +61,9 @@ def import_reverse_sequence(node: Node, importer: Importer) -> Value:
         raise node.model_error("there is not one length for each sequence", found=f"{lengths.type} of {x.type}")
     front = sorted((batch, time))
     perm = (*front, *(d for d in range(x.type.rank) if d not in front))
-    steps = importer.constant(np.arange(x.type.shape[time], dtype=lengths.type.dtype.numpy), "steps")
-    ends = reshape(importer, lengths, (*lengths.type.shape, 1))
-    last = importer.emit_one(Sub(), ends, importer.constant(np.ones((), lengths.type.dtype.numpy), "one"))
-    mirrored = importer.emit_one(Sub(), last, steps)
-    indices = importer.emit_one(Where(), importer.emit_one(Less(), steps, ends), mirrored, steps)
+    ends = Expression(importer, reshape(importer, lengths, (*lengths.type.shape, 1)))
+    steps = ends.operand(np.arange(x.type.shape[time]))
+    indices = ends.where(steps < ends, ends - 1 - steps, steps).value
     if time < batch:
         indices = transpose(importer, indices, (1, 0))
     indices = reshape(importer, indices, (*indices.type.shape, 1))
@@ -88,13 +86,11 @@ def import_tensor_scatter(node: Node, importer: Importer) -> Value:
         raise node.model_error("there is not one index for each sample", found=f"axis {axis}, {cache.type}")
     behind = (1,) * (cache.type.rank - 1 - axis)
     dtype = starts.type.dtype.numpy if starts is not None else np.dtype(np.int64)
-    indices: Value = importer.constant(np.arange(update.type.shape[axis], dtype=dtype).reshape(-1, *behind), "steps")
+    steps = importer.constant(np.arange(update.type.shape[axis], dtype=dtype).reshape(-1, *behind), "steps")
+    indices = Expression(importer, steps)
     if starts is not None:
-        first = reshape(importer, starts, (*starts.type.shape, *(1,) * (cache.type.rank - 1)))
-        indices = importer.emit_one(Add(), first, indices)
+        indices = reshape(importer, starts, (*starts.type.shape, *(1,) * (cache.type.rank - 1))) + indices
     if mode == "circular":
-        indices = importer.emit_one(
-            Mod(), indices, importer.constant(np.array(cache.type.shape[axis], dtype), "extent")
-        )
-    indices = expand(node, importer, indices, update.type.shape)
-    return importer.emit_one(ScatterElements(axis), cache, indices, update)
+        indices = indices.apply(Mod(), cache.type.shape[axis])
+    places = expand(node, importer, indices.value, update.type.shape)
+    return importer.emit_one(ScatterElements(axis), cache, places, update)

@@ -12,11 +12,11 @@ from tilewright.limits import RANK
 from .....ir.core import Constant, Op, Value
 from .....ir.ops import quantization
 from .....ir.ops.activation import Clip
-from .....ir.ops.comparison import GreaterOrEqual, Where
 from .....ir.ops.elementwise import Add, Div, Mul, Sub
 from .....ir.ops.indexing import Gather
-from .....ir.ops.unary import Abs, Ceil, Floor, Round, Sign
+from .....ir.ops.unary import Ceil, Floor, Round, Sign
 from .....ir.types import DType
+from ...expression import Expression
 from ...shape import cast, reshape
 from ..exporter import MICROSOFT, Exporter, exports
 from ..importer import Importer, Node, imports
@@ -195,12 +195,12 @@ def import_quant(node: Node, importer: Importer) -> Value:
         whole = importer.emit_one(quantization.QuantizeLinear(dtype, axis), x, *parameters)
         whole = _between(importer, whole, low, high)
         return importer.emit_one(quantization.DequantizeLinear(axis), whole, *parameters)
-    whole = importer.emit_one(Add(), importer.emit_one(Div(), x, scale), zero)
+    whole = Expression(importer, x) / scale + zero
     if is_bipolar:
-        whole = cast(importer, _signs(importer, whole), x.type.dtype)
+        whole = Expression(importer, _signs(importer, whole.value)).cast(x.type.dtype)
     else:
-        whole = importer.emit_one(Clip(float(low), float(high)), _rounded(importer, whole, mode))
-    return importer.emit_one(Mul(), importer.emit_one(Sub(), whole, zero), scale)
+        whole = _rounded(whole, mode).apply(Clip(float(low), float(high)))
+    return ((whole - zero) * scale).value
 
 
 def import_bipolar_quant(node: Node, importer: Importer) -> Value:
@@ -214,18 +214,16 @@ def import_bipolar_quant(node: Node, importer: Importer) -> Value:
 
 def _signs(importer: Importer, x: Value) -> Value:
     """1 where a number is not negative, else -1, i8."""
-    zero, *signs = (importer.constant(np.array(each, x.type.dtype.numpy), "sign") for each in (0, 1, -1))
+    numbers = Expression(importer, x)
     # Runtimes choose between real numbers: onnxruntime has no Where of bytes.
-    return cast(importer, importer.emit_one(Where(), importer.emit_one(GreaterOrEqual(), x, zero), *signs), DType.I8)
+    return numbers.where(numbers >= 0, 1, -1).cast(DType.I8).value
 
 
-def _rounded(importer: Importer, x: Value, mode: str) -> Value:
+def _rounded(x: Expression, mode: str) -> Expression:
     if mode in _ROUNDINGS:
-        return importer.emit_one(_ROUNDINGS[mode](), x)
+        return x.apply(_ROUNDINGS[mode]())
     rounding, offset = _ROUNDINGS_OF_SIZE[mode]
-    size = importer.emit_one(Abs(), x)
-    shifted = importer.emit_one(Add(), size, importer.constant(np.asarray(offset, x.type.dtype.numpy), "offset"))
-    return importer.emit_one(Mul(), importer.emit_one(Sign(), x), importer.emit_one(rounding(), shifted))
+    return x.apply(Sign()) * (abs(x) + offset).apply(rounding())
 
 
 def _by_channel(x: Value, *parameters: Value) -> tuple[int | None, list[np.ndarray]] | None:

@@ -5,43 +5,39 @@ import numpy as np
 
 from .....ir.core import Value
 from .....ir.ops import activation
-from .....ir.ops.elementwise import Add, Mul
 from .....ir.ops.movement import Slice
+from ...expression import Expression
 from ..importer import Importer, Node, imports
 
 
-def _floats(node: Node) -> Value:
+def _floats(node: Node, importer: Importer) -> Expression:
     """Input 0, which numbers in attributes have the type of: as an integer, half would be nothing."""
     x = node.input(0)
     if not x.type.dtype.is_float:
         raise node.model_error("factors in attributes are those of floats", found=x.type.dtype.value)
-    return x
-
-
-def _by(importer: Importer, operator: Add | Mul, x: Value, numbers: float | np.ndarray) -> Value:
-    return importer.emit_one(operator, x, importer.constant(np.asarray(numbers, x.type.dtype.numpy)))
+    return Expression(importer, x)
 
 
 @imports("Affine", "Scale")
 def import_affine(node: Node, importer: Importer) -> Value:
     factor = node.float("scale" if node.op_type == "Scale" else "alpha", 1.0)
-    return _by(importer, Add(), _by(importer, Mul(), _floats(node), factor), node.float("beta", 0.0))
+    return (_floats(node, importer) * factor + node.float("beta", 0.0)).value
 
 
 @imports("ImageScaler")
 def import_image_scaler(node: Node, importer: Importer) -> Value:
-    x, bias = _floats(node), np.array(node.floats("bias", ()))
-    if x.type.rank != 4 or bias.size not in (0, x.type.shape[1]):
-        raise node.model_error("a bias for each channel of images", found=f"{bias.size} for {list(x.type.shape)}")
-    scaled = _by(importer, Mul(), x, node.float("scale", 1.0))
-    return _by(importer, Add(), scaled, bias.reshape(-1, 1, 1)) if bias.size else scaled
+    x, type, bias = _floats(node, importer), node.input(0).type, np.array(node.floats("bias", ()))
+    if type.rank != 4 or bias.size not in (0, type.shape[1]):
+        raise node.model_error("a bias for each channel of images", found=f"{bias.size} for {list(type.shape)}")
+    scaled = x * node.float("scale", 1.0)
+    return (scaled + bias.reshape(-1, 1, 1) if bias.size else scaled).value
 
 
 @imports("ParametricSoftplus", "ScaledTanh")
 def import_scaled_activation(node: Node, importer: Importer) -> Value:
     operator = activation.Tanh() if node.op_type == "ScaledTanh" else activation.Softplus()
-    inner = importer.emit_one(operator, _by(importer, Mul(), _floats(node), node.float("beta", 1.0)))
-    return _by(importer, Mul(), inner, node.float("alpha", 1.0))
+    inner = (_floats(node, importer) * node.float("beta", 1.0)).apply(operator)
+    return (inner * node.float("alpha", 1.0)).value
 
 
 @imports("Crop")

@@ -14,12 +14,13 @@ import numpy as np
 from tilewright.immutable import Immutable
 
 from .....ir.core import Constant, Value
-from .....ir.ops.elementwise import Add, Mul
+from .....ir.ops.elementwise import Mul
 from .....ir.ops.indexing import Gather
 from .....ir.ops.matmul import MatMul
 from .....ir.ops.movement import Pad
 from .....ir.types import DType
 from ...builder import ModuleBuilder, SourceNode
+from ...expression import Expression
 from ...movement import join, padded, reversed_along, slice_of, transpose
 from ...shape import cast, reshape
 from ..importer import Importer, Node, imports
@@ -93,13 +94,12 @@ class Transforms(Immutable):
     def _times(self, x: Value, numbers: np.ndarray) -> Value:
         """Pairs times complex numbers, which broadcast to them; real numbers become pairs."""
         real, imaginary = np.real(numbers), np.imag(numbers)
-        emit, straight = self.importer.emit_one, np.stack([real, imaginary], -1)
+        pairs, straight = Expression(self.importer, x), np.stack([real, imaginary], -1)
         if x.type.shape[-1] == 1:
-            return emit(Mul(), x, self._constant(x, straight))
-        crossed = np.stack([-imaginary, imaginary], -1)
-        first = emit(Mul(), x, self._constant(x, straight[..., [0, 0]]))
-        exchanged = reversed_along(self.importer, x, x.type.rank - 1)
-        return emit(Add(), first, emit(Mul(), exchanged, self._constant(x, crossed)))
+            return (pairs * self._constant(x, straight)).value
+        exchanged = Expression(self.importer, reversed_along(self.importer, x, x.type.rank - 1))
+        first = pairs * self._constant(x, straight[..., [0, 0]])
+        return (first + exchanged * self._constant(x, np.stack([-imaginary, imaginary], -1))).value
 
     def _split(self, x: Value, outputs: int, sign: int) -> Value:
         """The transform without a scale, by smaller ones."""

@@ -1,5 +1,7 @@
 """Normalisation operators of ONNX."""
 
+from functools import partial
+
 import numpy as np
 
 from ......ir.core import Op, Value
@@ -9,7 +11,8 @@ from ......ir.ops.reduction import ReduceMean
 from ......ir.ops.shape import Expand
 from ......ir.ops.skip_normalization import SkipLayerNorm
 from ......ir.types import DType
-from ....elementwise import centred, running_mean, standardized
+from ....elementwise import centred, standardized
+from ....expression import Expression
 from ....shape import cast, reshape
 from ...exporter import OPENVINO, Exporter, exports
 from ...importer import Importer, Node, imports
@@ -37,12 +40,13 @@ def import_batch_norm(node: Node, importer: Importer) -> list[Value]:
     if not is_older and not node.int("training_mode", 0):
         return [reshape(importer, importer.emit_one(operator, x, scale, b, *running), shape)]
     axes, wide = (0, *range(2, x.type.rank)), cast(importer, x, running[0].type.dtype)
-    difference = centred(importer, wide, axes)
+    difference = Expression(importer, centred(importer, wide, axes))
     mean = importer.emit_one(ReduceMean(axes, False), wide)
-    variance = importer.emit_one(ReduceMean(axes, False), importer.emit_one(Mul(), difference, difference))
+    variance = (difference * difference).apply(ReduceMean(axes, False)).value
     y = reshape(importer, importer.emit_one(operator, x, scale, b, mean, variance), shape)
-    share, pairs = node.float("momentum", 0.9), zip(running, (mean, variance), strict=True)
-    return [y, *(running_mean(importer, old, new, share) for old, new in pairs)]
+    share = node.float("momentum", 0.9)
+    pairs = zip(*(map(partial(Expression, importer), each) for each in (running, (mean, variance))), strict=True)
+    return [y, *((old * share + new * (1 - share)).value for old, new in pairs)]
 
 
 @imports("MeanVarianceNormalization")

@@ -40,11 +40,11 @@ class DynamicCell(Cell):
 
     def projected(self, x: Value) -> Value:
         y = self._product(x, 0)
-        return self.add(y, self.bias) if self.bias is not None else y
+        return y if self.bias is None else self.importer.emit_one(Add(), y, self.bias)
 
     def product(self, h: Value, factor: Value, b: Value | None, addend: Value | None) -> Value:
         assert factor is self.recurrence and b is None and addend is not None
-        return self.add(self._product(h, 1), addend)
+        return self.importer.emit_one(Add(), self._product(h, 1), addend)
 
     def _product(self, x: Value, which: int) -> Value:
         factor = (self.weights, self.recurrence)[which]

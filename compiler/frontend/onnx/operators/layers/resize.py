@@ -1,6 +1,7 @@
 """Resize of ONNX from version 10 on, and Upsample before it: scales or sizes, of all axes or some."""
 
 from functools import reduce
+from operator import add, and_
 
 import numpy as np
 
@@ -8,16 +9,15 @@ from tilewright.errors import UnsupportedError
 
 from ......ir.core import Constant, Op, Value
 from ......ir.ops.activation import Clip
-from ......ir.ops.comparison import And, Equal, Where
-from ......ir.ops.elementwise import Add, Div, Min, Mul, Sub
+from ......ir.ops.elementwise import Min
 from ......ir.ops.indexing import Gather
 from ......ir.ops.resize import Resize
 from ......ir.ops.unary import Ceil, Floor
 from ......ir.types import DType
-from ....elementwise import scaled as times
+from ....expression import Expression
 from ....movement import part_of
 from ....resize import antialiased, ratios, resize, resize_by_direction, scaled
-from ....shape import cast, reshape
+from ....shape import cast
 from ...exporter import Exporter, exports
 from ...importer import Importer, Node, imports
 from ...open_extents import open_operators
@@ -117,35 +117,29 @@ def _cropped(node: Node, importer: Importer, x: Value, region: Value, axes: list
     if region.type.shape != (2 * len(axes),):
         raise node.model_error("the region needs two numbers an axis", expected=2 * len(axes), found=region.type)
     region = cast(importer, region, DType.F32)
-    inside: list[Value] = []
+    inside: list[Expression] = []
     for axis in sorted({*axes} & {rank - 2, rank - 1}):
         last, extent = x.type.shape[axis] - 1, extents[axis]
-        begin, end = (part_of(importer, region, 0, axes.index(axis) + half) for half in (0, len(axes)))
+        begin, end = (
+            Expression(importer, part_of(importer, region, 0, axes.index(axis) + half)) for half in (0, len(axes))
+        )
         if extent > 1:
-            steps = importer.constant(np.arange(extent, dtype=np.float32), f"{node.name}_steps")
-            length = times(importer, importer.emit_one(Sub(), end, begin), last)
-            places = importer.emit_one(Mul(), steps, length)
-            places = importer.emit_one(Div(), places, importer.constant(np.array(extent - 1, np.float32), "pieces"))
-            places = importer.emit_one(Add(), times(importer, begin, last), places)
+            places = begin * last + np.arange(extent) * ((end - begin) * last) / (extent - 1)
         else:
-            places = reshape(importer, times(importer, importer.emit_one(Add(), begin, end), last / 2), (1,))
-        along, kept = (extent, *(1,) * (rank - 1 - axis)), importer.emit_one(Clip(0.0, float(last)), places)
-        inside.append(reshape(importer, importer.emit_one(Equal(), kept, places), along))
-        x = _between(importer, x, axis, kept)
-    if not inside:
-        return x
-    outside = importer.constant(np.array(operator.extrapolation_value, x.type.dtype.numpy), "outside")
-    whole = importer.emit_one(And(), *inside) if inside[1:] else inside[0]
-    return importer.emit_one(Where(), whole, x, outside)
+            places = ((begin + end) * (last / 2)).reshape((1,))
+        along, kept = (extent, *(1,) * (rank - 1 - axis)), places.apply(Clip(0.0, float(last)))
+        inside.append(kept.equals(places).reshape(along))
+        x = _between(x, axis, kept)
+    return Expression(importer, x).where(reduce(and_, inside), x, operator.extrapolation_value).value if inside else x
 
 
-def _between(importer: Importer, x: Value, axis: int, points: Value) -> Value:
+def _between(x: Value, axis: int, points: Expression) -> Value:
     """What is at points, f32[…], between the elements of a dimension."""
-    below, above = (importer.emit_one(operator, points) for operator in (Floor(), Ceil()))
-    near, far = (importer.emit_one(Gather(axis), x, cast(importer, each, DType.I64)) for each in (below, above))
-    share = cast(importer, importer.emit_one(Sub(), points, below), x.type.dtype)
-    share = reshape(importer, share, (*share.type.shape, *(1,) * (x.type.rank - 1 - axis)))
-    return importer.emit_one(Add(), near, importer.emit_one(Mul(), importer.emit_one(Sub(), far, near), share))
+    elements = Expression(points.importer, x)
+    below, above = (points.apply(operator) for operator in (Floor(), Ceil()))
+    near, far = (elements.apply(Gather(axis), each.cast(DType.I64)) for each in (below, above))
+    share = (points - below).cast(x.type.dtype)
+    return (near + (far - near) * share.reshape((*share.value.type.shape, *(1,) * (x.type.rank - 1 - axis)))).value
 
 
 def _resized(node: Node, importer: Importer, x: Value, axes: list[int], scales: np.ndarray | None) -> Value:
@@ -173,61 +167,46 @@ def _resized(node: Node, importer: Importer, x: Value, axes: list[int], scales: 
     for axis, size, factor in zip(axes, sizes, factors or [None] * len(axes), strict=True):
         if factor == 1 or (factor is None and (size is shape[axis] or size == shape[axis])):
             continue
-        extent = cast(importer, open.value(shape[axis]), DType.F32)
+        extent = Expression(importer, open.value(shape[axis])).cast(DType.F32)
         points = _points(importer, extent, size, factor, coordinates)
         if mode == "nearest":
-            points = _rounded(importer, points, node.string("nearest_mode", "round_prefer_floor"))
+            points = _rounded(points, node.string("nearest_mode", "round_prefer_floor"))
         if mode == "cubic":
-            x = _cubic(node, importer, x, axis, points, extent)
+            x = _cubic(node, x, axis, points, extent)
             continue
-        points = importer.emit_one(Min(), points, _plus(importer, extent, -1.0))
-        points = importer.emit_one(Clip(0.0, np.inf), points)
+        points = points.apply(Min(), extent - 1).apply(Clip(0.0, np.inf))
         if mode == "nearest":
-            x = importer.emit_one(Gather(axis), x, cast(importer, points, DType.I64))
+            x = importer.emit_one(Gather(axis), x, points.cast(DType.I64).value)
         else:
-            x = _between(importer, x, axis, points)
+            x = _between(x, axis, points)
     return x
 
 
-def _cubic(node: Node, importer: Importer, x: Value, axis: int, points: Value, extent: Value) -> Value:
+def _cubic(node: Node, x: Value, axis: int, points: Expression, extent: Expression) -> Value:
     """What is at points, f32[…], by Keys' kernel over the four elements around each."""
-    emit, a = importer.emit_one, float(np.float32(node.float("cubic_coeff_a", -0.75)))
-    is_inside = node.bool("exclude_outside", 0)
-    below, last = emit(Floor(), points), _plus(importer, extent, -1.0)
-    share = emit(Sub(), points, below)
-    beyond = _plus(importer, times(importer, share, -1.0), 1.0)
+    a, is_inside = float(np.float32(node.float("cubic_coeff_a", -0.75))), node.bool("exclude_outside", 0)
+    below, last = points.apply(Floor()), extent - 1
+    share = points - below
+    beyond = share * -1 + 1
     inner, outer = (-(a + 3), 0.0, 1.0), (-5 * a, 8 * a, -4 * a)
-    weights: list[Value] = []
-    places: list[Value] = []
-    for step, distance in zip(
-        (-1, 0, 1, 2), (_plus(importer, share, 1.0), share, beyond, _plus(importer, beyond, 1.0)), strict=True
-    ):
+    weights: list[Expression] = []
+    places: list[Expression] = []
+    for step, distance in zip((-1, 0, 1, 2), (share + 1, share, beyond, beyond + 1), strict=True):
         leading, rest = (a + 2, inner) if step in (0, 1) else (a, outer)
-        weight = _plus(importer, times(importer, distance, leading), rest[0])
+        weight = distance * leading + rest[0]
         for number in rest[1:]:
-            weight = _plus(importer, emit(Mul(), weight, distance), number)
-        place = _plus(importer, below, float(step))
-        places.append(emit(Clip(0.0, np.inf), emit(Min(), place, last)))
-        if is_inside:
-            weight = emit(Mul(), weight, cast(importer, emit(Equal(), place, places[-1]), DType.F32))
-        weights.append(weight)
+            weight = weight * distance + number
+        place = below + step
+        places.append(place.apply(Min(), last).apply(Clip(0.0, np.inf)))
+        weights.append(weight * place.equals(places[-1]).cast(DType.F32) if is_inside else weight)
     if is_inside:
-        whole = _sum(importer, weights)
-        weights = [emit(Div(), weight, whole) for weight in weights]
-    terms: list[Value] = []
+        whole = reduce(add, weights)
+        weights = [weight / whole for weight in weights]
+    elements, terms = Expression(points.importer, x), list[Expression]()
     for place, weight in zip(places, weights, strict=True):
-        near = emit(Gather(axis), x, cast(importer, place, DType.I64))
-        along = (*weight.type.shape, *(1,) * (x.type.rank - 1 - axis))
-        terms.append(emit(Mul(), near, reshape(importer, cast(importer, weight, x.type.dtype), along)))
-    return _sum(importer, terms)
-
-
-def _sum(importer: Importer, terms: list[Value]) -> Value:
-    return reduce(lambda left, right: importer.emit_one(Add(), left, right), terms)
-
-
-def _plus(importer: Importer, x: Value, number: float) -> Value:
-    return importer.emit_one(Add(), x, importer.constant(np.asarray(number, np.float32), "number"))
+        along = (*weight.value.type.shape, *(1,) * (x.type.rank - 1 - axis))
+        terms.append(elements.apply(Gather(axis), place.cast(DType.I64)) * weight.cast(x.type.dtype).reshape(along))
+    return reduce(add, terms).value
 
 
 def _scaled(importer: Importer, extent: Extent, scale: float) -> Extent:
@@ -236,32 +215,30 @@ def _scaled(importer: Importer, extent: Extent, scale: float) -> Extent:
     if scale == int(scale) and scale < UNKNOWN:
         return open.product([extent, int(scale)])
     (least,), (most,) = (scaled([each], [scale]) for each in span(extent))
-    number = times(importer, cast(importer, open.value(extent), DType.F32), scale)
-    return open.count(cast(importer, importer.emit_one(Floor(), number), DType.I64), least, most)
+    whole = (Expression(importer, open.value(extent)).cast(DType.F32) * scale).apply(Floor()).cast(DType.I64)
+    return open.count(whole.value, least, most)
 
 
-def _points(importer: Importer, extent: Value, wanted: Extent, factor: float | None, coordinates: str) -> Value:
+def _points(
+    importer: Importer, extent: Expression, wanted: Extent, factor: float | None, coordinates: str
+) -> Expression:
     """The points among so many elements that those of the result are at, f32[wanted], as onnxruntime computes them."""
-    open, emit = importer.open, importer.emit_one
-    index = open.opened(importer.constant(np.arange(room(wanted), dtype=np.float32), "index"), [wanted])
-    count = cast(importer, open.value(wanted), DType.F32)
+    open = importer.open
+    index = importer.constant(np.arange(room(wanted), dtype=np.float32), "index")
+    places, count = (Expression(importer, each) for each in (open.opened(index, [wanted]), open.value(wanted)))
+    count = count.cast(DType.F32)
     if coordinates == "align_corners":
-        steps = emit(Clip(1.0, np.inf), _plus(importer, count, -1.0))
-        return emit(Div(), emit(Mul(), index, _plus(importer, extent, -1.0)), steps)
-    ratio = emit(Div(), count, extent) if factor is None else importer.constant(np.asarray(factor, np.float32), "scale")
+        return places * (extent - 1) / (count - 1).apply(Clip(1.0, np.inf))
+    ratio = count / extent if factor is None else factor
     if coordinates == "asymmetric":
-        return emit(Div(), index, ratio)
-    points = _plus(importer, emit(Div(), _plus(importer, index, 0.5), ratio), -0.5)
-    if coordinates == "pytorch_half_pixel":
-        one, zero = (importer.constant(np.asarray(number, np.float32), "number") for number in (1, 0))
-        points = emit(Where(), emit(Equal(), count, one), zero, points)
-    return points
+        return places / ratio
+    points = (places + 0.5) / ratio - 0.5
+    return points.where(count.equals(1), 0, points) if coordinates == "pytorch_half_pixel" else points
 
 
-def _rounded(importer: Importer, points: Value, mode: str) -> Value:
+def _rounded(points: Expression, mode: str) -> Expression:
     moved = {"round_prefer_floor": -0.5, "round_prefer_ceil": 0.5}.get(mode, 0.0)
-    operator = Ceil() if mode in ("ceil", "round_prefer_floor") else Floor()
-    return importer.emit_one(operator, _plus(importer, points, moved) if moved else points)
+    return (points + moved if moved else points).apply(Ceil() if mode in ("ceil", "round_prefer_floor") else Floor())
 
 
 def _region(node: Node, axes: list[int], rank: int) -> tuple[float, ...]:

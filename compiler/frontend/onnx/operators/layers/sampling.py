@@ -6,14 +6,13 @@ from functools import partial
 import numpy as np
 
 from ......ir.core import Op, Value
-from ......ir.op import Operator
-from ......ir.ops.comparison import And, GreaterOrEqual, LessOrEqual, Where
-from ......ir.ops.elementwise import Add, Div, Mul, Sub
+from ......ir.ops.elementwise import Add, Mul
 from ......ir.ops.indexing import Gather
 from ......ir.ops.matmul import MatMul
 from ......ir.ops.sampling import GridSample
 from ......ir.ops.unary import Floor
 from ......ir.types import DType
+from ....expression import Expression
 from ....movement import join, reversed_along, split, transpose
 from ....shape import cast, expand, reshape
 from ...exporter import MICROSOFT, Exporter, exports
@@ -42,33 +41,26 @@ def import_crop_and_resize(node: Node, importer: Importer) -> Value:
         raise node.model_error("unknown mode", expected="bilinear or nearest", found=mode)
     if x.type.rank != 4 or regions.type.shape[1:] != (4,) or len(size) != 2 or min(size) < 1:
         raise node.model_error("images, regions and size do not fit", found=f"{x.type}, {regions.type}, {list(size)}")
-    count, dtype = regions.type.shape[0], x.type.dtype.numpy
-
-    def apply(operator: Operator, *operands: Value | float | np.ndarray) -> Value:
-        return importer.emit_one(
-            operator, *(o if isinstance(o, Value) else importer.constant(np.asarray(o, dtype)) for o in operands)
-        )
-
-    corners = split(importer, regions, 1, (1, 1, 1, 1))
-    rows, is_inside = list[Value](), list[Value]()
+    count = regions.type.shape[0]
+    corners = [Expression(importer, corner) for corner in split(importer, regions, 1, (1, 1, 1, 1))]
+    rows, is_inside = list[Value](), list[Expression]()
     for axis, length in enumerate(size):
         start, end, last = corners[axis], corners[axis + 2], x.type.shape[axis + 2] - 1
         if length > 1:
-            step = apply(Div(), apply(Mul(), apply(Sub(), end, start), last), length - 1)
-            places = apply(Add(), apply(Mul(), start, last), apply(Mul(), step, np.arange(length)))
+            places = start * last + (end - start) * last / (length - 1) * np.arange(length)
         else:
-            places = apply(Mul(), apply(Mul(), apply(Add(), start, end), 0.5), last)
-        places = reshape(importer, places, (count, length, 1) if axis == 0 else (count, 1, length))
-        is_inside.append(apply(And(), apply(GreaterOrEqual(), places, 0), apply(LessOrEqual(), places, last)))
+            places = (start + end) * 0.5 * last
+        places = places.reshape((count, length, 1) if axis == 0 else (count, 1, length))
+        is_inside.append((places >= 0) & (places <= last))
         if mode == "nearest":
             # Halves away from 0.
-            places = apply(Floor(), apply(Add(), places, 0.5))
-        rows.append(reshape(importer, expand(node, importer, places, (count, *size)), (count, *size, 1)))
+            places = (places + 0.5).apply(Floor())
+        rows.append(reshape(importer, expand(node, importer, places.value, (count, *size)), (count, *size, 1)))
     picked = importer.emit_one(Gather(0), x, cast(importer, images, DType.I64))
     sample = GridSample("linear" if mode == "bilinear" else mode, "border", "pixels")
-    crops = importer.emit_one(sample, picked, join(importer, rows[::-1], 3))
-    is_there = reshape(importer, apply(And(), *is_inside), (count, 1, *size))
-    return apply(Where(), is_there, crops, outside)
+    crops = Expression(importer, importer.emit_one(sample, picked, join(importer, rows[::-1], 3)))
+    is_there = (is_inside[0] & is_inside[1]).reshape((count, 1, *size))
+    return crops.where(is_there, crops, outside).value
 
 
 @exports(GridSample)

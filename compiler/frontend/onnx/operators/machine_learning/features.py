@@ -10,49 +10,41 @@ import numpy as np
 from tilewright.errors import ClassesWarning, warn
 
 from ......ir.core import Value
-from ......ir.ops.comparison import And, Equal, Greater, Or, Where
-from ......ir.ops.elementwise import Div, Mul, Sub
+from ......ir.ops.comparison import And, Equal, Or
 from ......ir.ops.indexing import Gather
 from ......ir.ops.movement import Pad
 from ......ir.ops.reduction import ArgMax, ReduceL1, ReduceL2, ReduceMax
 from ......ir.ops.unary import IsNan
 from ......ir.types import DType
+from ....expression import Expression
 from ....movement import join, slice_of
 from ....shape import cast, reshape
 from ...exporter import MACHINE_LEARNING
 from ...importer import Importer, Node, imports
-from .scores import floats
-
-
-def _float(node: Node, importer: Importer) -> Value:
-    return cast(importer, node.input(0), DType.F32)
 
 
 @imports("Scaler", domain=MACHINE_LEARNING)
 def import_scaler(node: Node, importer: Importer) -> Value:
-    x = _float(node, importer)
-    if node.has("offset"):
-        x = importer.emit_one(Sub(), x, floats(importer, x, node.floats("offset"), "offset"))
-    return importer.emit_one(Mul(), x, floats(importer, x, node.floats("scale", (1.0,)), "scale"))
+    x = Expression(importer, cast(importer, node.input(0), DType.F32))
+    x = x - np.array(node.floats("offset")) if node.has("offset") else x
+    return (x * np.array(node.floats("scale", (1.0,)))).value
 
 
 @imports("Normalizer", domain=MACHINE_LEARNING)
 def import_normalizer(node: Node, importer: Importer) -> Value:
     """Rows of zeros stay as they are."""
-    x, norm = _float(node, importer), node.string("norm", "MAX")
+    x, norm = cast(importer, node.input(0), DType.F32), node.string("norm", "MAX")
     reductions = {"MAX": ReduceMax, "L1": ReduceL1, "L2": ReduceL2}
     if norm not in reductions or not x.type.rank:
         raise node.model_error("unknown norm", expected=", ".join(reductions), found=f"{norm} of {x.type}")
-    size = importer.emit_one(reductions[norm]((x.type.rank - 1,)), x)
-    is_zero = importer.emit_one(Equal(), size, floats(importer, x, 0))
-    return importer.emit_one(Div(), x, importer.emit_one(Where(), is_zero, floats(importer, x, 1), size))
+    size = Expression(importer, x).apply(reductions[norm]((x.type.rank - 1,)))
+    return (Expression(importer, x) / size.where(size.equals(0), 1, size)).value
 
 
 @imports("Binarizer", domain=MACHINE_LEARNING)
 def import_binarizer(node: Node, importer: Importer) -> Value:
-    x = node.input(0)
-    threshold = importer.constant(np.asarray(node.float("threshold", 0.0), x.type.dtype.numpy), "threshold")
-    return cast(importer, importer.emit_one(Greater(), x, threshold), x.type.dtype)
+    x = Expression(importer, node.input(0))
+    return (x > node.float("threshold", 0.0)).cast(x.value.type.dtype).value
 
 
 @imports("Imputer", domain=MACHINE_LEARNING)
@@ -64,11 +56,9 @@ def import_imputer(node: Node, importer: Importer) -> Value:
     if len(values) not in (1, x.type.shape[-1]):
         found = f"{len(values)} for {x.type}"
         raise node.model_error("there is to be one value to fill in, or one for each feature", found=found)
-    if replaced != replaced:
-        is_missing = importer.emit_one(IsNan(), x)
-    else:
-        is_missing = importer.emit_one(Equal(), x, importer.constant(np.asarray(replaced, x.type.dtype.numpy)))
-    return importer.emit_one(Where(), is_missing, importer.constant(values, f"{node.name}_values"), x)
+    given = Expression(importer, x)
+    is_missing = given.apply(IsNan()) if replaced != replaced else given.equals(replaced)
+    return given.where(is_missing, importer.constant(values, f"{node.name}_values"), x).value
 
 
 @imports("ArrayFeatureExtractor", domain=MACHINE_LEARNING)

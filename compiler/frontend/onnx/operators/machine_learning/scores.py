@@ -12,14 +12,13 @@ from tilewright.errors import ClassesWarning, warn
 
 from ......ir.core import Value
 from ......ir.ops.activation import Sigmoid
-from ......ir.ops.comparison import Less, Where
-from ......ir.ops.elementwise import Add, Div, Mul, Sub
+from ......ir.ops.elementwise import Add
 from ......ir.ops.indexing import Gather
 from ......ir.ops.reduction import ArgMax, ReduceMax, ReduceSum
 from ......ir.ops.softmax import Softmax
-from ......ir.ops.unary import Abs, Exp, Log, Neg, Sign, Sqrt
+from ......ir.ops.unary import Exp, Log, Sign, Sqrt
 from ......ir.types import DType
-from ....elementwise import scaled
+from ....expression import Expression
 from ....movement import join
 from ....shape import cast, reshape
 from ...importer import Importer, Node
@@ -63,37 +62,29 @@ def transformed(node: Node, importer: Importer, scores: Value, name: str | None 
     if name == "SOFTMAX":
         return importer.emit_one(Softmax(1), scores)
     if name == "SOFTMAX_ZERO":
-        most = importer.emit_one(ReduceMax((1,)), scores)
-        is_zero = importer.emit_one(Less(), importer.emit_one(Abs(), scores), floats(importer, scores, 1e-7))
-        parts = importer.emit_one(Exp(), importer.emit_one(Sub(), scores, most))
-        small = importer.emit_one(Div(), scores, importer.emit_one(Exp(), most))
-        parts = importer.emit_one(Where(), is_zero, small, parts)
-        return importer.emit_one(Div(), parts, importer.emit_one(ReduceSum((1,)), parts))
+        x = Expression(importer, scores)
+        most = x.apply(ReduceMax((1,)))
+        parts = x.where(abs(x) < 1e-7, x / most.apply(Exp()), (x - most).apply(Exp()))
+        return (parts / parts.apply(ReduceSum((1,)))).value
     raise node.model_error("unknown transform", expected=", ".join(TRANSFORMS), found=name)
 
 
 def _probit(importer: Importer, p: Value) -> Value:
     """The quantile of the normal distribution, by Winitzki's approximation of the inverse of erf."""
-    x = importer.emit_one(Sub(), scaled(importer, p, 2), floats(importer, p, 1))
-    one = floats(importer, p, 1)
-    logarithm = importer.emit_one(
-        Log(), importer.emit_one(Mul(), importer.emit_one(Sub(), one, x), importer.emit_one(Add(), one, x))
-    )
-    a = importer.emit_one(Add(), scaled(importer, logarithm, 0.5), floats(importer, p, 2 / (math.pi * 0.147)))
-    square = importer.emit_one(Sub(), importer.emit_one(Mul(), a, a), scaled(importer, logarithm, 1 / 0.147))
-    root = importer.emit_one(Sqrt(), importer.emit_one(Sub(), importer.emit_one(Sqrt(), square), a))
-    return scaled(importer, importer.emit_one(Mul(), importer.emit_one(Sign(), x), root), math.sqrt(2))
+    x = Expression(importer, p) * 2 - 1
+    logarithm = ((1 - x) * (x + 1)).apply(Log())
+    a = logarithm * 0.5 + 2 / (math.pi * 0.147)
+    root = ((a * a - logarithm * (1 / 0.147)).apply(Sqrt()) - a).apply(Sqrt())
+    return (x.apply(Sign()) * root * math.sqrt(2)).value
 
 
 def two_classes(node: Node, importer: Importer, score: Value, *, is_positive: bool) -> Value:
     """The scores of two classes, as they are returned, from that of the second.
     ``is_positive``: the score is the likelihood of the second."""
     kind = node.string("post_transform", "NONE")
-    if kind == "PROBIT" or (is_positive and kind != "LOGISTIC"):
-        first = importer.emit_one(Sub(), floats(importer, score, 1), score)
-    else:
-        first = importer.emit_one(Neg(), score)
-    scores = join(importer, [first, score], 1)
+    x = Expression(importer, score)
+    first = 1 - x if kind == "PROBIT" or (is_positive and kind != "LOGISTIC") else -x
+    scores = join(importer, [first.value, score], 1)
     scores = transformed(node, importer, scores) if kind in ("LOGISTIC", "PROBIT") else scores
     return cast(importer, scores, DType.F32)
 

@@ -6,21 +6,20 @@ import numpy as np
 
 from ......ir.core import Value
 from ......ir.ops.activation import Clip, Sigmoid, Tanh
-from ......ir.ops.comparison import And, Equal, Greater, GreaterOrEqual, Less, Or, Where
 from ......ir.ops.control_flow import COUNT, Loop
-from ......ir.ops.elementwise import Add, Div, Mod, Mul, Pow, Sub
+from ......ir.ops.elementwise import Mod, Pow
 from ......ir.ops.indexing import Gather
 from ......ir.ops.matmul import MatMul
 from ......ir.ops.reduction import ReduceMax, ReduceMin, ReduceSum
-from ......ir.ops.unary import Abs, Exp
+from ......ir.ops.unary import Exp
 from ......ir.types import DType
 from ....control_flow import close_over, outside_of
-from ....elementwise import scaled
+from ....expression import Expression
 from ....movement import join, transpose
-from ....shape import cast, reshape
+from ....shape import cast
 from ...exporter import MACHINE_LEARNING
 from ...importer import Importer, Node, imports
-from .scores import classes, floats, label, numbers, rows, top, transformed, two_classes, with_base
+from .scores import classes, label, numbers, rows, top, transformed, two_classes, with_base
 
 _ROUNDS = 100
 """Rounds of the search for likelihoods at most, as libsvm and onnxruntime have it."""
@@ -40,12 +39,10 @@ def import_svm_regressor(node: Node, importer: Importer) -> Value:
     if count:
         supports = importer.constant(vectors.reshape(count, features), f"{node.name}_vectors")
         x = _kernel(node, importer, x, supports, kernel)
-    y = importer.emit_one(MatMul(), x, importer.constant(coefficients.reshape(-1, 1), f"{node.name}_coefficients"))
-    y = importer.emit_one(Add(), y, importer.constant(rho, f"{node.name}_rho"))
-    if node.bool("one_class", 0):
-        is_inside = importer.emit_one(Greater(), y, floats(importer, y, 0))
-        y = importer.emit_one(Where(), is_inside, floats(importer, y, 1), floats(importer, y, -1))
-    return cast(importer, transformed(node, importer, y), DType.F32)
+    weights = importer.constant(coefficients.reshape(-1, 1), f"{node.name}_coefficients")
+    y = Expression(importer, x) @ weights + importer.constant(rho, f"{node.name}_rho")
+    y = y.where(y > 0, 1, -1) if node.bool("one_class", 0) else y
+    return cast(importer, transformed(node, importer, y.value), DType.F32)
 
 
 @imports("SVMClassifier", domain=MACHINE_LEARNING)
@@ -82,21 +79,16 @@ def import_svm_classifier(node: Node, importer: Importer) -> list[Value]:
     weights = importer.described(
         node, (vectors, pairs), DType.F32, lambda: _of_pairs(coefficients.reshape(count - 1, vectors), each), "_weights"
     )
-    scores = importer.emit_one(Add(), importer.emit_one(MatMul(), alike, weights), floats(importer, x, rho[:pairs]))
-    is_first = cast(importer, importer.emit_one(Greater(), scores, floats(importer, x, 0)), DType.F32)
-    one_of = np.eye(count, dtype=np.float32)
-    votes = importer.emit_one(MatMul(), is_first, floats(importer, x, one_of[first] - one_of[second]))
-    votes = importer.emit_one(Add(), votes, floats(importer, x, one_of[second].sum(0)))
-    called_first = label(node, importer, top(importer, votes), called, has_names)
+    scores, one_of = Expression(importer, alike) @ weights + rho[:pairs], np.eye(count)
+    votes = (scores > 0).cast(DType.F32) @ (one_of[first] - one_of[second]) + one_of[second].sum(0)
+    called_first = label(node, importer, top(importer, votes.value), called, has_names)
     if len(slopes):
-        moved = importer.emit_one(Mul(), scores, floats(importer, x, -slopes[:pairs]))
-        moved = importer.emit_one(Sub(), moved, floats(importer, x, offsets[:pairs]))
-        likely = importer.emit_one(Clip(1e-7, 1 - 1e-7), importer.emit_one(Sigmoid(), moved))
+        likely = (scores * -slopes[:pairs] - offsets[:pairs]).apply(Sigmoid()).apply(Clip(1e-7, 1 - 1e-7))
         scores = _coupled(node, importer, likely, count)
     elif pairs == 1:
         is_positive = node.string("post_transform", "NONE") != "NONE"
-        return [called_first, two_classes(node, importer, scores, is_positive=is_positive)]
-    return [called_first, transformed(node, importer, scores)]
+        return [called_first, two_classes(node, importer, scores.value, is_positive=is_positive)]
+    return [called_first, transformed(node, importer, scores.value)]
 
 
 def _of_pairs(coefficients: np.ndarray, each: Sequence[int]) -> np.ndarray:
@@ -114,87 +106,72 @@ def _linear(
     node: Node, importer: Importer, x: Value, coefficients: np.ndarray, called: np.ndarray, has_names: bool
 ) -> list[Value]:
     """A score for each class. Of two classes the second is on top of what is enough for either, as in onnxruntime."""
-    scores = importer.emit_one(MatMul(transpose_b=True), x, floats(importer, x, coefficients))
-    scores = importer.emit_one(Add(), scores, floats(importer, x, numbers(node, "rho")[0]))
-    index = top(importer, scores)
+    scores = Expression(importer, x).apply(MatMul(transpose_b=True), coefficients) + numbers(node, "rho")[0]
+    index = top(importer, scores.value)
     if len(called) == 2:
-        most = importer.emit_one(ReduceMax((1,), keepdims=False), scores)
-        is_positive = bool((coefficients >= 0).all())
-        enough = floats(importer, x, 0.5 if is_positive else 0)
-        is_enough = importer.emit_one(GreaterOrEqual() if is_positive else Greater(), most, enough)
-        index = importer.emit_one(Where(), is_enough, importer.constant(np.asarray(1)), index)
-    return [label(node, importer, index, called, has_names), transformed(node, importer, scores)]
+        most = scores.apply(ReduceMax((1,), keepdims=False))
+        is_enough = most >= 0.5 if (coefficients >= 0).all() else most > 0
+        index = Expression(importer, index).where(is_enough, 1, index).value
+    return [label(node, importer, index, called, has_names), transformed(node, importer, scores.value)]
 
 
-def _coupled(node: Node, importer: Importer, pairs: Value, count: int) -> Value:
+def _coupled(node: Node, importer: Importer, pairs: Expression, count: int) -> Expression:
     """Likelihoods of classes, [rows, classes], from those of the first of each pair against the second, [rows, pairs].
 
     Wu, Lin and Weng, Probability estimates for multi-class classification by pairwise coupling, 2004, algorithm 2: the
     p that makes p'Qp smallest, found class by class. A row is done when Qp is the same for all its classes but for
     0.005 / classes, as in libsvm, which is asked when a round of all classes begins."""
-    batch = pairs.type.shape[0]
+    batch = pairs.value.type.shape[0]
     first, second = np.triu_indices(count, 1)
-    one, zero = floats(importer, pairs, 1), floats(importer, pairs, 0)
     numbered = np.full((count, count), 2 * len(first))
     numbered[first, second], numbered[second, first] = np.arange(len(first)), np.arange(len(first)) + len(first)
-    both = [pairs, importer.emit_one(Sub(), one, pairs), floats(importer, pairs, np.zeros((batch, 1)))]
-    line = join(importer, both, 1)
-    against, by = (importer.emit_one(Gather(1), line, importer.constant(each)) for each in (numbered, numbered.T))
-    squares = importer.emit_one(ReduceSum((2,), keepdims=True), importer.emit_one(Mul(), by, by))
-    diagonal = importer.emit_one(Mul(), floats(importer, pairs, np.eye(count)), squares)
-    q = importer.emit_one(Sub(), diagonal, importer.emit_one(Mul(), against, by))
-    start = floats(importer, pairs, np.full((batch, count, 1), 1 / count))
+    line = join(importer, [pairs.value, (1 - pairs).value, pairs.operand(np.zeros((batch, 1)))], 1)
+    both = (importer.emit_one(Gather(1), line, importer.constant(each)) for each in (numbered, numbered.T))
+    against, by = (Expression(importer, each) for each in both)
+    squares = (by * by).apply(ReduceSum((2,), keepdims=True))
+    q = np.eye(count) * squares - against * by
+    start = pairs.operand(np.full((batch, count, 1), 1 / count))
     undone = importer.constant(np.zeros((batch, 1, 1), np.bool_), "undone")
     with importer.inside(f"{node.name}.coupling") as body:
         step, p, done = (
-            body.add_parameter(name, type)
+            Expression(importer, body.add_parameter(name, type))
             for name, type in (("step", COUNT), ("p", start.type.plain), ("done", undone.type.plain))
         )
-        own = importer.emit_one(Mod(), step, importer.constant(np.asarray(count)))
-        qp = importer.emit_one(MatMul(), q, p)
-        pqp = importer.emit_one(ReduceSum((1,), keepdims=True), importer.emit_one(Mul(), p, qp))
-        apart = importer.emit_one(Abs(), importer.emit_one(Sub(), qp, pqp))
-        is_close = importer.emit_one(ReduceMax((1,), keepdims=True), apart)
-        is_close = importer.emit_one(Less(), is_close, floats(importer, pairs, 0.005 / count))
-        begins = importer.emit_one(Equal(), own, importer.constant(np.asarray(0)))
-        after = importer.emit_one(Or(), done, importer.emit_one(And(), is_close, begins))
-        at = reshape(importer, own, (1,))
-        of_own, square = (importer.emit_one(Gather(1), each, at) for each in (qp, squares))
-        change = importer.emit_one(Div(), importer.emit_one(Sub(), pqp, of_own), square)
-        change = importer.emit_one(Where(), after, zero, change)
-        places = importer.constant(np.arange(count).reshape(count, 1))
-        there = cast(importer, importer.emit_one(Equal(), places, own), DType.F32)
-        moved = importer.emit_one(Add(), p, importer.emit_one(Mul(), change, there))
-        moved = importer.emit_one(Div(), moved, importer.emit_one(Add(), change, one))
-        is_over = importer.emit_one(ReduceMin((0, 1, 2), keepdims=False), cast(importer, after, DType.F32))
-        results = [importer.emit_one(Less(), is_over, one), moved, after]
+        own, qp = step.apply(Mod(), count), q @ p
+        pqp = (p * qp).apply(ReduceSum((1,), keepdims=True))
+        is_close = abs(qp - pqp).apply(ReduceMax((1,), keepdims=True)) < 0.005 / count
+        after = done | is_close & own.equals(0)
+        of_own, square = (each.apply(Gather(1), own.reshape((1,))) for each in (qp, squares))
+        change = p.where(after, 0, (pqp - of_own) / square)
+        there = own.equals(np.arange(count).reshape(count, 1)).cast(DType.F32)
+        moved = (p + change * there) / (change + 1)
+        goes_on = after.cast(DType.F32).apply(ReduceMin((0, 1, 2), keepdims=False)) < 1
+        results = [goes_on.value, moved.value, after.value]
     outside = outside_of(body, results)
     close_over(body, results, outside)
     steps, true = importer.constant(np.asarray(_ROUNDS * count), "steps"), importer.constant(np.asarray(True), "true")
     types = [start.type, undone.type, COUNT]
-    found = importer.emit(Loop(body.name, 2), steps, true, start, undone, *outside, types=types)[0]
-    return reshape(importer, found, (batch, count))
+    found = importer.emit_one(Loop(body.name, 2), steps, true, start, undone, *outside, types=types)
+    return Expression(importer, found).reshape((batch, count))
 
 
 def _kernel(node: Node, importer: Importer, x: Value, vectors: Value, kind: str) -> Value:
     """How much each row is like each support vector, [rows, vectors]."""
     gamma, offset, degree = node.floats("kernel_params", (0.0, 0.0, 0.0))
+    by_rows, ones = MatMul(transpose_b=True), np.ones((1, x.type.shape[1]))
+    product = Expression(importer, x).apply(by_rows, vectors)
     if kind == "RBF":
-        ones = floats(importer, x, np.ones((1, x.type.shape[1])))
-        lengths = (importer.emit_one(Mul(), each, each) for each in (x, vectors))
-        of_rows, of_vectors = (importer.emit_one(MatMul(transpose_b=True), each, ones) for each in lengths)
-        product = scaled(importer, importer.emit_one(MatMul(transpose_b=True), x, vectors), -2)
-        total = importer.emit_one(Add(), product, of_rows)
-        total = importer.emit_one(Add(), total, transpose(importer, of_vectors, (1, 0)))
-        return importer.emit_one(Exp(), scaled(importer, total, -gamma))
-    product = importer.emit_one(MatMul(transpose_b=True), x, vectors)
+        both = (Expression(importer, each) for each in (x, vectors))
+        of_rows, of_vectors = ((each * each).apply(by_rows, ones) for each in both)
+        total = product * -2 + of_rows + transpose(importer, of_vectors.value, (1, 0))
+        return (total * -gamma).apply(Exp()).value
     if kind == "LINEAR":
-        return product
-    product = importer.emit_one(Add(), scaled(importer, product, gamma), floats(importer, x, offset))
+        return product.value
+    product = product * gamma + offset
     if kind == "POLY":
-        return importer.emit_one(Pow(), product, floats(importer, x, degree))
+        return product.apply(Pow(), degree).value
     if kind == "SIGMOID":
-        return importer.emit_one(Tanh(), product)
+        return product.apply(Tanh()).value
     raise node.model_error("unknown kernel", expected="LINEAR, POLY, RBF or SIGMOID", found=kind)
 
 
@@ -224,9 +201,8 @@ def import_linear_classifier(node: Node, importer: Importer) -> list[Value]:
     outputs = len(node.attributes.get("coefficients", ())) // max(features, 1)
     scores = _product(node, importer, outputs)
     if outputs == 1 and len(called) == 2:
-        column = importer.emit_one(Gather(1), scores, importer.constant(np.asarray(0), "column"))
-        index = importer.emit_one(Greater(), column, floats(importer, scores, 0))
-        index = cast(importer, index, DType.I64)
+        column = Expression(importer, scores).apply(Gather(1), importer.constant(np.asarray(0), "column"))
+        index = (column > 0).cast(DType.I64).value
         return [label(node, importer, index, called, has_names), two_classes(node, importer, scores, is_positive=True)]
     called = called if len(called) else np.arange(outputs)
     if len(called) != scores.type.shape[1]:

@@ -6,13 +6,14 @@ import numpy as np
 
 from ......ir.core import Value
 from ......ir.ops.activation import Tanh
-from ......ir.ops.comparison import And, Greater, Less, LessOrEqual, Where
-from ......ir.ops.elementwise import Add, Min, Sub
+from ......ir.ops.comparison import Where
+from ......ir.ops.elementwise import Add, Min
 from ......ir.ops.indexing import GatherElements
 from ......ir.ops.matmul import MatMul
 from ......ir.ops.softmax import Softmax
 from ......ir.types import DType
 from ....elementwise import scaled
+from ....expression import Expression
 from ....movement import join, slice_of, split, transpose
 from ....shape import cast, expand, reshape
 from ...exporter import MICROSOFT
@@ -60,8 +61,8 @@ def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
     steps = importer.constant(np.arange(rows), f"{node.name}_steps")
     first: Value = importer.constant(np.full((1, 1), total - rows), f"{node.name}_first")
     if batch > 1 and total > rows:
-        lengths = cast(importer, reshape(importer, node.input(5), (batch, 1)), DType.I64)
-        first = importer.emit_one(Sub(), lengths, importer.constant(np.array(rows - 1), "before"))
+        lengths = reshape(importer, node.input(5), (batch, 1))
+        first = (Expression(importer, lengths).cast(DType.I64) - (rows - 1)).value
     ends = importer.emit_one(Add(), first, steps)
     if node.bool("do_rotary", 0):
         places, turned = node.optional(9), node.bool("rotary_interleaved", 0)
@@ -110,24 +111,16 @@ def _written(node: Node, importer: Importer, past: Value, new: Value, first: Val
             for begin, end in ((0, total - rows), (total, room))
         )
         return join(importer, [part for part in (before, new, after) if part.type.elements], 2)
-    places = importer.constant(np.arange(held), f"{node.name}_places")
-    offsets = importer.emit_one(
-        Add(), importer.emit_one(Sub(), places, first), importer.constant(np.array(room), "room")
-    )
-    offsets = importer.emit_one(Min(), offsets, importer.constant(np.array(room + rows - 1), "last"))
-    source = importer.emit_one(Where(), importer.emit_one(Less(), places, first), places, offsets)
-    source = reshape(importer, source, (batch, 1, held, 1))
-    index = expand(node, importer, source, (batch, groups, held, width))
+    places = Expression(importer, importer.constant(np.arange(held), f"{node.name}_places"))
+    offsets = (places - first + room).apply(Min(), room + rows - 1)
+    source = places.where(places < first, places, offsets).reshape((batch, 1, held, 1))
+    index = expand(node, importer, source.value, (batch, groups, held, width))
     return importer.emit_one(GatherElements(2), join(importer, [past, new], 2), index)
 
 
 def _allowed(node: Node, importer: Importer, ends: Value, total: int) -> Value:
     """Which keys each row may read, [batch or 1, 1, 1, rows, total]: none after its own, nor too long before."""
     ends = reshape(importer, ends, (ends.type.shape[0], 1, 1, ends.type.shape[1], 1))
-    places = importer.constant(np.arange(total), f"{node.name}_keys")
-    allowed = importer.emit_one(LessOrEqual(), places, ends)
-    window = node.int("local_window_size", -1)
-    if window < 0:
-        return allowed
-    begins = importer.emit_one(Sub(), ends, importer.constant(np.array(window), "window"))
-    return importer.emit_one(And(), allowed, importer.emit_one(Greater(), places, begins))
+    places = Expression(importer, importer.constant(np.arange(total), f"{node.name}_keys"))
+    allowed, window = places <= ends, node.int("local_window_size", -1)
+    return (allowed if window < 0 else allowed & (places > Expression(importer, ends) - window)).value

@@ -3,13 +3,14 @@
 import numpy as np
 
 from ......ir.core import Value
-from ......ir.ops.activation import Clip, GeluTanh, Relu, Sigmoid, Swish
-from ......ir.ops.elementwise import Add, Div, Mul
+from ......ir.ops.activation import Clip, GeluTanh, Relu, Swish
+from ......ir.ops.elementwise import Div, Mul
 from ......ir.ops.indexing import Gather, GatherElements, ScatterElements
 from ......ir.ops.matmul import MatMul
 from ......ir.ops.reduction import ReduceSum, TopK
 from ......ir.ops.softmax import Softmax
-from ....elementwise import scaled
+from ....elementwise import swish
+from ....expression import Expression
 from ....movement import split, transpose
 from ....shape import reshape
 from ...exporter import MICROSOFT
@@ -142,12 +143,8 @@ def _computed(node: Node, importer: Importer, x: Value, layers: list[Layer | Non
         )
         if limit < np.inf:
             h, beside = importer.emit_one(Clip(-np.inf, limit), h), importer.emit_one(Clip(-limit, limit), beside)
-        if alpha == 1:
-            h = importer.emit_one(Swish(), h)
-        else:
-            h = importer.emit_one(Mul(), h, importer.emit_one(Sigmoid(), scaled(importer, h, alpha)))
-        offset = importer.constant(np.array(beta, x.type.dtype.numpy), "beta")
-        beside = importer.emit_one(Add(), beside, offset) if beta else beside
+        h = swish(importer, h, alpha)
+        beside = (Expression(importer, beside) + beta).value if beta else beside
     elif (act := _ACTIVATIONS[name]) is not None:
         h = importer.emit_one(act(), h)
     return product(importer.emit_one(Mul(), h, beside) if beside is not None else h, last)

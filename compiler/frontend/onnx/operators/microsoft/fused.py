@@ -8,7 +8,7 @@ from ......ir.core import Value
 from ......ir.ops.activation import Clip, Gelu, GeluTanh
 from ......ir.ops.comparison import Where
 from ......ir.ops.convolution import Conv
-from ......ir.ops.elementwise import Add, Div, Mul, Sub
+from ......ir.ops.elementwise import Add, Div, Mul
 from ......ir.ops.indexing import Gather
 from ......ir.ops.integer_products import MatMulInteger
 from ......ir.ops.matmul import SINGLE_BITS, Determinant, MatMul
@@ -18,6 +18,7 @@ from ......ir.ops.reduction import ReduceSum, ReduceSumSquare
 from ......ir.ops.unary import Sqrt
 from ......ir.types import DType
 from ....elementwise import scaled
+from ....expression import Expression
 from ....matmul import gemm, product, product_by, quantized_product
 from ....movement import transpose
 from ....recurrent import ACTIVATIONS, activate, numbers_of
@@ -187,9 +188,8 @@ def import_distances(node: Node, importer: Importer) -> Value:
     a, b = node.input(0), node.input(1)
     rows, width = a.type.shape
     apart = reshape(importer, a, (rows, 1, width)), reshape(importer, b, (1, *b.type.shape))
-    differences = importer.emit_one(Sub(), *apart)
-    squares = importer.emit_one(ReduceSumSquare((2,), keepdims=False), differences)
-    return squares if node.word("metric", "sqeuclidean") == "sqeuclidean" else importer.emit_one(Sqrt(), squares)
+    squares = (Expression(importer, apart[0]) - apart[1]).apply(ReduceSumSquare((2,), keepdims=False))
+    return (squares if node.word("metric", "sqeuclidean") == "sqeuclidean" else squares.apply(Sqrt())).value
 
 
 @imports("NhwcMaxPool", domain=MICROSOFT)

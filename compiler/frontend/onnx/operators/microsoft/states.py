@@ -7,12 +7,13 @@ import numpy as np
 from ......ir.core import Value
 from ......ir.ops.activation import Swish
 from ......ir.ops.convolution import Conv
-from ......ir.ops.elementwise import Add, Mul, Sub
+from ......ir.ops.elementwise import Mul
 from ......ir.ops.matmul import MatMul
 from ......ir.ops.unary import Exp
 from ......ir.types import DType
 from ....builder import shape_text
 from ....elementwise import scaled
+from ....expression import Expression
 from ....movement import join, slice_of, split, transpose
 from ....shape import reshape
 from ...exporter import MICROSOFT
@@ -97,13 +98,10 @@ def import_linear_attention(node: Node, importer: Importer) -> list[Value]:
     for queries, key, value, g, beta in zip(*map(at, (q, k, v, decay, rate)), strict=True):
         assert queries is not None and key is not None and value is not None
         if g is not None:
-            factor = importer.emit_one(Exp(), transpose(importer, g, (0, 1, 3, 2)))
-            state = importer.emit_one(Mul(), state, factor)
+            state = importer.emit_one(Mul(), state, importer.emit_one(Exp(), transpose(importer, g, (0, 1, 3, 2))))
         if beta is not None:
-            value = importer.emit_one(Sub(), value, importer.emit_one(MatMul(), key, state))
-            value = importer.emit_one(Mul(), value, beta)
-        written = importer.emit_one(Mul(), transpose(importer, key, (0, 1, 3, 2)), value)
-        state = importer.emit_one(Add(), state, written)
+            value = ((value - Expression(importer, key) @ state) * beta).value
+        state = (state + Expression(importer, transpose(importer, key, (0, 1, 3, 2))) * value).value
         queries = reshape(importer, queries, each)
         read = importer.emit_one(MatMul(), queries, reshape(importer, state, wholes))
         results.append(reshape(importer, read, (batch, 1, max(heads, groups) * depth)))
