@@ -1,4 +1,4 @@
-"""The positions of extremes, and a few best, on vectors: single precision, row-major, along any dimension."""
+"""The positions of extremes, of integers too, and a few best, on vectors: row-major, along any dimension."""
 
 from typing import ClassVar
 
@@ -8,8 +8,8 @@ from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I32, I64, Register, Registers, constant, vector_constant, zero
-from ..tensors import has_real_meaning, is_plain
+from ..llvm.types import F32, I32, I64, Register, Registers, constant, type_of, vector_constant, zero
+from ..tensors import is_movement, is_plain
 from .reduction import Extreme, dimensions_of, lowest_number
 
 _BEYOND = 0x7F800001
@@ -25,7 +25,8 @@ class Best(Extreme):
     Elements are compared as integers of the same order, in which both zeros are the same and NaN lies beyond infinity;
     of each lane as they are, where the first position is all that is asked for.
     ``is_last``: of equal elements the last one is the best, else the first.
-    ``positions_alone``: the elements are not written, and NaN is the best of all, be it the smallest that is sought."""
+    ``positions_alone``: the elements are not written, and NaN is the best of all, be it the smallest that is sought.
+    ``is_unsigned``: of integers of less than 32 bits, how they are read."""
 
     CHAINS: ClassVar[int] = 1
     SHORT: ClassVar[int] = 16
@@ -33,6 +34,7 @@ class Best(Extreme):
     count: int = 1
     is_last: bool = False
     positions_alone: bool = False
+    is_unsigned: bool = False
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -56,11 +58,15 @@ class Best(Extreme):
 
     @property
     def takes_floats(self) -> bool:
-        return self.positions_alone and not self.is_last
+        return self.positions_alone and not self.is_last and self.element.is_float
 
     def seen(self, b: FunctionBuilder, value: Register) -> Register:
-        value = super().seen(b, value)
-        return value if self.takes_floats else self._key(b, value)
+        if self.element.is_float:
+            value = super().seen(b, value)
+            return value if self.takes_floats else self._key(b, value)
+        whole = I32.of(value.type.lanes)
+        value = value if self.element == I32 else b.convert("zext" if self.is_unsigned else "sext", value, whole)
+        return b.binary("xor", value, constant(whole, -1)) if self.is_smallest else value
 
     def _key(self, b: FunctionBuilder, value: Register) -> Register:
         bits = b.convert("bitcast", value, I32.of(value.type.lanes))
@@ -128,15 +134,29 @@ class Best(Extreme):
                 b.store_masked(values, b.at(pointers["y"], b.multiply(here, 4)), mask)
 
 
-@lowers(ArgExtreme, TopK, needs=(is_plain, has_real_meaning))
+_NARROW = (DType.I8, DType.U8, DType.I16, DType.U16)
+
+
+@lowers(ArgExtreme, TopK, needs=(is_plain, is_movement))
 def best(op: Op[ArgExtreme | TopK], target: TargetDescription) -> Kernel | None:
-    """The few best of single precision numbers, or where one of them is."""
+    """The few best of single precision numbers, or where one of them, or of integers of up to 32 bits, is."""
     operator, type = op.operator, op.inputs[0].type
     count = operator.k if isinstance(operator, TopK) else 1
-    if type.dtype is not DType.F32 or not 0 < count <= _FEW_BEST or type.shape[operator.axis] >= 2**31:
+    if not 0 < count <= _FEW_BEST or type.shape[operator.axis] >= 2**31:
         return None
     dimensions = dimensions_of(type.shape, (operator.axis,))
     if isinstance(operator, TopK):
-        return Best(*dimensions, is_smallest=not operator.largest, count=count).kernel(target)
-    is_smallest, is_last = not isinstance(operator, ArgMax), operator.select_last_index
-    return Best(*dimensions, is_smallest=is_smallest, is_last=is_last, positions_alone=True).kernel(target)
+        numbers = Best(*dimensions, is_smallest=not operator.largest, count=count)
+        return numbers.kernel(target) if type.dtype is DType.F32 else None
+    # The last of the least integers of 32 bits could be what fills the rest of a vector.
+    is_whole = type.dtype is DType.I32 and not operator.select_last_index
+    if type.dtype is not DType.F32 and type.dtype not in _NARROW and not is_whole:
+        return None
+    return Best(
+        *dimensions,
+        type_of(type.dtype),
+        not isinstance(operator, ArgMax),
+        is_last=operator.select_last_index,
+        positions_alone=True,
+        is_unsigned=type.dtype in (DType.U8, DType.U16),
+    ).kernel(target)
