@@ -54,9 +54,14 @@ def macs_of(module: Module, op: Op) -> int:
         return op.macs
     bodies = (module.functions[body].ops for body in op.operator.bodies)
     macs = max(sum(macs_of(module, each) for each in body) for body in bodies)
+    return macs * steps_of(op)
+
+
+def steps_of(op: Op[ControlFlow]) -> int:
+    """How often an op runs its body: 1 where data decide, or for a branch."""
     most = op.inputs[0] if is_op(op, Loop) else None
     steps = int(most.array) if isinstance(most, Constant) else 1
-    return macs * (steps if 0 <= steps <= limits.LOOP_STEPS else 1)
+    return steps if 0 <= steps <= limits.LOOP_STEPS else 1
 
 
 def called_ops(module: Module, op: Op) -> Iterator[Op]:

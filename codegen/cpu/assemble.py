@@ -20,7 +20,7 @@ from .llvm.builder import FunctionBuilder
 from .llvm.module import hide, module_text, parse
 from .llvm.target import TargetDescription, forks_wait, machine
 from .llvm.types import I1, I32, I64, PTR, Register, constant, zero
-from .parallel import POOL, chunks, is_shared, pool_text, shared_steps
+from .parallel import POOL, REGION, chunks, is_shared, pool_text, shared_steps
 
 ENTRY = "tilewright_run"
 
@@ -65,6 +65,15 @@ def emit_call(b: FunctionBuilder, call: KernelCall, address: Callable[[Location]
     arguments = [*map(address, call.tensors), work, b.integer(0), b.integer(call.kernel.units)]
     status = b.intrinsic(call.kernel.name, I32, arguments)
     b.return_if(b.compare("ne", status, 0), status if call.kernel.calls else constant(I32, call.number))
+
+
+def emit_region(
+    b: FunctionBuilder, call: KernelCall, task: str, given: Register, team: Register, work: Register, *, wakes: bool
+) -> Register:
+    """Write the same call by a team, whose threads find the tensors by what the ``task`` is ``given``; the status."""
+    counts = b.integer(call.kernel.units), b.integer(chunks(call.kernel))
+    arguments = [team, Register(PTR, f"@{task}"), given, work, *counts, constant(I1, wakes)]
+    return b.call(REGION, I32, arguments)
 
 
 def _addresses(b: FunctionBuilder, context: Register, input_count: int) -> Callable[[Location], Register]:
@@ -122,9 +131,8 @@ def _entry(
         if wakes is None:
             emit_call(b, call, address, work)
             return
-        counts = b.integer(call.kernel.units), b.integer(chunks(call.kernel))
-        arguments = [team, Register(PTR, f"@{_task_name(call)}"), context, work, *counts, constant(I1, wakes)]
-        b.return_if(b.compare("ne", b.call("region", I32, arguments), 0), refused)
+        status = emit_region(b, call, _task_name(call), context, team, work, wakes=wakes)
+        b.return_if(b.compare("ne", status, 0), refused)
 
     for step, call in enumerate(calls):
         if call is not None:
@@ -171,8 +179,9 @@ def assemble(
     by_step = shared_steps(times)
     shared = {_task_name(call): call for step, call in enumerate(calls) if call is not None and step in by_step}
     tasks = [_task(call, target, input_count) for call in shared.values()]
-    most = max((call.kernel.scratch_bytes for call in shared.values()), default=0)
-    pool = pool_text(target, most) if shared else ""
+    within = [each for kernel in kernels if kernel.shares for each in kernel.calls]
+    most = max((kernel.scratch_bytes for kernel in (*(call.kernel for call in shared.values()), *within)), default=0)
+    pool = pool_text(target, most) if shared or within else ""
     visible, doors = ((ENTRY, *POOL), []) if door is None else ((door.name,), [door])
     entry = _entry(calls, by_step, target, input_count, scratch)
     main = module_text([entry, *tasks, *doors]) + pool
@@ -194,7 +203,7 @@ def _compiled(
     report: Callable[[int, int], None],
 ) -> bytes:
     """Object code of a module and of the kernels that it calls."""
-    modules = [parse(main, visible[0], target, *visible[1:])]
+    modules = [parse(main, visible[0], target, *visible[1:], REGION)]
     for index, kernel in enumerate(kernels):
         modules.append(parse(kernel.text, kernel.name, target))
         report(index + 1, len(kernels))

@@ -36,6 +36,8 @@ class Kernel(Immutable):
         units: work items that the range of a call counts.
         scratch_bytes: memory that one call needs at its own disposal, 64-byte aligned.
         common: work items in a row for which a call makes something once that it keeps in this memory.
+        calls: kernels that its code runs.
+        shares: whether several threads share what it runs of these, by the pool of the program (:mod:`.parallel`).
         data: constants that follow the operands, if any: made of them for this kernel, 64-byte aligned. Its code does
             not depend on them.
     """
@@ -46,6 +48,7 @@ class Kernel(Immutable):
     scratch_bytes: int = 0
     common: int = 1
     calls: "tuple[Kernel, ...]" = ()
+    shares: bool = False
     data: bytes = b""
 
     def reading(self, data: bytes) -> "Kernel":

@@ -48,6 +48,10 @@ _TEAM, _LEFT = 80_000, 80_000
 """Nanoseconds of shared steps below which a program has no team, which takes Python some microseconds in each run; and
 from which on, with what follows in the run, threads are woken for shorter steps."""
 
+_WITHIN = 20_000
+"""Nanoseconds below which a call in a branch or loop is not shared out: weights that a loop reads again and again stay
+in the second cache, where they take a fifth of that."""
+
 
 def nanoseconds(module: Module, op: Op, target: TargetDescription) -> int:
     """A rough estimate of the time that one thread takes for an op, on the low side."""
@@ -76,6 +80,14 @@ def shared_steps(times: Mapping[int, int]) -> dict[int, bool]:
         found[step] = time >= _ASLEEP or left >= _LEFT
         left -= time
     return found
+
+
+def shared_within(times: Mapping[int, int], steps: int) -> frozenset[int]:
+    """Likewise of the calls, by number, that a branch makes, or a loop in each of so many steps.
+
+    There sleeping threads are always woken: in a loop they stay awake from one step to the next."""
+    long = {call: time for call, time in times.items() if time >= _WITHIN}
+    return frozenset(long) if sum(long.values()) * steps >= _TEAM else frozenset()
 
 
 def chunks(kernel: Kernel) -> int:
@@ -190,7 +202,7 @@ end:
   ret i32 %held
 }}
 
-define internal i32 @region(ptr %team, ptr %task, ptr %context, ptr %scratch, i64 %units, i64 %chunks, i1 %wakes)
+define i32 @region(ptr %team, ptr %task, ptr %context, ptr %scratch, i64 %units, i64 %chunks, i1 %wakes)
     noinline nounwind {{
 entry:
   %no_team = icmp eq ptr %team, null
@@ -339,8 +351,13 @@ define void @{RECALL}(ptr %team, i64 %helper) nounwind {{
 """
 
 
+REGION = "region"
+"""``i32 region(ptr team, ptr task, ptr context, ptr scratch, i64 units, i64 chunks, i1 wakes)``: have a team, if there
+is one, compute the work items of a task, ``i32 task(ptr context, ptr scratch, i64 begin, i64 end)``."""
+
+
 def pool_text(target: TargetDescription, scratch_bytes: int) -> str:
-    """The functions ``region``, :data:`HELP` and :data:`RECALL`, and the constant :data:`SCRATCH`."""
+    """The functions :data:`REGION`, :data:`HELP` and :data:`RECALL`, and the constant :data:`SCRATCH`."""
     names = {"HELP": HELP, "RECALL": RECALL, "SCRATCH": SCRATCH, "scratch_bytes": scratch_bytes}
     numbers = {"TURN": _TURN, "WAIT": FUTEX_WAIT, "WAKE": FUTEX_WAKE}
     return waiting_text(target) + _POOL.format(**TeamLayout.fields(), **numbers, **names)

@@ -8,7 +8,7 @@ from tilewright.errors import CodegenError, UnsupportedError
 from tilewright.immutable import Immutable
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
-from ...ir.calls import host_functions
+from ...ir.calls import host_functions, steps_of
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.layout import WINOGRAD, bytes_of, pack
 from ...ir.ops.control_flow import ControlFlow
@@ -184,7 +184,8 @@ class _Lowering:
             bodies = {name: self._body(name) for name in op.operator.bodies}
             whole = {name: body for name, body in bodies.items() if body is not None}
             is_whole = len(whole) == len(bodies)
-            return control_flow_kernel(op, whole, self._target, self._numbers[op]) if is_whole else None
+            steps = steps_of(op)
+            return control_flow_kernel(op, whole, self._target, self._numbers[op], steps) if is_whole else None
         kernel = lower(op, self._target)
         if kernel is None:
             self.without_kernel.append(op)

@@ -22,6 +22,7 @@ from tilewright.ir.text.literals import digest_of
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.verify import verify
 from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.runtime.native.team_layout import HELP
 from tilewright.runtime.session import Session, load
 
 NETWORK = """
@@ -69,11 +70,15 @@ def network(rng: np.random.Generator) -> Module:
     return module
 
 
-def compiled(module: Module) -> Session:
+def packed(module: Module) -> bytes:
     float_pipeline().run(module)
     package = Package(module, "fp32", "test")
     add_engine(package, "float", module, [TargetDescription.host()], report=lambda *_: None)
-    return load(Artifact.open(package.to_bytes()))
+    return package.to_bytes()
+
+
+def compiled(module: Module) -> Session:
+    return load(Artifact.open(packed(module)))
 
 
 def inputs(rng: np.random.Generator, n: int, limit: float, c: bool) -> dict[str, np.ndarray]:
@@ -112,6 +117,38 @@ def test_the_text_of_an_artifact_gives_the_same_code_again(rng: np.random.Genera
 def test_bodies_keep_to_the_memory_that_they_are_given(rng: np.random.Generator) -> None:
     for _ in range(4):
         run_guarded(network(rng), rng)
+
+
+WIDE = """
+module @wide {
+  const @true : bool[] = [true]
+  const @steps : i64[] = [5]
+  const @weights : f32[256,256] = blob "sha256:WEIGHTS"
+  func @main(%x: f32[8,256]) -> (%y: f32[8,256]) {
+    %y, %n = loop(@steps, @true, %x) {body=body, states=1} : f32[8,256], i64[]
+    return %y
+  }
+  func @body(%i: i64[], %v: f32[8,256]) -> (%go: bool[], %w: f32[8,256]) {
+    %p = matmul(%v, @weights) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[8,256]
+    %w = tanh(%p) : f32[8,256]
+    return @true, %w
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("steps", [5, 2])
+def test_several_threads_share_long_calls_of_a_loop(rng: np.random.Generator, steps: int) -> None:
+    """Those of few steps are not worth a team; a program has one where nothing but calls within its loop is shared."""
+    weights = rng.standard_normal((256, 256), np.float32) / 16
+    text = WIDE.replace("WEIGHTS", digest_of(weights)).replace("[5]", f"[{steps}]")
+    artifact = Artifact.open(packed(parse_module(text, {digest_of(weights): weights})))
+    assert [step.op for step in artifact.manifest.cpu_programs["float"].steps] == ["loop"]
+    code = bytes(artifact.section(artifact.manifest.cpu_programs["float"].code))
+    assert (HELP.encode() in code) == (steps == 5)
+    given = {"x": rng.standard_normal((8, 256), np.float32)}
+    alone, together = (load(artifact, threads=threads).run(given)["y"] for threads in (1, 2))
+    np.testing.assert_array_equal(alone, together)
 
 
 def test_a_body_with_an_op_without_kernel_runs_by_the_reference(

@@ -13,7 +13,7 @@ from tilewright.codegen.cpu.kernels.convolutions.convolution import Convolution
 from tilewright.codegen.cpu.kernels.convolutions.depthwise import Depthwise
 from tilewright.codegen.cpu.kernels.products.blocking import Blocking, rows_of_item
 from tilewright.codegen.cpu.kernels.window import Axis
-from tilewright.codegen.cpu.parallel import nanoseconds, shared_steps
+from tilewright.codegen.cpu.parallel import nanoseconds, shared_steps, shared_within
 from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.integer_products import MatMulInteger
 from tilewright.ir.ops.matmul import MatMul
@@ -102,3 +102,9 @@ def test_short_programs_have_no_team() -> None:
         5: True,
         7: False,
     }
+
+
+def test_calls_within_a_loop_are_shared_by_the_time_of_all_its_steps() -> None:
+    times = {0: 5_000, 1: 30_000, 4: 20_000}
+    assert shared_within(times, 2) == {1, 4}
+    assert shared_within(times, 1) == set()
