@@ -9,6 +9,8 @@ import os
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from ...files.input_file import InputFile, open_regular
 from .devices import registry
 from .devices.device import FROM_USB, VirtualDevice
@@ -32,7 +34,7 @@ _NUMBER = integer(high=2**31 - 1)
 """Ports and times."""
 
 Path = str | os.PathLike[str]
-Bytes = bytes | bytearray | memoryview
+Bytes = bytes | bytearray | memoryview | np.ndarray
 
 
 @documented

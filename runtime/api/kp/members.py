@@ -217,8 +217,15 @@ def enumeration(default: E | type[E]) -> Member[E]:
 
 
 def content(*default: bytes) -> Member[bytes]:
-    """Bytes, which JSON has the number of."""
-    return Member(_of((bytes, bytearray, memoryview), "bytes", bytes), len, *default)
+    """Bytes, which JSON has the number of; also an array of them, as `numpy.fromfile` makes it."""
+    of = _of((bytes, bytearray, memoryview, np.ndarray), "bytes", bytes)
+
+    def read(value: Any) -> bytes:
+        if getattr(value, "dtype", np.uint8) != np.uint8:
+            raise Unfit("bytes")
+        return of(value)
+
+    return Member(read, len, *default)
 
 
 def lines(array: np.ndarray) -> list[str]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kp_networks import ID, Network
 
@@ -275,7 +276,9 @@ def test_wrong_models(network: Network, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "not a regular file" in refused(20, lambda: from_file(group, tmp_path / "pipe"))
     refused(35, lambda: kp.core.get_model_info(group, 1))
+    refused(12, lambda: load(group, np.zeros(8, np.float32)))  # pyright: ignore[reportArgumentType]
     load(group, memoryview(content))
+    load(group, np.frombuffer(content, np.uint8))
 
 
 def test_the_machine_of_a_device(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:

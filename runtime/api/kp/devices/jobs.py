@@ -150,7 +150,7 @@ def _complete(pixels: Pixels) -> np.ndarray:
             ApiReturnCode.KP_ERROR_IMAGE_RESOLUTION_TOO_SMALL_22,
             "the image has no pixels",
             found=pixels.size,
-            hint="Set width and height of the header: bytes do not tell them.",
+            hint="Give an array that has rows and columns; of bytes, the header tells width and height.",
         )
     if len(pixels.data) < needed:
         raise wrong("image", f"at least {needed} bytes for {pixels.size} in {pixels.format}", len(pixels.data))
