@@ -17,13 +17,7 @@ P = ParamSpec("P")
 Keywords = TypeVar("Keywords")
 Result = TypeVar("Result")
 
-_CLASSES: dict[str, type] = {
-    "str": str,
-    "bytes": bytes,
-    "Mapping": Mapping,
-    "Sequence": Sequence,
-    "None": type(None),
-}
+_CLASSES: dict[str, type] = {"str": str, "bytes": bytes, "Mapping": Mapping, "Sequence": Sequence, "None": type(None)}
 """By type hint, without what stands in brackets. Other classes are known by name, so as not to be imported for it."""
 
 _LATER = ("Source", "Declaration", "GivenShapes")

@@ -126,11 +126,7 @@ def calibration_pipeline(keep: tuple[str, ...] = (), *, prelu: bool = True) -> P
 
 
 def post_training_pipeline(
-    ranges: Mapping[str, Range],
-    keep: Sequence[str] = (),
-    *,
-    wide: Sequence[str] = (),
-    **forms: bool,
+    ranges: Mapping[str, Range], keep: Sequence[str] = (), *, wide: Sequence[str] = (), **forms: bool
 ) -> Pipeline:
     """From a module in floating point and the calibrated ranges of its values to one with ops on quantised types.
     ``keep``, ``wide``, ``forms``: see :class:`tilewright.passes.quantization.quantize.Quantize`."""

@@ -17,18 +17,7 @@ from ...runtime.pictures.preprocessing import Preprocessing
 from ..frontend.formats import Model, import_model, open_inputs_of
 from ..frontend.input_shapes import Declared
 from ..options import CompileOptions
-from .dataset import (
-    ARRAYS,
-    HAVE_LAST,
-    TABLE,
-    Source,
-    are_images,
-    array_files,
-    has_channels_last,
-    image_files,
-    sources_by_input,
-    spread,
-)
+from . import dataset
 from .sample_sets import check_names, reading, refusal
 
 _Extents = Sequence[int | str | None]
@@ -66,13 +55,13 @@ def _sizes(source: str, is_upright: bool) -> list[tuple[int, int]]:
     """Width and height of images; of the largest folders, of some."""
     from ...runtime.pictures.image_file import noted
 
-    files = spread(image_files(source), MOST_IMAGES) if are_images(source) else []
+    files = dataset.spread(dataset.image_files(source), MOST_IMAGES) if dataset.are_images(source) else []
     found = [noted(file, upright=is_upright)[:2] for file in files]
     return [(width, height) for width, height in found if width]
 
 
 def told_shapes(
-    source: Source,
+    source: dataset.Source,
     declared: Declared,
     preprocessing: Declaration | None = None,
     step: int = STEP,
@@ -83,7 +72,7 @@ def told_shapes(
     extent of one name differently, for the import to say what is missing.
     ``declared``: extents of the inputs with open ones. ``step``: what rows and columns of images of one size are a
     multiple of. ``sizes``: those of the images of a path, as it is or upright."""
-    named = sources_by_input(source)
+    named = dataset.sources_by_input(source)
     arrays = _shapes(source) if named is None else {name: _shapes(each).get("") for name, each in named.items()}
     if named is None and arrays and "" not in arrays:
         check_names(f"{source!r}" if isinstance(source, str) else "the mapping", arrays, declared, more=True)
@@ -91,7 +80,7 @@ def told_shapes(
     found: dict[str, tuple[int, ...]] = {}
     for name, extents in declared.items():
         one = source if named is None else named.get(name)
-        is_line = isinstance(one, (str, os.PathLike)) and os.fspath(one).lower().endswith(TABLE)
+        is_line = isinstance(one, (str, os.PathLike)) and os.fspath(one).lower().endswith(dataset.TABLE)
         shape = arrays.get(name, alone)
         if shape is None and extents is not None and (named is not None or len(declared) == 1):
             shape = _image_shape(one, extents, for_input(preprocessing, name).preprocessing, step, sizes)
@@ -131,7 +120,7 @@ def _begins_with_batch(extents: _Extents) -> bool:
 
 
 def _image_shape(
-    source: Source | None,
+    source: dataset.Source | None,
     extents: _Extents,
     by: Preprocessing,
     step: int,
@@ -144,10 +133,10 @@ def _image_shape(
     found = sizes(os.fspath(source), by.orientation == "exif")
     if not found:
         return None
-    if has_channels_last(by, extents):
+    if dataset.has_channels_last(by, extents):
         shown = [each or "?" for each in extents]
         expected = "[N, C, H, W], or with layout=nhwc [N, H, W, C]"
-        raise refusal("images do not fit this input", expected=expected, found=shown, hint=HAVE_LAST)
+        raise refusal("images do not fit this input", expected=expected, found=shown, hint=dataset.HAVE_LAST)
     step = step if {*found} == {found[0]} else STEP
     width, height = (int(side) // step * step or int(side) for side in np.median(found, 0))
     at = {2: height, 3: width} if by.layout == "nchw" else {1: height, 2: width}
@@ -159,8 +148,8 @@ def _shapes(source: object) -> dict[str, tuple[int, ...] | None]:
     """Shapes of the arrays that are given, by name; of one alone by none."""
     opened = source
     if isinstance(source, (str, os.PathLike)):
-        files = array_files(source) if os.path.isdir(source) else [os.fspath(source)]
-        if not files or not files[0].lower().endswith(ARRAYS) or not os.path.exists(files[0]):
+        files = dataset.array_files(source) if os.path.isdir(source) else [os.fspath(source)]
+        if not files or not files[0].lower().endswith(dataset.ARRAYS) or not os.path.exists(files[0]):
             return {}
         with reading():
             opened = open_arrays(files[0])

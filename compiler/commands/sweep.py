@@ -26,10 +26,7 @@ from .compile import add_options, options_of
 if TYPE_CHECKING:
     from ...runtime.report.table import Records
 
-OPTIONS = (
-    *(*CALIBRATION, "machine", "images_per_cluster", "cards", "effort", "affinity", "devices"),
-    *IMPORTED,
-)
+OPTIONS = (*(*CALIBRATION, "machine", "images_per_cluster", "cards", "effort", "affinity", "devices"), *IMPORTED)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

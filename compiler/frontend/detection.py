@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, asdict
 from typing import Any, Protocol
 
 from tilewright.errors import ModelError, UnsupportedError
 
-from ...ir.core import Value
+from ...ir.core import OperatorT, Value
+from ...ir.op import attribute_types
 from ...ir.ops.detection.detection_output import CODES, DetectionOutput
 from ...ir.ops.detection.priors import PriorBox, PriorBoxClustered
 from ...ir.ops.detection.proposal import Proposal
@@ -42,26 +43,31 @@ def extents_of(node: DetectionNode, x: Value) -> Extents:
     return x.type.shape[2], x.type.shape[3]
 
 
+def _operator(cls: type[OperatorT], node: DetectionNode, **given: Any) -> OperatorT:
+    """An operator whose attributes have the names and defaults of those of a node, but for those that are given."""
+    types = attribute_types(cls)
+    for field in cls.attributes():
+        if field.name not in given:
+            default = None if field.default is MISSING else field.default
+            given[field.name] = _READERS[types[field.name]](node, field.name, default)
+    return cls(**given)
+
+
+_READERS: dict[object, Callable[[DetectionNode, str, Any], object]] = {
+    bool: lambda node, name, default: node.bool(name, default),
+    float: lambda node, name, default: node.float(name, default),
+    int: lambda node, name, default: node.int(name, default),
+    tuple[float, ...]: lambda node, name, default: node.floats(name, default),
+}
+
+
 def prior_box(node: DetectionNode, grid: Extents, image: Extents, *, offset: float | None) -> PriorBox:
     """The operator of a node ``PriorBox``. ``offset``: the default of the format; ``None`` if it must be given."""
-    fixed_size = node.floats("fixed_size", ())
-    return PriorBox(
-        grid,
-        image,
-        node.floats("variance", ()),
-        node.bool("clip", False),
-        node.floats("min_size", ()),
-        node.floats("max_size", ()),
-        node.floats("aspect_ratio", ()),
-        node.bool("flip", False),
-        node.float("step", 0.0),
-        node.float("offset", offset),
-        node.bool("scale_all_sizes", True),
-        fixed_size,
-        tuple(map(int, node.floats("density", (1.0,) * len(fixed_size)) or (1.0,) * len(fixed_size))),
-        node.floats("fixed_ratio", ()),
-        node.bool("min_max_aspect_ratios_order", True),
-    )
+    even = (1.0,) * len(node.floats("fixed_size", ()))
+    density = tuple(map(int, node.floats("density", even) or even))
+    given = {"variance": node.floats("variance", ()), "min_size": node.floats("min_size", ()), "density": density}
+    given |= {"clip": node.bool("clip", False), "offset": node.float("offset", offset)}
+    return _operator(PriorBox, node, grid=grid, image=image, **given)
 
 
 def prior_box_clustered(
@@ -69,17 +75,9 @@ def prior_box_clustered(
 ) -> PriorBoxClustered:
     """The operator of a node ``PriorBoxClustered``; see :func:`prior_box`."""
     step = node.float("step", 0.0)
-    return PriorBoxClustered(
-        grid,
-        image,
-        node.floats("variance", ()),
-        node.bool("clip", clip),
-        node.floats("width"),
-        node.floats("height"),
-        node.float("step_w", 0.0) or step,
-        node.float("step_h", 0.0) or step,
-        node.float("offset", offset),
-    )
+    given = {name: node.float(name, 0.0) or step for name in ("step_w", "step_h")}
+    given |= {"variance": node.floats("variance", ()), "clip": node.bool("clip", clip)}
+    return _operator(PriorBoxClustered, node, grid=grid, image=image, offset=node.float("offset", offset), **given)
 
 
 def detection_output(
@@ -107,23 +105,14 @@ def detection_output(
     code = node.word("code_type", CODES[0]).rpartition(".")[2]
     if code not in CODES:
         raise node.unsupported("unknown code_type", expected=", ".join(CODES), found=code)
-    is_single = node.bool("decrease_label_id", False)
-    operator = DetectionOutput(
-        node.float("nms_threshold"),
-        node.float("confidence_threshold", threshold),
-        node.int("background_label_id", 0),
-        node.int("top_k", -1),
-        keep_top_k,
-        code,
-        node.bool("share_location", True),
-        node.bool("variance_encoded_in_target", False),
-        node.bool("normalized", normalized),
-        node.int("input_height", 1),
-        node.int("input_width", 1),
-        is_cut or node.bool("clip_before_nms", False),
-        node.bool("clip_after_nms", False),
-        is_single,
-        node.float("objectness_score", 0.0),
+    operator = _operator(
+        DetectionOutput,
+        node,
+        confidence_threshold=node.float("confidence_threshold", threshold),
+        keep_top_k=keep_top_k,
+        code_type=code,
+        normalized=node.bool("normalized", normalized),
+        clip_before_nms=is_cut or node.bool("clip_before_nms", False),
     )
     inputs = [*flat, reshape(importer, priors, shape), *(_flat(importer, x, images) for x in others)]
     counts = operator.counts(*(x.type for x in inputs[:3]))
@@ -166,22 +155,7 @@ def proposal(node: DetectionNode, importer: ModuleBuilder) -> list[Value]:
     framework = node.word("framework", "")
     if framework not in ("", "caffe", "tensorflow"):
         raise node.unsupported("unknown framework", expected="tensorflow, or none", found=framework)
-    operator = Proposal(
-        node.int("base_size"),
-        node.floats("ratio"),
-        node.floats("scale"),
-        node.int("feat_stride"),
-        node.int("min_size"),
-        node.int("pre_nms_topn"),
-        node.int("post_nms_topn"),
-        node.float("nms_thresh"),
-        node.float("box_coordinate_scale", 1.0),
-        node.float("box_size_scale", 1.0),
-        framework == "tensorflow",
-        node.bool("normalize", False),
-        node.bool("clip_before_nms", True),
-        node.bool("clip_after_nms", False),
-    )
+    operator = _operator(Proposal, node, is_tensorflow=framework == "tensorflow")
     return list(importer.emit(operator, *(node.input(index) for index in range(3))))
 
 

@@ -48,15 +48,18 @@ def slice_of(
     return importer.emit_one(Slice(tuple(begin), tuple(extent), tuple(step)), x)
 
 
+def cut(importer: ModuleBuilder, x: Value, axis: int, first: int, count: int, step: int = 1) -> Value:
+    """So many elements of ``x`` along ``axis``."""
+    begin, extent, steps = [0] * x.type.rank, [*x.type.shape], [1] * x.type.rank
+    begin[axis], extent[axis], steps[axis] = first, count, step
+    return slice_of(importer, x, begin, extent, steps)
+
+
 def part_of(importer: ModuleBuilder, x: Value, axis: int, index: Value | int) -> Value:
     """``x`` at a position along ``axis``, without that dimension."""
     if not isinstance(index, (int, Constant)):
         return importer.emit_one(Gather(axis), x, index)
-    position = index if isinstance(index, int) else int(index.array)
-    shape = x.type.shape
-    begin = tuple(position if d == axis else 0 for d in range(len(shape)))
-    extent = tuple(1 if d == axis else e for d, e in enumerate(shape))
-    part = slice_of(importer, x, begin, extent, (1,) * len(shape))
+    part, shape = cut(importer, x, axis, index if isinstance(index, int) else int(index.array), 1), x.type.shape
     return reshape(importer, part, (*shape[:axis], *shape[axis + 1 :]))
 
 
@@ -90,9 +93,7 @@ def sliced(
 
 def reversed_along(importer: ModuleBuilder, x: Value, axis: int) -> Value:
     """``x`` from its last element to its first along ``axis``."""
-    begin, step = [0] * x.type.rank, [1] * x.type.rank
-    begin[axis], step[axis] = max(0, x.type.shape[axis] - 1), -1
-    return slice_of(importer, x, begin, x.type.shape, step)
+    return cut(importer, x, axis, max(0, x.type.shape[axis] - 1), x.type.shape[axis], -1)
 
 
 def space_to_depth(importer: ModuleBuilder, x: Value, size: int, *, depth_first: bool) -> Value:

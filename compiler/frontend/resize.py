@@ -13,7 +13,7 @@ from ...ir.ops.matmul import MatMul
 from ...ir.ops.resize import Resize
 from ...ir.types import DType
 from .builder import ModuleBuilder, SourceNode
-from .movement import join, slice_of, transpose
+from .movement import cut, join, transpose
 from .shape import cast, reshape
 
 _BANDWIDTHS = 4
@@ -71,8 +71,8 @@ def antialiased(node: SourceNode, importer: ModuleBuilder, x: Value, operator: R
         indices, weights = _antialiasing(operator, d, extent)
         band = int(np.count_nonzero(weights, axis=1).max())
         rows = max(_BANDWIDTHS * -(-band * wanted // extent), -(-wanted // _MOST_PARTS))
-        cuts = [slice(first, first + rows) for first in range(0, wanted, rows)]
-        x = join(importer, [_weighed(node, importer, x, d, indices[cut], weights[cut]) for cut in cuts], d)
+        parts = [slice(first, first + rows) for first in range(0, wanted, rows)]
+        x = join(importer, [_weighed(node, importer, x, d, indices[part], weights[part]) for part in parts], d)
     return x
 
 
@@ -80,7 +80,7 @@ def _weighed(
     node: SourceNode, importer: ModuleBuilder, x: Value, d: int, indices: np.ndarray, weights: np.ndarray
 ) -> Value:
     """Some elements of the result along a dimension: sums of those of ``x`` at ``indices``, times ``weights``."""
-    shape, dtype, rank, wanted = x.type.shape, x.type.dtype, x.type.rank, len(indices)
+    dtype, rank, wanted = x.type.dtype, x.type.rank, len(indices)
     seen = indices[weights != 0]
     begin, end = int(seen.min()), int(seen.max()) + 1
 
@@ -89,8 +89,7 @@ def _weighed(
         np.add.at(made, (np.arange(wanted)[:, None], np.clip(indices - begin, 0, end - begin - 1)), weights)
         return made.astype(dtype.numpy)
 
-    starts = [begin if each == d else 0 for each in range(rank)]
-    x = slice_of(importer, x, starts, [end - begin if each == d else e for each, e in enumerate(shape)], [1] * rank)
+    x = cut(importer, x, d, begin, end - begin)
     factor = importer.described(node, (wanted, end - begin), dtype, matrix, f"_weights{d}")
     if d == rank - 2:
         return importer.emit_one(MatMul(), factor, x)

@@ -26,16 +26,7 @@ from ..simplify.linear_rules import factored
 from ..simplify.share_rules import made_of_squares
 from ..views import LEVELS, is_known
 from .parameters import has_numbers
-from .quantizable import (
-    Anchor,
-    fused_activation,
-    has_rule,
-    is_anchor,
-    is_below_zero,
-    is_gate,
-    is_moving,
-    moved,
-)
+from .quantizable import Anchor, fused_activation, has_rule, is_anchor, is_below_zero, is_gate, is_moving, moved
 
 NORMS = (LayerNorm, RmsNorm, GroupNorm)
 """What normalises."""

@@ -14,16 +14,7 @@ from tilewright.errors import FailedCheckError, InputError, TilewrightError, Til
 from .. import compiler
 from ..termination import orderly_termination
 from . import COMMANDS, GROUPS
-from .console import (
-    ExitCode,
-    InterruptedCommandError,
-    drop,
-    enveloped,
-    exit_code,
-    prepare_streams,
-    show,
-    tell,
-)
+from .console import ExitCode, InterruptedCommandError, drop, enveloped, exit_code, prepare_streams, show, tell
 from .parser import WIDEST, asks_for_json, complete, execute, summary_of
 
 HELP = """\

@@ -34,50 +34,14 @@ STORED = {
 _BFLOAT16 = onnx.TensorProto.BFLOAT16
 _FLOAT8E8M0 = onnx.TensorProto.DataType.Value("FLOAT8E8M0")
 
-MOVING = frozenset(
-    (
-        "Concat",
-        "DepthToSpace",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "GatherElements",
-        "GatherND",
-        "Identity",
-        "Pad",
-        "Reshape",
-        "ReverseSequence",
-        "Slice",
-        "SpaceToDepth",
-        "Split",
-        "Squeeze",
-        "Tile",
-        "Transpose",
-        "Trilu",
-        "Unsqueeze",
-        "Where",
-    )
-)
+_PICKING = ("Gather", "GatherElements", "GatherND", "Identity", "Slice", "Split", "Where")
+_ARRANGING = ("Concat", "DepthToSpace", "Expand", "Pad", "ReverseSequence", "SpaceToDepth", "Tile", "Transpose")
+MOVING = frozenset((*_PICKING, *_ARRANGING, "Flatten", "Reshape", "Squeeze", "Trilu", "Unsqueeze"))
 """Operators whose results hold elements of their operands and nothing else, whatever these stand for."""
 
-TYPED = frozenset(
-    (
-        "BitCast",
-        "Cast",
-        "CastLike",
-        "DequantizeLinear",
-        "GatherBlockQuantized",
-        "Optional",
-        "OptionalGetElement",
-        "OptionalHasElement",
-        "QuantizeLinear",
-        "SequenceConstruct",
-        "SequenceInsert",
-        "Shape",
-        "Size",
-        "SplitToSequence",
-    )
-)
+_SEQUENCES = ("Optional", "OptionalGetElement", "OptionalHasElement", "SequenceConstruct", "SequenceInsert")
+_CONVERSIONS = ("BitCast", "Cast", "CastLike", "DequantizeLinear", "GatherBlockQuantized", "QuantizeLinear")
+TYPED = frozenset((*_SEQUENCES, *_CONVERSIONS, "Shape", "Size", "SplitToSequence"))
 """Operators whose importers look at the types of their operands themselves."""
 
 

@@ -13,21 +13,8 @@ from ....ir.types import DType
 from .reader import extents
 from .tensors import element_type, graphs_in, inputs_of
 
-WITHOUT_QUANTIZER = frozenset(
-    (
-        "branch",
-        "Flatten",
-        "Gather",
-        "Reshape",
-        "Shape",
-        "Unsqueeze",
-        "Squeeze",
-        "Split",
-        "Compress",
-        "Tile",
-        "Transpose",
-    )
-) | {"Identity"}
+_SHAPING = ("branch", "Flatten", "Reshape", "Shape", "Unsqueeze", "Squeeze", "Transpose")
+WITHOUT_QUANTIZER = frozenset((*_SHAPING, "Gather", "Split", "Compress", "Tile", "Identity"))
 """Operators whose outputs AIMET gives no quantiser, whatever they are."""
 
 

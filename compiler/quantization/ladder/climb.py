@@ -12,15 +12,7 @@ from ..wide_values import EVERY
 from .attempts import Attempts, some_of
 from .goal import Goal
 from .judging import Score
-from .output_noise import (
-    Harmed,
-    OutputNoise,
-    growing,
-    harmed_results,
-    layers_to_keep,
-    output_noise,
-    whole_ranges,
-)
+from .output_noise import Harmed, OutputNoise, growing, harmed_results, layers_to_keep, output_noise, whole_ranges
 from .result import AGAIN
 from .tries import Try, slow_methods
 

@@ -338,11 +338,7 @@ RULES: tuple[Rule, ...] = on_quantized(
         node(BY_ELEMENT, node(Reshape, "x", single_use=False), where=is_quantized, commutative=True),
         _on_rows,
     ),
-    Rule(
-        "channels_of_rows",
-        node(Gather, node(Reshape, "x", single_use=False), where=is_quantized),
-        _channels_of_rows,
-    ),
+    Rule("channels_of_rows", node(Gather, node(Reshape, "x", single_use=False), where=is_quantized), _channels_of_rows),
     Rule(
         "before_any_transposition",
         node(BY_ELEMENT, node(Transpose, name="last", single_use=False), where=is_quantized, commutative=True),

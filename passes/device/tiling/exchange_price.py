@@ -40,8 +40,7 @@ class ExchangePrice:
         price, (rows, _, blocks, _) = Price(machine, share), self.found.tiles
         drain = vector_drain(machine)
         for (n, high, is_top), (m, wide, is_first) in product(
-            parts(-(-target.height // CHANNEL_BLOCK), rows // CHANNEL_BLOCK),
-            parts(share.blocks(target.blocks), blocks),
+            parts(-(-target.height // CHANNEL_BLOCK), rows // CHANNEL_BLOCK), parts(share.blocks(target.blocks), blocks)
         ):
             count, whole, channels = n * m * target.images, is_top and is_first, wide // self._bytes * CHANNEL_BLOCK
             if self._moves[0]:

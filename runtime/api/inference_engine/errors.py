@@ -55,8 +55,7 @@ class DeviceWarning(TilewrightWarning):
 
 
 documented = documented_as(
-    InferenceEngineError,
-    *(RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, OSError),
+    InferenceEngineError, *(RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, OSError)
 )
 """For methods: makes their errors those that the API documents."""
 

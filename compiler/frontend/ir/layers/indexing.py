@@ -93,26 +93,11 @@ def reduced(node: IrNode, importer: IrImporter, updates: Value) -> tuple[str, Va
     return REDUCTIONS[reduction], updates
 
 
-def reduction_of(operator: ScatterElements | ScatterND) -> str:
-    """What IR calls the reduction of an operator."""
-    return next(name for name, ours in REDUCTIONS.items() if ours == operator.reduction)
-
-
 @opset("ScatterElementsUpdate")
 def import_scatter_elements(node: IrNode, importer: IrImporter) -> Value:
     x, indices = node.input(0), indices_of(node, importer, 1)
     reduction, updates = reduced(node, importer, node.input(2))
     return importer.emit_one(ScatterElements(only_axis(node, 3, x.type.rank), reduction), x, indices, updates)
-
-
-@exports(ScatterElements)
-def export_scatter_elements(op: Op[ScatterElements], exporter: IrExporter) -> None:
-    inputs = [*op.operands, exporter.integers(op.operator.axis, "axis")]
-    reduction = reduction_of(op.operator)
-    if reduction == "none":
-        exporter.write_as(op, "ScatterElementsUpdate", inputs, opset=3)
-    else:
-        exporter.write_as(op, "ScatterElementsUpdate", inputs, opset=12, reduction=reduction, use_init_val=True)
 
 
 @opset("ScatterUpdate")
@@ -139,13 +124,17 @@ def import_scatter_nd(node: IrNode, importer: IrImporter) -> Value:
     return importer.emit_one(ScatterND(reduction), node.input(0), indices_of(node, importer, 1), updates)
 
 
-@exports(ScatterND)
-def export_scatter_nd(op: Op[ScatterND], exporter: IrExporter) -> None:
-    reduction = reduction_of(op.operator)
-    if reduction == "none":
-        exporter.write_as(op, "ScatterNDUpdate", op.operands, opset=4)
-    else:
-        exporter.write_as(op, "ScatterNDUpdate", op.operands, opset=15, reduction=reduction)
+@exports(ScatterElements, ScatterND)
+def export_scatter(op: Op[ScatterElements | ScatterND], exporter: IrExporter) -> None:
+    inputs, type, opsets, attributes = [*op.operands], "ScatterNDUpdate", (4, 15), {}
+    if isinstance(op.operator, ScatterElements):
+        inputs, type, opsets = [*inputs, exporter.integers(op.operator.axis, "axis")], "ScatterElementsUpdate", (3, 12)
+        attributes["use_init_val"] = True
+    if op.operator.reduction == "none":
+        exporter.write_as(op, type, inputs, opset=opsets[0])
+        return
+    reduction = next(name for name, ours in REDUCTIONS.items() if ours == op.operator.reduction)
+    exporter.write_as(op, type, inputs, opset=opsets[1], reduction=reduction, **attributes)
 
 
 @opset("OneHot")

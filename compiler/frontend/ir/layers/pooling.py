@@ -10,20 +10,10 @@ import numpy as np
 from tilewright.errors import IRError
 
 from .....ir.core import Op, Value
-from .....ir.ops.pooling import (
-    AveragePool,
-    GlobalAveragePool,
-    GlobalLpPool,
-    GlobalMaxPool,
-    GlobalPool,
-    LpPool,
-    MaxPool,
-    Pool,
-    lowest,
-)
+from .....ir.ops import pooling
 from .....ir.ops.reduction import ReduceMax, ReduceMean, ReduceSum
 from .....ir.types import DType, TensorType
-from ...movement import join, slice_of
+from ...movement import cut, join
 from ...shape import reshape
 from ...windows import Integers, Window, rounded_up, widened
 from ..exporter import IrExporter, Tensor, exports
@@ -60,7 +50,7 @@ def _window(node: IrNode, x: Value) -> tuple[Window, Integers]:
 def import_max_pool(node: IrNode, importer: IrImporter) -> list[Value | None]:
     """Positions of the largest elements, which MaxPool gives since version 8, are not supported."""
     x = node.input(0)
-    return [importer.emit_one(MaxPool(*widened(*_window(node, x))), x), None]
+    return [importer.emit_one(pooling.MaxPool(*widened(*_window(node, x))), x), None]
 
 
 @opset("AvgPool")
@@ -69,13 +59,13 @@ def import_average_pool(node: IrNode, importer: IrImporter) -> Value:
     return importer.emit_one(average_pool(*_window(node, x), is_padding_counted=not node.bool("exclude-pad", False)), x)
 
 
-def average_pool(window: Window, overhang: Integers, *, is_padding_counted: bool) -> AveragePool:
+def average_pool(window: Window, overhang: Integers, *, is_padding_counted: bool) -> pooling.AveragePool:
     """The mean of each window.
 
     Where there is padding and it counts, what lies behind it counts, too, as openvino does it; else it does not."""
     none = (0,) * len(overhang)
     counts = is_padding_counted and any(window[2])
-    return AveragePool(*widened(window, overhang), count_include_pad=counts, overhang=none)
+    return pooling.AveragePool(*widened(window, overhang), count_include_pad=counts, overhang=none)
 
 
 @opset("AdaptiveAvgPool", "AdaptiveMaxPool")
@@ -98,15 +88,13 @@ def import_adaptive_pool(node: IrNode, importer: IrImporter) -> list[Value | Non
         pieces: list[Value] = []
         for part in range(parts):
             begin, end = part * extent // parts, -(-(part + 1) * extent // parts)
-            begins, extents = [0] * y.type.rank, list(y.type.shape)
-            begins[axis], extents[axis] = begin, end - begin
-            piece = slice_of(importer, y, begins, extents, [1] * y.type.rank)
+            piece = cut(importer, y, axis, begin, end - begin)
             pieces.append(importer.emit_one(reduction((axis,), keepdims=True), piece))
         y = join(importer, pieces, axis)
     return [y, None]
 
 
-def _window_attributes(pool: Pool) -> dict[str, Any]:
+def _window_attributes(pool: pooling.Pool) -> dict[str, Any]:
     return {"kernel": pool.kernel, "strides": pool.strides, **pad_attributes(pool.pads), "rounding_type": "floor"}
 
 
@@ -120,12 +108,12 @@ def _widened(exporter: IrExporter, x: Tensor, pads: Integers, value: np.ndarray 
     return exporter.layer("Pad", inputs, x.type.with_shape(shape), pad_mode="constant")
 
 
-@exports(MaxPool)
-def export_max_pool(op: Op[MaxPool], exporter: IrExporter) -> None:
+@exports(pooling.MaxPool)
+def export_max_pool(op: Op[pooling.MaxPool], exporter: IrExporter) -> None:
     pool, x = op.operator, exporter.tensor(op.operands.x)
     attributes = _window_attributes(pool)
     if any(pad >= extent for pad, extent in zip(pool.pads, pool.kernel * 2, strict=True)):
-        x = _widened(exporter, x, pool.pads, lowest(x.type.dtype.numpy))
+        x = _widened(exporter, x, pool.pads, pooling.lowest(x.type.dtype.numpy))
         attributes |= pad_attributes((0,) * len(pool.pads))
     if all(dilation == 1 for dilation in pool.dilations):
         exporter.write_as(op, "MaxPool", [x], **attributes)
@@ -137,8 +125,8 @@ def export_max_pool(op: Op[MaxPool], exporter: IrExporter) -> None:
     exporter.define(op, exporter.identity(y))
 
 
-@exports(AveragePool)
-def export_average_pool(op: Op[AveragePool], exporter: IrExporter) -> None:
+@exports(pooling.AveragePool)
+def export_average_pool(op: Op[pooling.AveragePool], exporter: IrExporter) -> None:
     """Where the layer would count otherwise, as a sum over windows divided by what counts."""
     pool, x = op.operator, exporter.tensor(op.operands.x)
     spatial = len(pool.kernel)
@@ -153,7 +141,7 @@ def export_average_pool(op: Op[AveragePool], exporter: IrExporter) -> None:
     exporter.define(op, combined(exporter, "Divide", sums, exporter.constant(counts)))
 
 
-def _sums(exporter: IrExporter, op: Op[AveragePool] | Op[LpPool], x: Tensor) -> Tensor:
+def _sums(exporter: IrExporter, op: Op[pooling.AveragePool] | Op[pooling.LpPool], x: Tensor) -> Tensor:
     """Sums over the windows of feature maps that were padded: a convolution of each channel with ones."""
     pool, channels = op.operator, x.type.shape[1]
     ones = exporter.constant(np.ones((channels, 1, 1, *pool.kernel), x.type.dtype.numpy))
@@ -161,22 +149,22 @@ def _sums(exporter: IrExporter, op: Op[AveragePool] | Op[LpPool], x: Tensor) -> 
     return exporter.layer("GroupConvolution", [x, ones], op.result.type, **window)
 
 
-@exports(LpPool)
-def export_norm_pool(op: Op[LpPool], exporter: IrExporter) -> None:
+@exports(pooling.LpPool)
+def export_norm_pool(op: Op[pooling.LpPool], exporter: IrExporter) -> None:
     pool, x = op.operator, exporter.tensor(op.operands.x)
     powers = combined(exporter, "Power", exporter.layer("Abs", [x], x.type), float(pool.p))
     sums = _sums(exporter, op, _widened(exporter, powers, pool.pads, 0))
     exporter.define(op, combined(exporter, "Power", sums, 1 / pool.p))
 
 
-@exports(GlobalAveragePool, GlobalMaxPool)
-def export_global_pool(op: Op[GlobalPool], exporter: IrExporter) -> None:
-    reduction = ReduceMean if isinstance(op.operator, GlobalAveragePool) else ReduceMax
+@exports(pooling.GlobalAveragePool, pooling.GlobalMaxPool)
+def export_global_pool(op: Op[pooling.GlobalPool], exporter: IrExporter) -> None:
+    reduction = ReduceMean if isinstance(op.operator, pooling.GlobalAveragePool) else ReduceMax
     exporter.define(op, reduced(exporter, op.operands.x, reduction, range(2, op.operands.x.type.rank)))
 
 
-@exports(GlobalLpPool)
-def export_global_norm_pool(op: Op[GlobalLpPool], exporter: IrExporter) -> None:
+@exports(pooling.GlobalLpPool)
+def export_global_norm_pool(op: Op[pooling.GlobalLpPool], exporter: IrExporter) -> None:
     x = exporter.tensor(op.operands.x)
     powers = combined(exporter, "Power", exporter.layer("Abs", [x], x.type), float(op.operator.p))
     sums = reduced(exporter, powers, ReduceSum, range(2, x.type.rank))
@@ -192,13 +180,15 @@ def import_legacy_pooling(node: IrNode, importer: IrImporter) -> Value:
     if (method := _METHODS.get(word)) is None:
         raise node.unsupported("unknown pooling method", expected="max or avg", found=repr(word[:60]))
     if node.bool("global_pooling", False):
-        return importer.emit_one(GlobalMaxPool() if method == "max" else GlobalAveragePool(), node.input(0))
+        return importer.emit_one(
+            pooling.GlobalMaxPool() if method == "max" else pooling.GlobalAveragePool(), node.input(0)
+        )
     full = window(node, extents, numbers(node, "kernel", "kernel", len(extents)))
     overhang = (0,) * len(extents)
     if legacy_auto_pad(node) == "explicit":
         full, overhang = _rounded(node, extents, full)
     if method == "max":
-        return importer.emit_one(MaxPool(*widened(full, overhang)), node.input(0))
+        return importer.emit_one(pooling.MaxPool(*widened(full, overhang)), node.input(0))
     operator = average_pool(full, overhang, is_padding_counted=not node.bool("exclude-pad", False))
     return importer.emit_one(operator, node.input(0))
 
@@ -216,7 +206,7 @@ def _rounded(node: IrNode, extents: Integers, full: Window) -> tuple[Window, Int
         for drop in (True, False) if is_up else (True,):
             try:
                 found = rounded_up(stated, full, drop=drop) if is_up else (full, (0,) * len(stated))
-                if tuple(axis.output for axis in MaxPool(*widened(*found)).windows(stated)) == wanted:
+                if tuple(axis.output for axis in pooling.MaxPool(*widened(*found)).windows(stated)) == wanted:
                     return rounded_up(extents, full, drop=drop) if is_up else (full, (0,) * len(extents))
             except IRError:
                 continue

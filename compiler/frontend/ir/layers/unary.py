@@ -74,18 +74,8 @@ def export_reciprocal(op: Op[unary.Unary], exporter: IrExporter) -> None:
 exports_as(unary.IsInf, "IsInf", "detect_negative", "detect_positive", opset=10)
 
 
-_LEGACY = (
-    unary.Neg,
-    unary.Abs,
-    unary.Sign,
-    unary.Sqrt,
-    unary.Reciprocal,
-    unary.Log,
-    unary.Erf,
-    unary.Floor,
-    unary.Ceil,
-)
+_LEGACY = (unary.Neg, unary.Abs, unary.Sign, unary.Sqrt, unary.Reciprocal, unary.Log, unary.Erf, unary.Floor)
 _OPERATORS = {cls.__name__.lower(): cls for cls in (*_LEGACY, *_TRIGONOMETRIC, unary.Sinh, unary.Cosh, *_AREAS)}
-_OPERATORS["ceiling"] = unary.Ceil
+_OPERATORS |= {"ceil": unary.Ceil, "ceiling": unary.Ceil}
 
 legacy(*_OPERATORS)(lambda node, importer: importer.emit_one(_OPERATORS[node.op_type.lower()](), node.input(0)))

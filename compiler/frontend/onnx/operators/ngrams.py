@@ -8,7 +8,7 @@ from .....ir.ops.elementwise import Add, Min, Mul
 from .....ir.ops.indexing import ScatterElements
 from .....ir.ops.reduction import ReduceSum
 from .....ir.types import DType
-from ...movement import join, slice_of
+from ...movement import cut, join
 from ...shape import cast, expand, reshape
 from ..importer import Importer, Node, imports
 
@@ -66,7 +66,7 @@ def _counts(node: Node, importer: Importer, tokens: Value, sequences: np.ndarray
         importer.unroll(node, length)
         found: Value | None = None
         for place in range(length):
-            seen = slice_of(importer, tokens, (0, place * distance), (rows, windows), (1, 1))
+            seen = cut(importer, tokens, 1, place * distance, windows)
             wanted = importer.constant(np.ascontiguousarray(sequences[:, place]), "tokens")
             equal = importer.emit_one(Equal(), reshape(importer, seen, (rows, windows, 1)), wanted)
             found = equal if found is None else importer.emit_one(And(), found, equal)

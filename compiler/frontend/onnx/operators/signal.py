@@ -21,7 +21,7 @@ from .....ir.ops.movement import Pad
 from .....ir.types import DType
 from ...builder import ModuleBuilder, SourceNode
 from ...expression import Expression
-from ...movement import join, padded, reversed_along, slice_of, transpose
+from ...movement import cut, join, padded, reversed_along, transpose
 from ...shape import cast, reshape
 from ..importer import Importer, Node, imports
 from ..tensors import element_type
@@ -120,7 +120,7 @@ class Transforms(Immutable):
         y = self._split(transpose(self.importer, y, (*lead, column, row, pair)), wanted, sign)
         y = transpose(self.importer, y, (*lead, column, row, pair))
         y = reshape(self.importer, y, (*batch, factor * wanted, 2))
-        return self._first(y, outputs)
+        return cut(self.importer, y, len(batch), 0, outputs)
 
     def _convolved(self, x: Value, outputs: int, sign: int) -> Value:
         """Bluestein's identity: j * k is (j^2 + k^2 - (j - k)^2) / 2."""
@@ -135,10 +135,6 @@ class Transforms(Immutable):
         y = self._split(self.importer.emit_one(Pad(pads), self._times(x, chirp)), padded, -1)
         y = self._split(self._times(y, np.fft.fft(kernel) / padded), outputs, 1)
         return self._times(y, chirp[:outputs])
-
-    def _first(self, x: Value, count: int) -> Value:
-        shape = (*x.type.shape[:-2], count, x.type.shape[-1])
-        return slice_of(self.importer, x, [0] * x.type.rank, shape, [1] * x.type.rank)
 
 
 LONGEST = 2**20
@@ -192,11 +188,9 @@ def _real_inverse(node: Node, importer: Importer, x: Value, length: int) -> Valu
     if length <= 2 * DIRECT:
         counts = np.array([1 + (1 <= k <= mirrored) for k in range(half)]) / length
         return transforms.product(x, matrix(length, half, length, True)[..., :1] * counts[:, None, None, None])
-    shape = (*x.type.shape[:-2], mirrored, 2)
-    rest = reversed_along(importer, slice_of(importer, x, [*[0] * last, 1, 0], shape, [1] * x.type.rank), last)
-    rest = importer.emit_one(Mul(), rest, importer.constant(np.array([1, -1], x.type.dtype.numpy), "conjugate"))
-    y = transforms.fourier(join(importer, [x, rest], last), length, inverse=True)
-    return slice_of(importer, y, [0] * y.type.rank, (*y.type.shape[:-1], 1), [1] * y.type.rank)
+    rest = Expression(importer, cut(importer, x, last, mirrored, mirrored, -1)) * np.array([1, -1])
+    y = transforms.fourier(join(importer, [x, rest.value], last), length, inverse=True)
+    return cut(importer, y, last + 1, 0, 1)
 
 
 @imports("STFT")

@@ -7,26 +7,16 @@ import numpy as np
 from ......ir.core import Constant, Value
 from ......ir.ops.elementwise import Add
 from ......ir.ops.movement import Transpose
+from .... import recurrent
 from ....matmul import quantized_product
 from ....movement import join, part_of, split
-from ....recurrent import (
-    ACTIVATIONS,
-    DEFAULT_ACTIVATIONS,
-    DIRECTIONS,
-    GATES,
-    SCALED,
-    Activate,
-    Cell,
-    activate,
-    numbers_of,
-)
 from ....shape import reshape
 from ...exporter import MICROSOFT
 from ...importer import Importer, Node, imports
 
 
 @dataclass
-class DynamicCell(Cell):
+class DynamicCell(recurrent.Cell):
     """One whose products are of integers: factors W [features, gates * hidden] and R [hidden, gates * hidden] are
     quantised, rows where they are multiplied, all rows at once.
     ``scales``, ``zeros``: of W, then of R: one, or one for each column."""
@@ -51,7 +41,7 @@ class DynamicCell(Cell):
         return quantized_product(self.importer, x, factor, self.scales[which], self.zeros[which])
 
 
-@imports(*GATES)
+@imports(*recurrent.GATES)
 @imports("DynamicQuantizeLSTM", domain=MICROSOFT)
 def import_recurrent(node: Node, importer: Importer) -> list[Value]:
     """Results: the hidden state of each step, the last one, and LSTM's last cell state."""
@@ -65,11 +55,11 @@ def import_recurrent(node: Node, importer: Importer) -> list[Value]:
     if is_batch_first:
         x = importer.emit_one(Transpose((1, 0, 2)), x)
     steps, batch, features = x.type.shape
-    gates, hidden = GATES[_kind(node)], r.type.shape[1 if _is_dynamic(node) else 2]
+    gates, hidden = recurrent.GATES[_kind(node)], r.type.shape[1 if _is_dynamic(node) else 2]
     direction = node.string("direction", "forward")
-    reversals = DIRECTIONS.get(direction)
+    reversals = recurrent.DIRECTIONS.get(direction)
     if reversals is None:
-        raise node.model_error("there is no such direction", expected=", ".join(DIRECTIONS), found=direction)
+        raise node.model_error("there is no such direction", expected=", ".join(recurrent.DIRECTIONS), found=direction)
     shape = (len(reversals), batch, hidden)
     _check_shapes(node, features, shape, is_batch_first)
     lengths = node.optional(4)
@@ -98,7 +88,7 @@ def _check_shapes(node: Node, features: int, state: tuple[int, int, int], is_bat
     """Refuse operands of other extents, which may fit what they are cut into by chance.
     ``state``: directions, batch and hidden."""
     directions, batch, hidden = state
-    gates = GATES[_kind(node)] * hidden
+    gates = recurrent.GATES[_kind(node)] * hidden
     factors = [(gates, features), (gates, hidden)]
     if _is_dynamic(node):
         factors = [shape[::-1] for shape in factors]
@@ -137,10 +127,10 @@ def _initial(node: Node, importer: Importer, index: int, shape: tuple[int, ...],
     return importer.emit_one(Transpose((1, 0, 2)), given) if is_batch_first else given
 
 
-def _cell(node: Node, importer: Importer, index: int) -> Cell:
+def _cell(node: Node, importer: Importer, index: int) -> recurrent.Cell:
     """The cell of direction ``index``."""
     factor, recurrence = (part_of(importer, node.input(each), 0, index) for each in (1, 2))
-    gates, hidden = GATES[_kind(node)], recurrence.type.shape[0 if _is_dynamic(node) else 1]
+    gates, hidden = recurrent.GATES[_kind(node)], recurrence.type.shape[0 if _is_dynamic(node) else 1]
     bias = late = None
     if node.optional(3) is not None:
         of_w, of_r = split(importer, part_of(importer, node.input(3), 0, index), 0, (gates * hidden,) * 2)
@@ -157,17 +147,17 @@ def _cell(node: Node, importer: Importer, index: int) -> Cell:
     clip, forgets = node.float("clip", 0.0), node.bool("input_forget", 0)
     parts = _activations(node, index), factor, recurrence, bias, late, peepholes, clip, forgets
     if not _is_dynamic(node):
-        return Cell(importer, node.op_type, *parts)
+        return recurrent.Cell(importer, node.op_type, *parts)
     scales, zeros = ([part_of(importer, node.input(each + 2 * which), 0, index) for which in (0, 1)] for each in (8, 9))
     return DynamicCell(importer, "LSTM", *parts, tuple(scales), tuple(zeros))
 
 
-def _activations(node: Node, index: int) -> list[Activate]:
+def _activations(node: Node, index: int) -> list[recurrent.Activate]:
     """Those of direction ``index``: numbers are given for all directions in turn, to those that have such."""
-    kind = DEFAULT_ACTIVATIONS[_kind(node)]
+    kind = recurrent.DEFAULT_ACTIVATIONS[_kind(node)]
     given = node.attributes.get("activations")
     names = [name.decode().lower() for name in given] if given else [*kind] * (index + 1)
-    known = {*ACTIVATIONS, *SCALED}
+    known = {*recurrent.ACTIVATIONS, *recurrent.SCALED}
     if not known >= set(names):
         raise node.unsupported("these activations are not supported", expected=", ".join(sorted(known)), found=names)
     if len(names) < len(kind) * (index + 1):
@@ -175,6 +165,8 @@ def _activations(node: Node, index: int) -> list[Activate]:
     alphas, betas = (iter(node.floats(f"activation_{which}", ())) for which in ("alpha", "beta"))
     found = []
     for name in names:
-        defaults = numbers_of(name)
-        found.append(activate(name, *(next(each, d) for each, d in zip((alphas, betas), defaults, strict=False))))
+        defaults = recurrent.numbers_of(name)
+        found.append(
+            recurrent.activate(name, *(next(each, d) for each, d in zip((alphas, betas), defaults, strict=False)))
+        )
     return found[index * len(kind) : (index + 1) * len(kind)]

@@ -17,7 +17,7 @@ from ......ir.ops.reduction import ArgMax, ReduceL1, ReduceL2, ReduceMax
 from ......ir.ops.unary import IsNan
 from ......ir.types import DType
 from ....expression import Expression
-from ....movement import join, slice_of
+from ....movement import cut, join
 from ....shape import cast, reshape
 from ...exporter import MACHINE_LEARNING
 from ...importer import Importer, Node, imports
@@ -80,7 +80,7 @@ def import_feature_vectorizer(node: Node, importer: Importer) -> Value:
         count, *rest = part.type.shape if part.type.rank > 1 else (1, *part.type.shape)
         features = math.prod(rest)
         x = reshape(importer, cast(importer, part, DType.F32), (count, features))
-        x = slice_of(importer, x, (0, 0), (count, min(size, features)), (1, 1))
+        x = cut(importer, x, 1, 0, min(size, features))
         columns.append(importer.emit_one(Pad((0, 0, 0, size - features)), x) if size > features else x)
     return join(importer, columns, 1)
 

@@ -14,7 +14,7 @@ from ......ir.ops.softmax import Softmax
 from ......ir.types import DType
 from ....elementwise import scaled
 from ....expression import Expression
-from ....movement import join, slice_of, split, transpose
+from ....movement import cut, join, split, transpose
 from ....shape import cast, expand, reshape
 from ...exporter import MICROSOFT
 from ...importer import Importer, Node, imports
@@ -71,7 +71,7 @@ def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
     if past:
         k, v = (_written(node, importer, old, new, first, total) for old, new in zip(past, (k, v), strict=True))
     present = k, v
-    k, v = (slice_of(importer, x, (0,) * 4, (batch, groups, total, x.type.shape[3]), (1,) * 4) for x in present)
+    k, v = (cut(importer, x, 2, 0, total) for x in present)
 
     scale = node.float("scale", 0.0) or 1 / math.sqrt(width)
     apart = batch, groups, heads // groups
@@ -94,7 +94,7 @@ def import_group_query_attention(node: Node, importer: Importer) -> list[Value]:
         sinks = reshape(importer, sinks, (*apart[1:], 1, 1))
         scores = join(importer, [scores, expand(node, importer, sinks, (*apart, rows, 1))], 4)
     weights = importer.emit_one(Softmax(4), scores)
-    weights = slice_of(importer, weights, (0,) * 5, (*apart, rows, total), (1,) * 5)
+    weights = cut(importer, weights, 4, 0, total)
     y = importer.emit_one(MatMul(), weights, v)
     y = transpose(importer, reshape(importer, y, (batch, heads, rows, v.type.shape[4])), (0, 2, 1, 3))
     return [reshape(importer, y, (batch, rows, heads * v.type.shape[4])), *present]
@@ -106,10 +106,8 @@ def _written(node: Node, importer: Importer, past: Value, new: Value, first: Val
     rows = new.type.shape[2]
     held = max(room, total)
     if first.type.elements == 1:
-        before, after = (
-            slice_of(importer, past, (0, 0, begin, 0), (batch, groups, max(end - begin, 0), width), (1,) * 4)
-            for begin, end in ((0, total - rows), (total, room))
-        )
+        ends = (0, total - rows), (total, room)
+        before, after = (cut(importer, past, 2, begin, max(end - begin, 0)) for begin, end in ends)
         return join(importer, [part for part in (before, new, after) if part.type.elements], 2)
     places = Expression(importer, importer.constant(np.arange(held), f"{node.name}_places"))
     offsets = (places - first + room).apply(Min(), room + rows - 1)

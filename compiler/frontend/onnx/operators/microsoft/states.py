@@ -14,7 +14,7 @@ from ......ir.types import DType
 from ....builder import shape_text
 from ....elementwise import scaled
 from ....expression import Expression
-from ....movement import join, slice_of, split, transpose
+from ....movement import cut, join, split, transpose
 from ....shape import reshape
 from ...exporter import MICROSOFT
 from ...importer import Importer, Node, imports
@@ -42,13 +42,12 @@ def import_causal_convolution(node: Node, importer: Importer) -> list[Value]:
     else:
         past = channels_first(past)
     x = join(importer, [past, x], 2) if held else x
-    length = x.type.shape[2]
     y = importer.emit_one(Conv((1,), (0, 0), (dilation,), channels), x, w, node.optional(2))
     name = node.word("activation", "none")
     if name not in ("none", "silu", "swish"):
         raise node.unsupported("this activation is not supported", expected="silu, swish or none", found=name)
     y = y if name == "none" else importer.emit_one(Swish(), y)
-    state = slice_of(importer, x, (0, 0, length - held), (shape[0], channels, held), (1, 1, 1))
+    state = cut(importer, x, 2, x.type.shape[2] - held, held)
     if is_last:
         y, state = (transpose(importer, value, (0, 2, 1)) for value in (y, state))
         state = reshape(importer, state, (shape[0], held, *shape[2:]))
