@@ -190,21 +190,6 @@ class EncodedField(NamedTuple):
     highest: int
 
 
-HEADER = (
-    ("opcode", 6, 0, "which instruction"),
-    ("dtype", 2, 6, "data type: 0 is int8, others are reserved"),
-    ("signal", 1, 8, "raise the counter of the stream by one on completion"),
-    ("flags", FLAG_END - FLAG_START, FLAG_START, "flags of the instruction"),
-    *(
-        entry
-        for index in range(WAITS)
-        for entry in (
-            (f"waits[{index}].counter", 8, 32 + 32 * index, "counter of a wait; 0 is no wait, and none after it"),
-            (f"waits[{index}].value", 24, 40 + 32 * index, "value that the counter must reach"),
-        )
-    ),
-)
-
 _TABLE: dict[int, type[Instruction]] = {}
 InstructionType = TypeVar("InstructionType", bound=type[Instruction])
 
@@ -292,15 +277,8 @@ def refuse_violations(item: Instruction) -> None:
         )
 
 
-def encode(item: Instruction) -> bytes:
-    """The 64 bytes of an instruction.
-    Raises InstructionError: a value does not fit its field or breaks a rule of the instruction."""
-    refuse_violations(item)
-    return encode_checked(item, item.waits, item.signal)
-
-
 def encode_checked(item: Instruction, waits: Sequence[Wait], signal: int) -> bytes:
-    """The same of an instruction that breaks no rule, with these waits and this signal in place of its own."""
+    """The 64 bytes of an instruction that breaks no rule, with these waits and this signal in place of its own."""
     word = item.OPCODE | signal << 8
     for index, wait in enumerate(waits):
         word |= (wait.counter | wait.value << 8) << 32 + 32 * index
@@ -310,7 +288,7 @@ def encode_checked(item: Instruction, waits: Sequence[Wait], signal: int) -> byt
 
 
 def decode(data: bytes) -> Instruction:
-    """The instruction in 64 bytes; the inverse of ``encode``.
+    """The instruction in 64 bytes; the inverse of `encode_checked`.
     Raises InstructionError: wrong length, unknown opcode or data type, a reserved bit set, or a rule broken; the
     message names the field."""
     if len(data) != INSTRUCTION_BYTES:

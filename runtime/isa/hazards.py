@@ -189,15 +189,8 @@ class LastTouch:
     def conflicts(self, stream: int, accesses: Iterable[MemoryAccess], known: Sequence[int]) -> list[int]:
         """For each stream, the last position whose instruction must precede one with these accesses.
 
-        Args:
-            known: for each stream, the position up to which that is settled.
-
-        Returns:
-            What is known, or a later position, for each stream; for the own one what is known.
-
-        Raises:
-            ResourceError: there is too much to compare.
-        """
+        ``known``: for each stream, the position up to which that is settled.
+        Returns what is known, or a later position, for each stream; for the own one what is known."""
         latest = list(known)
         for access in accesses:
             units = None

@@ -97,22 +97,10 @@ def place_of(item: Instruction, access: MemoryAccess, regions: Sequence[Region])
     return (name if hasattr(item, name) else "destination"), memory
 
 
-_RECORD = np.dtype(
-    [
-        ("zero_a", "<i4"),
-        ("zero_b", "<i4"),
-        ("zero_output", "<i4"),
-        ("offset", "<i4"),
-        ("multiplier_a", "<i4"),
-        ("multiplier_b", "<i4"),
-        ("shift", "<i4"),
-        ("scale_a", "<f4"),
-        ("scale_output", "<f4"),
-        ("multiplier", "<f4"),
-        ("reserved", "V24"),
-    ]
-)
-RECORD_WORDS = tuple(name for name in _RECORD.names or () if name != "reserved")
+_INTEGERS = ("zero_a", "zero_b", "zero_output", "offset", "multiplier_a", "multiplier_b", "shift")
+_REALS = ("scale_a", "scale_output", "multiplier")
+RECORD_WORDS = (*_INTEGERS, *_REALS)
+_RECORD = np.dtype([*((name, "<i4") for name in _INTEGERS), *((name, "<f4") for name in _REALS), ("reserved", "V24")])
 
 
 def _blocks(channels: int) -> int:

@@ -17,8 +17,9 @@ from tilewright.runtime.isa.encoding import (
     check,
     decode,
     disassemble,
-    encode,
+    encode_checked,
     encoded_fields,
+    refuse_violations,
     streams,
     table,
 )
@@ -47,6 +48,13 @@ from tilewright.runtime.isa.vector import (
     RequantizeWide,
 )
 from tilewright.runtime.machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT
+
+
+def encode(item: Instruction) -> bytes:
+    """The 64 bytes of an instruction, with its own waits and signal. Raises InstructionError: it breaks a rule."""
+    refuse_violations(item)
+    return encode_checked(item, item.waits, item.signal)
+
 
 __all__ = [
     "ACCUMULATOR_UNIT",

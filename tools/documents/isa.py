@@ -6,7 +6,8 @@ import inspect
 import textwrap
 
 from tilewright.runtime.isa.encoding import (
-    HEADER,
+    FLAG_END,
+    FLAG_START,
     HEADER_BITS,
     INSTRUCTION_BYTES,
     WAITS,
@@ -18,6 +19,21 @@ from tilewright.runtime.isa.encoding import (
 )
 from tilewright.runtime.machines.banks import PIECES_AT_ONCE
 from tilewright.runtime.machines.machine import CARD_LIMIT, CLUSTER_LIMIT, LINE_BYTES
+
+HEADER = (
+    ("opcode", 6, 0, "which instruction"),
+    ("dtype", 2, 6, "data type: 0 is int8, others are reserved"),
+    ("signal", 1, 8, "raise the counter of the stream by one on completion"),
+    ("flags", FLAG_END - FLAG_START, FLAG_START, "flags of the instruction"),
+    *(
+        entry
+        for index in range(WAITS)
+        for entry in (
+            (f"waits[{index}].counter", 8, 32 + 32 * index, "counter of a wait; 0 is no wait, and none after it"),
+            (f"waits[{index}].value", 24, 40 + 32 * index, "value that the counter must reach"),
+        )
+    ),
+)
 
 _PROSE = f"""\
 # Instruction set

@@ -8,11 +8,12 @@ from typing import Any
 import instruction_set as isa
 import numpy as np
 import pytest
+from documents.isa import HEADER
 
 from tilewright.errors import InstructionError
 from tilewright.limits import DEVICE_INSTRUCTIONS
 from tilewright.runtime.isa import layouts
-from tilewright.runtime.isa.encoding import HEADER, EncodedField
+from tilewright.runtime.isa.encoding import EncodedField
 
 
 def random_value(rng: np.random.Generator, field: EncodedField) -> int:
