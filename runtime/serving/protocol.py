@@ -16,7 +16,7 @@ from tilewright.errors import InputError, similar
 from tilewright.immutable import Immutable
 from tilewright.limits import SERVED_NUMBER, SERVED_TEXT
 
-from ..artifact.manifest import TensorSpec
+from ..artifact.manifest import NUMPY_DTYPES, TensorSpec
 from ..execution.buffers import check_names
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -25,20 +25,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ("binary_tensor_data",)
 """What servers of these requests have beyond the protocol."""
 
-DATATYPES = {
-    "f16": "FP16",
-    "f32": "FP32",
-    "f64": "FP64",
-    "i8": "INT8",
-    "u8": "UINT8",
-    "i16": "INT16",
-    "u16": "UINT16",
-    "i32": "INT32",
-    "u32": "UINT32",
-    "i64": "INT64",
-    "u64": "UINT64",
-    "bool": "BOOL",
-}
+DATATYPES = {name: dtype.name.replace("float", "fp").upper() for name, dtype in NUMPY_DTYPES.items()}
 """How the protocol calls element types. Networks here have neither its BF16 nor its BYTES at their ends."""
 
 _UNKNOWN = ("classification", "sequence_id", "shared_memory_region")

@@ -127,8 +127,7 @@ def check_batched(batched: Sequence[str], artifacts: Sequence[Named]) -> None:
 
 
 def model_of(artifact: Named, session: Session, *, batched: bool, workers: int, queue: int) -> Model:
-    """A session as a model, which has run once in every shape: what can go wrong does so before anyone waits.
-    Raises UsageError: its requests cannot be computed together; TilewrightError: as a run."""
+    """A session as a model, which has run once in every shape: what can go wrong does so before anyone waits."""
     shapes = [(each.manifest.inputs, each.manifest.outputs) for each in session.artifact.in_shapes()]
     batching = Batching(artifact.name, shapes) if batched else None
     for inputs, _ in shapes:

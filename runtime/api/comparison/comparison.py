@@ -54,8 +54,7 @@ def read_samples(
         force: use the preprocessing that is given even if another is known.
 
     Raises:
-        UsageError: preprocessing is given for arrays, is wrong, or contradicts what is known.
-        InputError, CalibrationError: there is nothing there, or it does not fit; names the file.
+        UsageError: preprocessing is given for arrays.
     """
     if preprocessing is not None and (not isinstance(data, str) or have_shapes(data)):
         found = f"arrays in {data!r}" if isinstance(data, str) else "arrays"
@@ -121,14 +120,14 @@ def opened(
         raise UsageError("the limit leaves no sample", expected="at least 1", found=limit)
     if data is None:
         limit, data = limit or 1, RANDOM
+    freeze, bounds = freeze or {}, bounds or {}
     with ExitStack() as stack:
-        given = freeze or {}, bounds or {}
-        first = stack.enter_context(closing(open_party(reference, reference_encodings, *given)))
+        first = stack.enter_context(closing(open_party(reference, reference_encodings, freeze, bounds)))
         inputs = first.inputs_in(input_shapes or {})
-        second = stack.enter_context(closing(open_party(network, encodings, *given)))
-        for name in (freeze or {}).keys() - {*first.frozen, *second.frozen}:
+        second = stack.enter_context(closing(open_party(network, encodings, freeze, bounds)))
+        for name in freeze.keys() - {*first.frozen, *second.frozen}:
             raise UsageError("a value is given for an input that neither has", found=name)
-        neither = {name: (bounds or {})[name] for name in (bounds or {}).keys() - {*first.bounds, *second.bounds}}
+        neither = {name: bounds[name] for name in bounds.keys() - {*first.bounds, *second.bounds}}
         for each in (first, second):
             # The import refuses what neither has.
             each.bounds = {**each.bounds, **neither}

@@ -112,10 +112,6 @@ def first_difference(
     Args:
         samples: for the inputs of the reference, by name.
         report: called before each sample with the number of those that are done.
-
-    Raises:
-        InputError: the two do not take the same inputs, or have no value in common.
-        TilewrightError: one of them cannot be run; says on which sample.
     """
     translate = translation((reference, network))
     count, rows, first = 0, list[Row](), None

@@ -21,10 +21,10 @@ from ...artifact.artifact import Artifact
 from ...compiler import NotInstalledError, compiler_for
 from ...execution.shapes import shape_named
 from ...pictures.inputs import ImageInput, ImageInputs
-from ...report.details import KeptValue, details_of
+from ...report.details import details_of
 from ...session import Session
 from ..network import open_session
-from ..simulator.input_data import TYPES, Feeds, NodeArg, numpy_type
+from ..simulator.input_data import TYPES, Feeds, NodeArg, node_arg, numpy_type
 from ..simulator.session import ENDING, IR_ENDING
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ class Party(ABC):
         """The inputs: name, type and shape."""
 
     def inputs_in(self, given: InputShapes) -> list[NodeArg]:
-        """The inputs in the shape that is given for them, by the name of an input or of an open extent.
-        Raises ModelError, UsageError: there is no such name, or what is given is no shape, or several."""
+        """The inputs in the shape that is given for them, by the name of an input or of an open extent."""
         with compiler_for("shapes of a model"):
             from ....compiler.frontend.input_shapes import one_shape
 
@@ -162,7 +161,8 @@ class ArtifactParty(Party):
         names = [spec.name for spec in self._session.outputs]
         kept = [each for each in details.kept if each.name in names]
         known = {each.name for each in kept}
-        self.values = [*map(_value, kept), *(Value(name) for name in names if name not in known)]
+        self.values = [Value(e.name, e.op, e.nodes, e.inputs, e.range, e.scale) for e in kept]
+        self.values += [Value(name) for name in names if name not in known]
         debug = {each.name for each in kept if not each.is_output}
         self.outputs = [name for name in names if name not in debug]
 
@@ -185,12 +185,8 @@ def _inputs(views: Sequence[Artifact]) -> list[NodeArg]:
     for specs in zip(*(view.manifest.inputs for view in views), strict=True):
         extents = [{*extents} for extents in zip(*(spec.shape for spec in specs), strict=False)]
         shape = [each.pop() if len(each) == 1 else None for each in extents]
-        found.append(NodeArg(specs[0].name, TYPES[specs[0].dtype], shape))
+        found.append(replace(node_arg(specs[0]), shape=shape))
     return found
-
-
-def _value(kept: KeptValue) -> Value:
-    return Value(kept.name, kept.op, kept.nodes, kept.inputs, kept.range, kept.scale)
 
 
 class ModelParty(Party):

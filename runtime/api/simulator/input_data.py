@@ -22,20 +22,12 @@ import numpy as np
 from tilewright.errors import InputError
 from tilewright.immutable import Immutable
 
+from ...artifact.manifest import NUMPY_DTYPES, TensorSpec
 from ...files.array_file import StoredArray, open_arrays
 from .h5_file import H5Array, open_h5
 
-TYPES = {
-    "f16": "tensor(float16)",
-    "f32": "tensor(float)",
-    "f64": "tensor(double)",
-    "bool": "tensor(bool)",
-    **{
-        f"{sign}{bits}": f"tensor({kind}{bits})"
-        for sign, kind in (("i", "int"), ("u", "uint"))
-        for bits in (8, 16, 32, 64)
-    },
-}
+TYPES = {name: f"tensor({dtype.name})" for name, dtype in NUMPY_DTYPES.items()}
+TYPES |= {"f32": "tensor(float)", "f64": "tensor(double)"}
 """How onnxruntime calls element types, by what artifacts call them."""
 
 
@@ -51,6 +43,11 @@ class NodeArg(Immutable):
     name: str
     type: str
     shape: list[int | str | None]
+
+
+def node_arg(spec: TensorSpec) -> NodeArg:
+    """What an artifact takes or gives, as onnxruntime tells it."""
+    return NodeArg(spec.name, TYPES[spec.dtype], [*spec.shape])
 
 
 def numpy_type(type: str) -> np.dtype[Any]:

@@ -17,7 +17,7 @@ from ...execution.buffers import refuse_masked
 from ...session import Session, load
 from ...waiting import Guard
 from ..network import open_session as open_compiled
-from .input_data import TYPES, NodeArg, numpy_type
+from .input_data import TYPES, NodeArg, node_arg, numpy_type
 
 if TYPE_CHECKING:
     from ....compiler.frontend.onnx.tensor_roles import Declaration
@@ -52,10 +52,6 @@ def open_session(
             is empty or has empty sections.
         feature_maps: tensors of the model that are to be outputs as well, by their names there or with ``_updated``.
         frozen, bounds: inputs that are constants, and the most that tensors are, as `import_model` takes them.
-
-    Raises:
-        TilewrightError: the model or the encodings cannot be read or do not belong together; names file and tensor.
-        UsageError: a feature map is no tensor of the model.
     """
     with compiler_for("simulated quantisation"):
         from ....compiler.quantization.encodings import read_encodings
@@ -90,8 +86,7 @@ class QuantizationSession:
         self._sessions: OrderedDict[tuple[tuple[int, ...], ...], Session] = OrderedDict()
         self._outputs_meta = list(map(_declared, model.outputs))
         if not model.is_open:
-            specs = self._session(()).outputs
-            self._outputs_meta = [NodeArg(spec.name, TYPES[spec.dtype], list(spec.shape)) for spec in specs]
+            self._outputs_meta = [*map(node_arg, self._session(()).outputs)]
         self._names = {output.name: output.name for output in self._outputs_meta}
         for plain, output in zip(model.plain_names, self._outputs_meta, strict=True):
             self._names.setdefault(plain, output.name)
@@ -226,13 +221,8 @@ class CompiledNetwork:
     Models of IR are compiled in floating point. Simulated quantisation is not for them: encodings name tensors of ONNX
     models.
 
-    Attributes:
-        graph_outputs: names of the outputs.
-
-    Raises:
-        UsageError: encodings are given, or a feature map is asked for that is no output.
-        TilewrightError: the artifact cannot be loaded, or the model not compiled.
-    """
+    ``graph_outputs``: names of the outputs.
+    Raises UsageError: encodings are given, or a feature map is asked for that is no output."""
 
     def __init__(
         self,
@@ -258,11 +248,10 @@ class CompiledNetwork:
 
     def get_inputs(self) -> list[NodeArg]:
         """The inputs: name, type and shape."""
-        return [NodeArg(spec.name, TYPES[spec.dtype], list(spec.shape)) for spec in self._session.inputs]
+        return [*map(node_arg, self._session.inputs)]
 
     def run(self, output_names: Sequence[str], input_feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The outputs of these names.
-        Raises InputError: an input is unknown, missing, or of the wrong dtype or shape."""
+        """The outputs of these names."""
         found = self._session.run(input_feed)
         return [found[name] for name in output_names]
 

@@ -81,15 +81,9 @@ def _wrong_type(item: object) -> WrongTypeError:
 
 def checked_shapes(input_shapes: object, inputs: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
     """The shapes as lists.
-
-    Args:
-        inputs: the shapes that inputs have, by name.
-
-    Raises:
-        AttributeError: a name is none of an input.
-        RuntimeError: a shape has another number of dimensions, or an extent that is not positive.
-        TypeError: a shape is no sequence of integers.
-    """
+    ``inputs``: the shapes that inputs have, by name.
+    Raises AttributeError: a name is none of an input; RuntimeError: a shape has another number of dimensions, or an
+    extent that is not positive; TypeError: a shape is no sequence of integers."""
     if not isinstance(input_shapes, Mapping):
         raise WrongTypeError("shapes are given by the names of inputs", expected="a dict", found=shown(input_shapes))
     shapes: dict[str, list[int]] = {}
