@@ -125,10 +125,7 @@ def prepare(
         options: further ones of ``tilewright.compile``.
 
     Raises:
-        NotInstalledError: the compiler is not installed.
         CalibrationError: the samples, or what ``TILEWRIGHT_CALIBRATION`` names, are missing or wrong.
-        UsageError: ``TILEWRIGHT_PREPROCESS`` or an option is wrong.
-        TilewrightError: whatever else ends a compilation.
     """
     with compiler_for(_WHAT):
         from ...compiler.driver import compile_model
@@ -277,8 +274,7 @@ class Sessions:
         self.by(engine)
 
     def by(self, engine: str) -> Session:
-        """The session for an engine; where there are no integers, the one in floating point.
-        Raises TilewrightError: the artifact cannot be loaded."""
+        """The session for an engine; where there are no integers, the one in floating point."""
         chosen = next(name for name in (engine, "software", _FLOAT) if name in self.artifacts)
         with self._guard.lock:
             if chosen not in self._open:

@@ -37,9 +37,7 @@ def write_artifact(
     path: str | os.PathLike[str], manifest: Manifest, sections: Sequence[Section], *, is_packed: bool = False
 ) -> None:
     """Write a ``.twa`` file: complete, or not at all. Equal arguments give equal bytes for the same user and machine.
-    ``is_packed``: deflated, which takes fewer bytes and cannot be mapped.
-    Raises ArtifactError: the manifest contradicts itself or the sections; ResourceError: the manifest is too large;
-    OutputError: the file cannot be written."""
+    ``is_packed``: deflated, which takes fewer bytes and cannot be mapped."""
     # Late: the runtime writes none.
     from ..files.output_file import output_file
 
@@ -49,7 +47,7 @@ def write_artifact(
 
 
 def write_with(path: str | os.PathLike[str], artifact: Artifact, name: str, detail: object) -> None:
-    """Write an artifact that is open with a further detail; raises as `write_artifact`."""
+    """Write an artifact that is open with a further detail."""
     entries = (entry for entry in artifact.sections.values() if entry.name != MANIFEST_SECTION)
     sections = [Section(entry.name, entry.kind, artifact.section(entry.name)) for entry in entries]
     details = {**artifact.manifest.details, name: detail}
@@ -57,8 +55,7 @@ def write_with(path: str | os.PathLike[str], artifact: Artifact, name: str, deta
 
 
 def artifact_bytes(manifest: Manifest, sections: Sequence[Section]) -> bytes:
-    """The content of the file that `write_artifact` would write.
-    Raises ArtifactError: the manifest contradicts itself or the sections; ResourceError: the manifest is too large."""
+    """The content of the file that `write_artifact` would write."""
     return b"".join(_pieces(manifest, sections))
 
 
@@ -273,7 +270,6 @@ class _Details(Immutable):
 
 
 def checked_values(artifact: Artifact, program: str) -> tuple[Checked, ...]:
-    """What is known of a CPU program. Nobody has checked that its references lie in their memories.
-    Raises ArtifactError: it is not what it should be."""
+    """What is known of a CPU program. Nobody has checked that its references lie in their memories."""
     known = {"checked": artifact.manifest.details.get("checked", {})}
     return read(_Details, known, Source(f"details of {artifact.origin}", ArtifactError)).checked.get(program, ())

@@ -323,8 +323,7 @@ def unpacked_length(head: bytes | memoryview) -> int | None:
 
 
 def unpacked(content: memoryview, length: int, origin: str) -> memoryview:
-    """The artifact in a packed one, on pages of its own.
-    Raises ArtifactError: it is damaged; ResourceError: the system has no memory for it."""
+    """The artifact in a packed one, on pages of its own. Raises ArtifactError: it is damaged."""
 
     def damaged(found: object) -> ArtifactError:
         what, expected = f"{origin} is damaged: it cannot be unpacked", f"{length} bytes"

@@ -364,8 +364,6 @@ class Manifest(Immutable):
 
     @staticmethod
     def from_json(text: bytes | memoryview) -> "Manifest":
-        """Read what `to_json` wrote.
-        Raises ArtifactError: the text is not JSON, or a field is missing, unknown, of the wrong type or out of
-        range."""
+        """Read what `to_json` wrote."""
         found = parse(text, _SOURCE)
         return read(Manifest, {"shapes": None, **found} if isinstance(found, dict) else found, _SOURCE)

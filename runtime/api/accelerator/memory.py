@@ -100,7 +100,6 @@ def with_weights(
 
     Raises:
         AcceleratorError: there is no such layer, or the arrays do not fit it.
-        TilewrightError: an accumulator may overflow, or the compiler is not installed.
     """
     with compiler_for("replacing the weights of a layer"):
         from ....compiler.weights import Parameters, layers_of, with_parameters

@@ -159,9 +159,6 @@ def infer(
     Returns:
         Of each file its name, and the number of its first sample of those that are not skipped and how many follow; and
         the images that are skipped.
-
-    Raises:
-        TilewrightError: the artifact or the samples are wrong, or as `Job` says.
     """
     with compiler_for("reading samples"):
         from ....compiler.calibration.dataset import open_calibration_set
@@ -282,10 +279,6 @@ def evaluate(
         engine: as for `Application`.
         shape: as for `infer`; by default that which suits the size of shards.
         options: of `Classifier`.
-
-    Raises:
-        InputError: there are no pictures, or the network or the labels do not fit.
-        TilewrightError: as `Job` says.
     """
     files = listed(images) if is_url(images) else sorted(list_files(images))
     opened = _opened(artifact, shape)

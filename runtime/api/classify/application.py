@@ -91,7 +91,7 @@ def with_last_layer(artifact: Artifact, engine: str, integers: Callable[[int, st
 
     With the layer's own integers it is the artifact itself. Floating point gets the numbers that they stand for.
     ``integers``: gives the integers, row by row, a class a row; called with their number and words for what has them.
-    Raises InputError: the network has no integers, or not these; and as `integers` and `with_parameters`."""
+    Raises InputError: the network has no integers, or not these."""
     with compiler_for("replacing the weights of a layer"):
         from ....compiler.weights import Parameters, last_layer, with_parameters
 
@@ -124,15 +124,9 @@ def open_network(
     artifact: Artifact, *, engine: str | None = None, weights: str | os.PathLike[str] | None = None
 ) -> tuple[Artifact, str]:
     """The artifact to run, and by which engine.
-
-    Args:
-        engine: by default the one that stands for the accelerator.
-        weights: the file of integers of the last layer, if they are to be replaced.
-
-    Raises:
-        UsageError: there is no such engine.
-        TilewrightError: as `with_last_layer`.
-    """
+    ``engine``: by default the one that stands for the accelerator.
+    ``weights``: the file of integers of the last layer, if they are to be replaced.
+    Raises UsageError: there is no such engine."""
     if engine is not None and engine not in ENGINES:
         raise UsageError("unknown engine", expected=" or ".join(ENGINES), found=repr(engine))
     chosen = choose_engine(artifact, engine or accelerator_engine(artifact))
@@ -154,9 +148,6 @@ class Application:
     Attributes:
         session: of the network.
         classifier: what it means.
-
-    Raises:
-        TilewrightError: as for `load`, `Classifier` and `with_last_layer`.
     """
 
     def __init__(

@@ -76,9 +76,6 @@ class Decoding:
         threads: how many; fewer where the system starts no more.
         ahead: how many may be decoded, or being decoded, and not taken.
         changed: called by a thread when it has decoded a file.
-
-    Raises:
-        ResourceError: no thread can be started.
     """
 
     def __init__(
@@ -152,9 +149,6 @@ def classify(
         batch: images that are handed to the session together; it changes when results come, not what they are.
         threads: how many decode.
         report: called with the number of files that are done with, on the thread of the caller.
-
-    Raises:
-        TilewrightError: whatever else goes wrong, on whichever thread. Nothing is left running.
     """
     found = Classification()
     changed = Waiters()

@@ -93,10 +93,6 @@ def measure(
         batch: images of a call, which the session computes as many at once as it has workers.
         counters: the folder of the energy counters.
         report: called after each call, with a word, how many there were, and how many there will be.
-
-    Raises:
-        UsageError: a number is less than 1.
-        TilewrightError: as `Session.submit` and `Request.result`.
     """
     batch, repetitions = check_count("batch", batch), check_count("repetitions", repetitions)
     rng = np.random.default_rng(0)

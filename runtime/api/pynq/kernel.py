@@ -60,7 +60,7 @@ class Kernel:
         self._guard = Guard()
         self._closed = False
         self._weights: np.ndarray | None = None
-        self._session = self._open(artifact)
+        self._session = open_session(artifact, workers=processors())
         self.register_map = RegisterMap()
 
     def start(self, images: np.ndarray, classes: np.ndarray, weights: np.ndarray, count: int) -> Handle:
@@ -106,9 +106,6 @@ class Kernel:
             self._closed = True
             self._session.close()
 
-    def _open(self, artifact: Artifact) -> Session:
-        return open_session(artifact, workers=processors())
-
     def _session_with(self, weights: np.ndarray) -> Session:
         """The session whose last layer has these integers; most calls come with those of the one before."""
         with self._guard.lock:
@@ -129,7 +126,8 @@ class Kernel:
     def _take(self, weights: np.ndarray, artifact: Artifact) -> None:
         self._weights = np.array(weights)
         # What the session before has been asked to do, it does.
-        self._session = self._session if artifact is self._session.artifact else self._open(artifact)
+        if artifact is not self._session.artifact:
+            self._session = open_session(artifact, workers=processors())
 
     def _artifact_with(self, weights: np.ndarray) -> Artifact:
         """The network with these integers in its last layer."""

@@ -47,8 +47,7 @@ class H5Array(Immutable):
             return _numbers(dataset[()])
 
     def blocks(self, rows: int, count: int, first: int = 0) -> Iterator[np.ndarray]:
-        """``count`` blocks of ``rows`` rows each from the block ``first`` on, of which one at a time is in memory.
-        Raises InputError: the file is damaged."""
+        """``count`` blocks of ``rows`` rows each from the block ``first`` on, of which one at a time is in memory."""
         with self._opened() as dataset:
             for index in range(first, first + count):
                 yield _numbers(dataset[index * rows : (index + 1) * rows])
@@ -63,9 +62,7 @@ class H5Array(Immutable):
 
 
 def open_h5(path: str) -> dict[str, H5Array]:
-    """The arrays of a file by name.
-    Raises InputError: the file cannot be read, is damaged, or holds more than numbers; NotInstalledError: h5py is not
-    installed."""
+    """The arrays of a file by name."""
     with _file(path) as root:
         return {member: _described(path, member, dataset) for member, dataset in _members(path, root)}
 

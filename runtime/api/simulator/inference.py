@@ -38,8 +38,7 @@ def run_on_data(
 ) -> dict[str, Tensors]:
     """By name of the sample: the outputs in the order of the graph, then the feature maps in the order asked.
 
-    Samples are read one at a time; what is returned holds the tensors of all.
-    Raises TilewrightError: a file or a name is wrong."""
+    Samples are read one at a time; what is returned holds the tensors of all."""
     if use_cuda:
         cuda_sums()
     with closing(_opened(model, encodings, feature_maps)) as session:
@@ -72,9 +71,6 @@ def compare_on_data(
         export: a folder to write the tensors into as they are computed, ``model_0/SAMPLE.npz`` and ``model_1/…``.
         quiet: show no progress bar.
         freeze, bounds: of models, as ``tilewright.compile`` takes them.
-
-    Raises:
-        TilewrightError: a file or a name is wrong, or networks or tensors do not fit each other.
     """
     if twice := named_twice(pairs or ()):
         raise UsageError("tensors of model 1 are to be compared twice", stage=COMPARE, found=", ".join(twice))

@@ -50,7 +50,6 @@ def images_of(images: object, networks: Sequence[Sequence[TensorSpec]], *, only_
         only_float32: whether other arrays than of float32, or of the type that the network takes, are refused.
 
     Raises:
-        ContainerError: they are no arrays.
         AcceleratorError: they are not as many as the networks have inputs, or do not hold whole images.
     """
     arrays = flattened(images)

@@ -59,8 +59,7 @@ def parse_sizes(text: str) -> list[Size]:
 
 
 def parse_shapes(text: str) -> list[Shape]:
-    """The shapes of the inputs as the model has them, such as ``1x3x224x224``, with ``;`` between them.
-    Raises AcceleratorError: the text is of another form, or an extent is out of range."""
+    """The shapes of the inputs as the model has them, such as ``1x3x224x224``, with ``;`` between them."""
     return _extents(text, "1x3x224x224, with ; between inputs")
 
 

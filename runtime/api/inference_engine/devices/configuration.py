@@ -184,9 +184,7 @@ class Configuration:
         return any(base(name) in key.devices for name in (self._device.name, *self.fallback))
 
     def set(self, values: object) -> None:
-        """Set several keys, or none of them.
-        Raises InferenceEngineError: a key is not one of the device's, or has a value that it cannot have;
-        WrongTypeError: it is no mapping of text to text."""
+        """Set several keys, or none of them."""
         self._given = self.with_values(checked(values, Mapping, _NO_MAPPING, "a dict"))._given
 
     def with_values(self, values: object) -> Configuration:

@@ -188,16 +188,14 @@ class Support:
         return layers.supported | (self._known - layers.left)
 
     def affinity(self, places: Mapping[str, str]) -> dict[str, str]:
-        """The places of layers, ``device`` or ``cpu``, as compiling takes them, which knows what is left of layers.
-        Raises TilewrightError: the network cannot be imported."""
+        """The places of layers, ``device`` or ``cpu``, as compiling takes them, which knows what is left of layers."""
         return self._device_layers().affinity(places)
 
     def _device_layers(self) -> DeviceLayers:
         from .....compiler.device.layers import device_layers
 
-        layers = self._layers or device_layers(self._document, self._machine)
-        self._layers = layers
-        return layers
+        self._layers = self._layers or device_layers(self._document, self._machine)
+        return self._layers
 
 
 Supported = Callable[[str], frozenset[str]]

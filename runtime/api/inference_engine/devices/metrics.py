@@ -41,8 +41,7 @@ METRICS: dict[str, Metric] = {
 
 
 def device_metric(name: object, configuration: Configuration) -> object:
-    """What a metric says of a device; of the one that computes for ``MULTI`` and ``AUTO``.
-    Raises InferenceEngineError: the device has no such metric."""
+    """What a metric says of a device; of the one that computes for ``MULTI`` and ``AUTO``."""
     device = configuration.device.name
     mine = [each for each, metric in METRICS.items() if device in metric.devices]
     values: dict[str, Callable[[], object]] = {

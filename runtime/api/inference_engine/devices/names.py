@@ -136,8 +136,7 @@ class Registry:
 
     def device(self, text: object) -> Device:
         """The device of a text, which may begin with a name that was registered; ``AUTO`` of an empty one.
-        Raises WrongTypeError: it is no text; InferenceEngineError: no plugin is registered by that name, or its device
-        is not here."""
+        Raises InferenceEngineError: no plugin is registered by that name."""
         text = checked_text(text, "a device", "'CPU'") or AUTO
         name, colon, rest = text.partition(":")
         kind = self._devices.get(base(name))
@@ -148,8 +147,7 @@ class Registry:
 
     def register(self, plugin: object, device: object) -> None:
         """Give a plugin a name.
-        Raises InferenceEngineError: there is no such plugin, or a device has that name already; WrongTypeError: a name
-        is no text."""
+        Raises InferenceEngineError: there is no such plugin, or a device has that name already."""
         plugin, device = checked_text(plugin, "a plugin", "'MKLDNNPlugin'"), checked_text(device, "a device", "'MINE'")
         name, kind = device or plugin, _kind(plugin)
         if name in self._devices:
@@ -161,8 +159,7 @@ class Registry:
         self._devices[name] = kind
 
     def register_file(self, path: object) -> None:
-        """Register the plugins that an XML file lists: ``<plugin name="DEVICE" location="LIBRARY"/>``.
-        Raises InferenceEngineError: it cannot be read, or as for `register`; WrongTypeError: it is no path."""
+        """Register the plugins that an XML file lists: ``<plugin name="DEVICE" location="LIBRARY"/>``."""
         for device, location in _listed(checked_path(path, "a file of plugins")):
             kind = self._devices.get(device)
             if kind is None or kind != _kind(location):

@@ -172,9 +172,7 @@ class ExecutableNetwork:
 
 @resources("import_network")
 def import_network(path: str, configuration: Configuration, requests: int) -> LoadedNetwork:
-    """A network from a file that `ExecutableNetwork.export` wrote.
-    Raises ArtifactError: the file cannot be read, is damaged, or is none of an exported network; TilewrightError: as
-    `tilewright.load`."""
+    """A network from a file that `ExecutableNetwork.export` wrote. Raises ArtifactError: it is none of these."""
     artifact = Artifact.open(path)
     detail = artifact.manifest.details.get(_DETAIL)
     if not isinstance(detail, Mapping):

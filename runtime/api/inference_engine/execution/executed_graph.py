@@ -84,8 +84,7 @@ def _microseconds(network: LoadedNetwork, index: int) -> int:
 
 
 def executed_document(network: LoadedNetwork) -> Document:
-    """The executed graph as a document, whose layers have what there is to know as their attributes.
-    Raises NotInstalledError: the compiler is not installed."""
+    """The executed graph as a document, whose layers have what there is to know as their attributes."""
     with compiler_for("the executed graph as a network"):
         from .....compiler.frontend.ir.document import Document, Edge, Layer, Port
 

@@ -64,15 +64,7 @@ def check_requests(num_requests: object, *, least: int, streams: int) -> int:
 
 @resources("load")
 def load(network: object, configuration: Configuration, num_requests: object, *, least: int) -> ExecutableNetwork:
-    """Load a network as `IEPlugin.load` does.
-
-    Args:
-        least: the smallest `num_requests`; 0 stands for as many as there are streams.
-
-    Raises:
-        WrongTypeError, WrongValueError: as `snapshot_of` and `check_requests`.
-        TilewrightError: the network cannot be compiled; a layer has no device; or a file cannot be written.
-    """
+    """Load a network as `IEPlugin.load` does. ``least``: as for `check_requests`."""
     requests = check_requests(num_requests, least=least, streams=configuration.streams)
     configuration.warn_of_absent()
     loaded = _loaded(snapshot_of(network), configuration.device, configuration, requests)
@@ -86,8 +78,7 @@ def load(network: object, configuration: Configuration, num_requests: object, *,
 
 
 def query(network: object, configuration: Configuration) -> dict[str, str]:
-    """The device that supports each layer, by the name of the layer; the first one of the list for ``HETERO``.
-    Raises WrongTypeError: as `snapshot_of`; InferenceEngineError: there is no list of devices."""
+    """The device that supports each layer, by the name of the layer; the first one of the list for ``HETERO``."""
     snapshot, device = snapshot_of(network), configuration.device
     support = Support(snapshot, configuration)
     if device.name == HETERO:
