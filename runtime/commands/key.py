@@ -28,12 +28,10 @@ from .parser import add_output
 if TYPE_CHECKING:
     from ..trust.public_keys import PublicKey
 
-_ACTIONS = ("show", "create", "export", "import", "remove")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "action", nargs="?", default="show", choices=_ACTIONS, metavar="ACTION", help=f"{', '.join(_ACTIONS)}."
+        "action", nargs="?", default="show", choices=tuple(_ACTIONS), metavar="ACTION", help=f"{', '.join(_ACTIONS)}."
     )
     parser.add_argument(
         "key", nargs="?", metavar="KEY", help="What to import (a file, or ed25519:…) or to remove (a name)."
@@ -79,9 +77,7 @@ def run(arguments: argparse.Namespace) -> str | KeyRecord | KeysRecord:
         raise UsageError("--name is for key create and key import", hint="Leave it out.")
     if arguments.output is not None and action != "export":
         raise UsageError("--output is for key export", hint="Leave it out.")
-    done: dict[str, Callable[[argparse.Namespace], tuple[KeyRecord | KeysRecord, str]]]
-    done = {"show": _show, "create": _create, "export": _export, "import": _import, "remove": _remove}
-    record, text = done[action](arguments)
+    record, text = _ACTIONS[action](arguments)
     return record if arguments.json else text
 
 
@@ -186,3 +182,7 @@ def _remove(arguments: argparse.Namespace) -> tuple[KeyRecord, str]:
 
     key = public_keys.remove(arguments.key)
     return _record(key), f"{_describe(key)}It is trusted no longer.\n"
+
+
+_ACTIONS: dict[str, Callable[[argparse.Namespace], tuple[KeyRecord | KeysRecord, str]]]
+_ACTIONS = {"show": _show, "create": _create, "export": _export, "import": _import, "remove": _remove}

@@ -15,7 +15,6 @@ from tilewright.errors import InstructionError
 
 from ..machines.cost import cost, handover
 from ..machines.machine import MAPS_UNIT, RUN_LIMIT, Machine
-from .accesses import MemoryAccess
 from .encoding import (
     WAITS,
     Barrier,
@@ -106,7 +105,9 @@ class Assembler:
             )
         refuse_violations(item)
         accesses = item.accesses(cluster)
-        self._check_memory(item, stream, accesses)
+        found = outside(item, stream, self.clusters, self.machine, self.regions, accesses)
+        if found:
+            raise InstructionError(f"{item.MNEMONIC}: {found.rule}", found=found.found)
         latest = self._touched.conflicts(stream.number, accesses, self._known[stream.number])
         waits = self._needed(stream, latest)
         known, clocks = self._known[stream.number], self._clocks[stream.number]
@@ -222,11 +223,6 @@ class Assembler:
         known = self._known[stream.number]
         known[stream.number] = len(self.queues[stream]) - 1
         self._clocks[stream.number].append(tuple(known))
-
-    def _check_memory(self, item: Instruction, stream: Stream, accesses: Sequence[MemoryAccess]) -> None:
-        found = outside(item, stream, self.clusters, self.machine, self.regions, accesses)
-        if found:
-            raise InstructionError(f"{item.MNEMONIC}: {found.rule}", found=found.found)
 
 
 Fields = dict[str, Any]

@@ -109,7 +109,7 @@ def load_firmware_from_file(device_group: DeviceGroup, scpu_fw_path: Path, ncpu_
     group = registry.group_of(device_group)
     given = [path for path in (scpu_fw_path, ncpu_fw_path) if path != ""]
     for path in given or [""]:
-        _open_file(path).close()
+        _read_file(path, 0)
     _take_firmware(group)
 
 
@@ -171,24 +171,15 @@ def load_encrypted_models_from_file(device_group: DeviceGroup, file_path_list: S
     return _load(group, [_read_file(path) for path in _one_for_each("file_path_list", file_path_list, group)])
 
 
-def _open_file(path: object) -> InputFile:
+def _read_file(path: object, size: int = -1) -> bytes:
+    """The content of a file, or its first bytes."""
     try:
-        return open_regular(os.fsdecode(path), InputFile)  # pyright: ignore[reportArgumentType]
+        with open_regular(os.fsdecode(path), InputFile) as file:  # pyright: ignore[reportArgumentType]
+            return file.read(size)
     except (OSError, TypeError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _read_file(path: object) -> bytes:
-    with _open_file(path) as file:
-        try:
-            return file.readall() or b""
-        except OSError as error:
-            raise _unreadable(path, error) from error
-
-
-def _unreadable(path: object, error: Exception) -> Refusal:
-    reason = getattr(error, "strerror", None) or str(error)
-    return Refusal(ApiReturnCode.KP_ERROR_FILE_OPEN_FAILED_20, f"cannot read {path!r:.400}: {reason}")
+        reason = getattr(error, "strerror", None) or str(error)
+        code = ApiReturnCode.KP_ERROR_FILE_OPEN_FAILED_20
+        raise Refusal(code, f"cannot read {path!r:.400}: {reason}") from error
 
 
 def _one_for_each(name: str, given: object, group: Group) -> Sequence:

@@ -175,9 +175,7 @@ _AXES = {
 
 
 def fixed_node(index: object, result: object, ordering: object) -> InferenceFixedNodeOutput:
-    """A node as integers.
-    Raises Refusal: `KP_ERROR_INVALID_PARAM_12`, an argument is wrong or there is no such node; otherwise as
-    `unpack`."""
+    """A node as integers."""
     node, integers, common = _node(index, result, ordering)
     dtype = FixedPointDType.KP_FIXED_POINT_DTYPE_INT8
     return InferenceFixedNodeOutput(

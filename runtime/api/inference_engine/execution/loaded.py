@@ -190,21 +190,20 @@ class Counters:
         self.runs += 1
 
 
-def performance(
-    facts: NetworkFacts, counters: Sequence[Counters], on_device: Sequence[tuple[str, ...]] = ()
-) -> dict[str, Count]:
-    """Averages over all runs by layer, in the order of names.
+def performance(network: LoadedNetwork) -> dict[str, Count]:
+    """Averages over all runs of all requests by layer, in the order of names.
 
     The time of a step belongs to the first of the layers that it stands for. The others of them are ``NOT_RUN``, and
-    layers that no step is left of are ``OPTIMIZED_OUT``. A step that stands for no layer has an entry of its own.
-    ``on_device``: the layers of each device program."""
-    with_runs = [each for each in counters if each.runs]
+    layers that no step is left of are ``OPTIMIZED_OUT``. A step that stands for no layer has an entry of its own."""
+    facts, with_runs = network.facts, [each for each in network.counters if each.runs]
     runs = sum(each.runs for each in with_runs)
     layers = {layer.name: layer for layer in facts.layers}
     steps = with_runs[0].steps if with_runs else []
     fused: set[str] = set()
     found: dict[str, Count] = {}
-    programs = iter(on_device)
+    # The layers of each device program.
+    by_place = groupby(details_of(network.artifact).placement, lambda op: op.on)
+    programs = (dict.fromkeys(node for op in ops for node in op.nodes) for place, ops in by_place if place == _DEVICE)
     for index, step in enumerate(steps):
         nodes = next(programs, ()) if step.step.op == _DEVICE else step.step.loc
         known = [name for name in nodes if name in layers]
@@ -325,12 +324,6 @@ class LoadedNetwork:
                 rows = each.shape[0] // self.facts.batch
                 found[each.name][item * rows : (item + 1) * rows] = outputs[each.tensor]
         return found, times
-
-    def performance(self) -> dict[str, Count]:
-        """What each layer took on average, over the inferences of all requests."""
-        by_place = groupby(details_of(self.artifact).placement, lambda op: op.on)
-        on_device = [[node for op in ops for node in op.nodes] for place, ops in by_place if place == _DEVICE]
-        return performance(self.facts, self.counters, [tuple(dict.fromkeys(nodes)) for nodes in on_device])
 
     def _item(self, name: str, array: np.ndarray, item: int) -> np.ndarray:
         """One item of an input that has a batch; else the whole input."""

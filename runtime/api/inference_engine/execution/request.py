@@ -30,7 +30,7 @@ from ..errors import (
     shown,
 )
 from ..preprocessing import PreProcessInfo, dims_for, fixed
-from .loaded import Counters, LoadedNetwork
+from .loaded import Counters, LoadedNetwork, performance
 
 _FOREVER = 1e9
 """Milliseconds that nobody waits: eleven days."""
@@ -229,7 +229,7 @@ class InferRequest:
             RuntimeError: the request is busy.
         """
         self._check_idle()
-        return self._network.performance()
+        return performance(self._network)
 
     def set_batch(self, size: int) -> None:
         """Compute this many items of the batch from now on; outputs of the others are zeros.

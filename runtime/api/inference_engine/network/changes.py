@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -25,15 +25,12 @@ Item = str | tuple[str, int]
 def items_of(outputs: Item | Iterable[Item]) -> list[Item]:
     """What was asked for, as a list.
     Raises TypeError: something is neither a name nor a pair of a name and a position."""
-    if isinstance(outputs, str) or _is_pair(outputs):
-        return [outputs]
-    if not isinstance(outputs, Iterable) or isinstance(outputs, np.ndarray):
-        raise _wrong_type(outputs)
-    items: list[Item] = []
-    for item in outputs:
+    is_one = isinstance(outputs, (str, np.ndarray)) or _is_pair(outputs) or not isinstance(outputs, Iterable)
+    items: list[Any] = [outputs] if is_one else [*outputs]
+    for item in items:
         if not isinstance(item, str) and not _is_pair(item):
-            raise _wrong_type(item)
-        items.append(item)
+            what = "an output is added by the name of a layer, or by a tuple of its name and the position of the output"
+            raise WrongTypeError(what, found=shown(item))
     return items
 
 
@@ -70,13 +67,6 @@ def found_output(graph: Graph, item: Item) -> tuple[Layer, int] | None:
 
 def _is_pair(item: object) -> TypeGuard[tuple[str, int]]:
     return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) and is_whole(item[1])
-
-
-def _wrong_type(item: object) -> WrongTypeError:
-    return WrongTypeError(
-        "an output is added by the name of a layer, or by a tuple of its name and the position of the output",
-        found=shown(item),
-    )
 
 
 def checked_shapes(input_shapes: object, inputs: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:

@@ -80,9 +80,7 @@ class Pixels(NamedTuple):
 
 
 def pixels_of(image: object, image_format: object, width: int, height: int) -> Pixels:
-    """An image that a program sends.
-    ``width``, ``height``: of an image in bytes; an array has its own.
-    Raises Refusal: `KP_ERROR_INVALID_PARAM_12`, there is no such format, or an array does not fit it."""
+    """An image that a program sends. ``width``, ``height``: of one in bytes; an array has its own."""
     format = argument("image_format", image_format, enumeration(ImageFormat))
     bytes_of_image(format, 1, 1)
     if isinstance(image, np.ndarray):
@@ -112,11 +110,8 @@ def _size_of(image: np.ndarray, format: ImageFormat) -> Size:
 def image_job(
     group: Group, turn: int, model_id: int, inference_number: int, images: Sequence[tuple[How, Pixels]]
 ) -> Job:
-    """The job of images, one for each input of a model.
-    Raises Refusal: in this order: `KP_ERROR_INVALID_PARAM_12`, they are not as many as the inputs, or have more than
-    four crop boxes each, or not the same number; `KP_ERROR_FIFOQ_INPUT_BUFF_COUNT_NOT_ENOUGH_42`;
-    `KP_ERROR_MODEL_NOT_LOADED_35`; `KP_ERROR_SEND_DATA_TOO_LARGE_15`; `KP_ERROR_IMAGE_RESOLUTION_TOO_SMALL_22`, an
-    image has no pixels; and again `KP_ERROR_INVALID_PARAM_12`, it has fewer bytes than that takes."""
+    """The job of images, one for each input of a model. Raises Refusal: as the calls that send images tell, in their
+    order."""
     counts = {len(how.inference_crop_box_list) for how, _ in images}
     if max(counts, default=0) > Const.MAX_CROP_BOX or len(counts) > 1:
         expected = f"at most {Const.MAX_CROP_BOX.value}, and as many for each image"

@@ -26,15 +26,8 @@ def devices() -> list[VirtualDevice]:
 
 
 def connect(ports: Sequence[int]) -> DeviceGroup:
-    """Connect the devices at these ports; 0 alone is the first that can be connected.
-
-    Raises:
-        Refusal: in this order: `KP_ERROR_DEVICES_NUMBER_26`, there are none or too many;
-            `KP_ERROR_DEVICE_NOT_EXIST_10`, a port has no device; `KP_ERROR_CONNECT_FAILED_28`, another group has it, or
-            it is named twice; `KP_ERROR_DEVICE_GROUP_MIX_PRODUCT_29`; `KP_ERROR_INVALID_FIRMWARE_24`, it does not run
-            KDP2.
-        UsageError: the environment lists them wrongly.
-    """
+    """Connect the devices at these ports; 0 alone is the first that can be connected. Raises Refusal: as
+    `connect_devices` of ``kp.core`` tells."""
     if not 0 < len(ports) <= MOST_IN_A_GROUP:
         code = ApiReturnCode.KP_ERROR_DEVICES_NUMBER_26
         raise Refusal(
@@ -103,9 +96,7 @@ def _check(chosen: Sequence[VirtualDevice]) -> None:
 
 
 def group_of(handle: object) -> Group:
-    """The group that a program means.
-    Raises Refusal: `KP_ERROR_INVALID_PARAM_12`, this is no group; `KP_ERROR_USB_NO_DEVICE_N4`, it was disconnected, or
-    its devices are gone."""
+    """The group that a program means, which is connected."""
     group = _found(handle)
     group.check_open()
     return group
