@@ -20,12 +20,9 @@ CARDS = 64
 
 class Claim:
     """The same clusters of some cards, held until `free` or until nothing refers to this any more.
-
-    Attributes:
-        cards: their numbers, from 0.
-        clusters: their numbers on each of the cards.
-        linked: what claims have in common whose objects take turns on the same clusters.
-    """
+    ``cards``: their numbers, from 0.
+    ``clusters``: their numbers on each of the cards.
+    ``linked``: what claims have in common whose objects take turns on the same clusters."""
 
     def __init__(self, cards: tuple[int, ...], clusters: range, linked: object) -> None:
         self.cards = cards

@@ -152,16 +152,11 @@ class Job(Immutable):
         keep: Callable[[int, Any], Any] = lambda number, result: result,
     ) -> list[Any]:
         """What the function makes of each shard, in order, as JSON and arrays have it.
-
-        Args:
-            function: of a shard alone: what it gives must not depend on others, or on who calls it.
-            files: paths of what it reads. If others have these names when the job goes on, it begins anew.
-            keep: called here with each shard's number and result as it comes: what to note of it instead.
-
-        Raises:
-            ShardsFailedError: some shards failed as often as they may; all others are done and noted.
-            TilewrightError: as `answers`, `Notes` and ``keep`` say.
-        """
+        ``function``: of a shard alone: what it gives must not depend on others, or on who calls it.
+        ``files``: paths of what it reads. If others have these names when the job goes on, it begins anew.
+        ``keep``: called here with each shard's number and result as it comes: what to note of it instead.
+        Raises ShardsFailedError: some shards failed as often as they may; all others are done and noted;
+        TilewrightError: as `answers`, `Notes` and ``keep`` say."""
         stamps = [(path, status.st_size, status.st_mtime_ns) for path in files if (status := _status(path))]
         told = pickle.dumps((tilewright.__version__, self.stage, function, shards, stamps))
         digest = hashlib.sha256(told).hexdigest()[:16]

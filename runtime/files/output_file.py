@@ -55,16 +55,11 @@ def write_file(path: Path, content: bytes) -> None:
 
 def check_output(path: Path, *, source: object = None, inputs: Iterable[object] = (), room: int = 1) -> None:
     """Find out whether a result can be written, before the work and not after it; leaves nothing behind.
-
-    Args:
-        source: the model that the result is made of; anything but a path is no file.
-        inputs: further files that are read for it, as the source.
-        room: bytes that the result takes at the least.
-
-    Raises:
-        OutputError: `output_file` could not begin to write it, or there is no room for it.
-        UsageError: the output is one of them.
-    """
+    ``source``: the model that the result is made of; anything but a path is no file.
+    ``inputs``: further files that are read for it, as the source.
+    ``room``: bytes that the result takes at the least.
+    Raises OutputError: `output_file` could not begin to write it, or there is no room for it; UsageError: the output
+    is one of them."""
     with _reported(path):
         standing = _standing(path)
         if not _is_stream(path, standing):

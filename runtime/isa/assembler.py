@@ -85,17 +85,10 @@ class Assembler:
 
     def add(self, item: Instruction, layer: str | None = None, queue: Queue | None = None, cluster: int = 0) -> int:
         """Append an instruction; its own waits and signal must be empty.
-
-        Args:
-            layer: name of the layer it belongs to, for reports and for the order in which the DRAM serves.
-            queue: needed only for instructions that several queues accept.
-
-        Returns:
-            Its position in its stream, counted from 1.
-
-        Raises:
-            InstructionError: a field breaks a rule, or an access lies outside its memory.
-        """
+        ``layer``: name of the layer it belongs to, for reports and for the order in which the DRAM serves.
+        ``queue``: needed only for instructions that several queues accept.
+        Returns its position in its stream, counted from 1.
+        Raises InstructionError: a field breaks a rule, or an access lies outside its memory."""
         if item.waits or item.signal:
             raise InstructionError(f"{item.MNEMONIC}: the assembler sets waits and signals itself")
         stream = Stream(cluster, item.QUEUES[0] if queue is None else queue)
@@ -272,11 +265,8 @@ def _move(
 
 def _message(shape: Sequence[int], distances: tuple[int, int, int], **fields: Any) -> Fields:
     """A map that crosses to another card: its channels, without what fills their last block.
-
-    Args:
-        shape: images, rows, columns, channels.
-        distances: bytes in DRAM from image to image, row to row and pixel to pixel.
-    """
+    ``shape``: images, rows, columns, channels.
+    ``distances``: bytes in DRAM from image to image, row to row and pixel to pixel."""
     images, rows, columns, channels = shape
     image, row, pixel = distances
     run, count_y, count_z, strides = channels, columns, images * rows, (row, pixel)

@@ -171,12 +171,9 @@ class LastTouch:
     """What instructions did to each memory, so far as a later one may have to wait for it.
 
     Positions count the instructions of a stream from 1; 0 is none. Regions that nothing writes are left out.
-
-    Args:
-        machine: gives the sizes of the scratchpads.
-        regions: DRAM regions by index.
-        comparisons: how many pairs of accesses to DRAM may be compared, if programs are not to be trusted.
-    """
+    ``machine``: gives the sizes of the scratchpads.
+    ``regions``: DRAM regions by index.
+    ``comparisons``: how many pairs of accesses to DRAM may be compared, if programs are not to be trusted."""
 
     def __init__(self, machine: Machine, regions: Iterable[Region], comparisons: int | None = None) -> None:
         self._units = {space: size // SCRATCHPAD_UNITS[space] for space, size in scratchpad_bytes(machine).items()}

@@ -48,12 +48,9 @@ def outside(
     accesses: Sequence[MemoryAccess] | None = None,
 ) -> Violation | None:
     """The first access that leaves its memory or region or the clusters of the program, or writes where nothing may be.
-
-    Args:
-        stream: the one that runs the instruction.
-        clusters: how many the program uses.
-        accesses: of the instruction, if they are known.
-    """
+    ``stream``: the one that runs the instruction.
+    ``clusters``: how many the program uses.
+    ``accesses``: of the instruction, if they are known."""
     misplaced = item.misplaced(stream.cluster)
     if misplaced:
         return misplaced
@@ -130,16 +127,11 @@ def normalization_bytes(channels: int) -> int:
 
 def pack_dense(weights: NDArray[np.int8], *, weight_zero: int, packed: bool) -> bytes:
     """Weights for CONV.
-
-    Args:
-        weights: int8 [output channels, kernel rows, kernel columns, input channels].
-        weight_zero: value of the padding lanes, so that they count as zero.
-        packed: for packed mode: input channels are not padded to 16, only all kernel rows together are.
-
-    Returns:
-        [output block][trace][16 output channels], where a trace is the kernel rows times the kernel columns times the
-        input channels, rounded up to a multiple of 16.
-    """
+    ``weights``: int8 [output channels, kernel rows, kernel columns, input channels].
+    ``weight_zero``: value of the padding lanes, so that they count as zero.
+    ``packed``: for packed mode: input channels are not padded to 16, only all kernel rows together are.
+    Returns [output block][trace][16 output channels], where a trace is the kernel rows times the kernel columns
+    times the input channels, rounded up to a multiple of 16."""
     outputs, rows, columns, inputs = weights.shape
     if not packed:
         extra = -inputs % CHANNEL_BLOCK
@@ -180,11 +172,8 @@ def unpack_depthwise(data: NDArray[np.uint8], blocks: int, products: int) -> NDA
 
 def pack_requantize(bias: NDArray[np.int32], multiplier: NDArray[np.float32]) -> bytes:
     """Parameters of RQ: for each block of 16 channels 16 int32 biases, then 16 binary32 multipliers; 128 bytes.
-
-    Args:
-        bias: int32 [channels].
-        multiplier: float32 [channels] or [1], finite and not negative.
-    """
+    ``bias``: int32 [channels].
+    ``multiplier``: float32 [channels] or [1], finite and not negative."""
     blocks = _blocks(len(bias))
     lanes = np.zeros((2, blocks * CHANNEL_BLOCK), "<i4")
     lanes[0, : len(bias)] = bias

@@ -31,12 +31,9 @@ class BoxTransfer(Instruction):
 
     def overlaps(self, side: str, stride_y: int, stride_z: int, extent: int) -> Iterator[Violation]:
         """Each stride of the side that is written, from the smallest up, must clear the extent of all inside it.
-
-        Args:
-            side: what the names of its strides begin with.
-            stride_y, stride_z: its strides.
-            extent: what is written of a run, in the unit of the strides.
-        """
+        ``side``: what the names of its strides begin with.
+        ``stride_y``, ``stride_z``: its strides.
+        ``extent``: what is written of a run, in the unit of the strides."""
         for stride, axis, count in sorted(((stride_y, "y", self.count_y), (stride_z, "z", self.count_z))):
             if count > 1:
                 if stride < extent:

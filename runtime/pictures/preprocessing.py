@@ -260,16 +260,11 @@ class Preprocessing(Immutable):
         self, file: str | os.PathLike[str], shape: Sequence[int], dtype: np.dtype, mode: Literal["P"] | None = None
     ) -> np.ndarray:
         """The image in a file as an input of batch 1.
-
-        Args:
-            shape: that of the network's input, whose batch does not matter.
-            dtype: its element type.
-            mode: ``P`` takes what a palette numbers for the pixels, and refuses colours.
-
-        Raises:
-            InputError: the file cannot be read as an image, or costs too much to resize; names it.
-            NotInstalledError: Pillow is not installed.
-        """
+        ``shape``: that of the network's input, whose batch does not matter.
+        ``dtype``: its element type.
+        ``mode``: ``P`` takes what a palette numbers for the pixels, and refuses colours.
+        Raises InputError: the file cannot be read as an image, or costs too much to resize; names it;
+        NotInstalledError: Pillow is not installed."""
         try:
             from .image_file import read_image, too_large
         except ModuleNotFoundError as error:

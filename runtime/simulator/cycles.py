@@ -53,13 +53,10 @@ def simulate(
     traffic: Traffic | None = None,
 ) -> Timeline:
     """When every instruction of a program runs, in modelled time.
-
-    Args:
-        machine: whose lanes, ports, DRAM and constants count; by default those of the machine it was compiled for. The
-            depth of the queues is that machine's in any case.
-        without: names of `left_out.COSTS` to leave out.
-        traffic: what to fill with what DRAMs and links do.
-    """
+    ``machine``: whose lanes, ports, DRAM and constants count; by default those of the machine it was compiled for. The
+    depth of the queues is that machine's in any case.
+    ``without``: names of `left_out.COSTS` to leave out.
+    ``traffic``: what to fill with what DRAMs and links do."""
     own, planned = ordered.machine, [program.planned_machine for program in ordered.programs]
     every = [machine or own] * len(planned)
     if planned == every and not without:

@@ -36,12 +36,9 @@ class Origin(NamedTuple):
 
 class Sources(NamedTuple):
     """What is known of one instruction.
-
-    Attributes:
-        origin: of the weights or parameters that it reads, or None if the bytes do not come from one piece of a
-            constant region.
-        same_input: the input map is the one that the matrix instruction before it gathered.
-    """
+    ``origin``: of the weights or parameters that it reads, or None if the bytes do not come from one piece of a
+    constant region.
+    ``same_input``: the input map is the one that the matrix instruction before it gathered."""
 
     origin: Origin | None
     same_input: bool
@@ -152,16 +149,11 @@ def check_multipliers(
     constants: Sequence[Mapping[str, NDArray[np.uint8]]],
 ) -> None:
     """Look at the parameters of every instruction that scales.
-
-    Args:
-        verified: the program.
-        sources: where its weights and parameters come from.
-        constants: for each card, contents of its constant regions by name.
-
-    Raises:
-        InstructionError: parameters do not come from one piece of a constant region, or hold a scale or multiplier
-            that is not a number, infinite, negative, or a divisor of 0.
-    """
+    ``verified``: the program.
+    ``sources``: where its weights and parameters come from.
+    ``constants``: for each card, contents of its constant regions by name.
+    Raises InstructionError: parameters do not come from one piece of a constant region, or hold a scale or
+    multiplier that is not a number, infinite, negative, or a divisor of 0."""
     seen: set[tuple[Origin, object]] = set()
     for (stream, index), found in sources.items():
         item = verified.queues[stream][index]

@@ -93,12 +93,9 @@ class DebugReport:
         self, images: object, outputs: Sequence[TensorSpec], results: Results, compute: Callable[[str], Results]
     ) -> None:
         """After a run: times, comparison with other engines, files.
-
-        Args:
-            images: as the caller gave them.
-            outputs: of the networks that computed the results; another thread may have loaded others since.
-            compute: the results of another engine for the same images.
-        """
+        ``images``: as the caller gave them.
+        ``outputs``: of the networks that computed the results; another thread may have loaded others since.
+        ``compute``: the results of another engine for the same images."""
         facts, flags = self._facts, self._facts.flags
         if "b" in flags.debug:
             print(debug_text.run_text(facts))

@@ -98,12 +98,9 @@ def declare(default: T, since: Since, help: str, **details: Any) -> T:
 
 class Letter(Immutable):
     """A letter of the flag ``debug``.
-
-    Attributes:
-        since: the edition of the SDK that documents it first.
-        help: what is printed or written, one sentence.
-        warning: why nothing is; such a letter warns once.
-    """
+    ``since``: the edition of the SDK that documents it first.
+    ``help``: what is printed or written, one sentence.
+    ``warning``: why nothing is; such a letter warns once."""
 
     letter: str
     since: Since

@@ -25,10 +25,7 @@ class CardMemory:
 
     Only pages that were written take memory of this host, bounded by ``tilewright.limits.CARD_MEMORY``. Networks that
     ``Init`` loads lie elsewhere: what is written here changes nothing of them.
-
-    Args:
-        facts: of the object, whose machine and number of cards they follow.
-    """
+    ``facts``: of the object, whose machine and number of cards they follow."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts

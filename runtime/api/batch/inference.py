@@ -232,12 +232,9 @@ class Evaluation(Immutable):
 
 class Classifying(Immutable):
     """Classifies files with a network that it loads when it is called first.
-
-    Attributes:
-        artifact: its content.
-        shape: as for `infer`.
-        options: of `Application`.
-    """
+    ``artifact``: its content.
+    ``shape``: as for `infer`.
+    ``options``: of `Application`."""
 
     artifact: bytes
     shape: Mapping[str, tuple[int, ...]]

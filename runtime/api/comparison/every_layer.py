@@ -108,11 +108,8 @@ def first_difference(
     integers may lie two of their steps apart as well, and all as far as the reference, where it is onnxruntime, makes
     of what the network computed them of. Indices of extremes may be others where the elements lie no further apart than
     rounding moved them.
-
-    Args:
-        samples: for the inputs of the reference, by name.
-        report: called before each sample with the number of those that are done.
-    """
+    ``samples``: for the inputs of the reference, by name.
+    ``report``: called before each sample with the number of those that are done."""
     translate = translation((reference, network))
     count, rows, first = 0, list[Row](), None
     inputs: dict[str, tuple[str, ...]] = {}

@@ -125,15 +125,10 @@ def compare_values(
     report: Callable[[int], object] = lambda done: None,
 ) -> Result:
     """Compare every value that both compute.
-
-    Args:
-        samples: for the inputs of the reference, by name.
-        report: called before each sample with the number of those that are done.
-
-    Raises:
-        InputError: there is no sample; the two do not take the same inputs, or have no value in common.
-        TilewrightError: one of them cannot be run; says on which sample.
-    """
+    ``samples``: for the inputs of the reference, by name.
+    ``report``: called before each sample with the number of those that are done.
+    Raises InputError: there is no sample; the two do not take the same inputs, or have no value in common;
+    TilewrightError: one of them cannot be run; says on which sample."""
     translate = translation((reference, network))
     result = Result(*labels(reference.label, network.label))
     rows: dict[str, Row] = {}

@@ -63,13 +63,8 @@ def _head(product: ProductId, count: int) -> int:
 
 def pack(product: ProductId, stamp: Stamp, nodes: Sequence[ContainedTensor], values: Sequence[np.ndarray]) -> bytes:
     """A result as its device sends it.
-
-    Args:
-        values: int8[channel, height, width] of each node.
-
-    Returns:
-        `raw_size(product, nodes)` of them.
-    """
+    ``values``: int8[channel, height, width] of each node.
+    Returns `raw_size(product, nodes)` of them."""
     raw = bytearray(raw_size(product, nodes))
     job, inference_number, crop_number, last = stamp
     STAMP.pack_into(raw, 0, INFERENCE, len(raw), job, 0, inference_number, crop_number, last)
@@ -98,17 +93,10 @@ def pack(product: ProductId, stamp: Stamp, nodes: Sequence[ContainedTensor], val
 
 def unpack(product: ProductId, raw: bytes, index: int) -> tuple[ContainedTensor, np.ndarray]:
     """A node of a result.
-
-    Args:
-        index: which one, from 0.
-
-    Returns:
-        Its facts, and int8[channel, height, width]: a view of the result.
-
-    Raises:
-        Refusal: `KP_ERROR_RECEIVE_INCORRECT_HEADER_STAMP_30`, this is no result; `KP_ERROR_INVALID_PARAM_12`, it has no
-            such node; `KP_ERROR_RECEIVE_SIZE_MISMATCH_31`, it is too short for what it says.
-    """
+    ``index``: which one, from 0.
+    Returns its facts, and int8[channel, height, width]: a view of the result.
+    Raises Refusal: `KP_ERROR_RECEIVE_INCORRECT_HEADER_STAMP_30`, this is no result; `KP_ERROR_INVALID_PARAM_12`, it
+    has no such node; `KP_ERROR_RECEIVE_SIZE_MISMATCH_31`, it is too short for what it says."""
     is_result = len(raw) >= _head(product, 0) and STAMP.unpack_from(raw)[0] == INFERENCE
     if not is_result:
         code = ApiReturnCode.KP_ERROR_RECEIVE_INCORRECT_HEADER_STAMP_30

@@ -24,11 +24,8 @@ _SAVE_NUMBERS = "Save the inputs as datasets of numbers with h5py's create_datas
 
 class H5Array(Immutable):
     """A dataset in a file, of which no element has been read.
-
-    Attributes:
-        path: the file.
-        member: its name in the file, with those of its groups before it: ``group/name``.
-    """
+    ``path``: the file.
+    ``member``: its name in the file, with those of its groups before it: ``group/name``."""
 
     path: str
     member: str

@@ -44,14 +44,9 @@ def images_of(images: object, networks: Sequence[Sequence[TensorSpec]], *, only_
 
     As many arrays as the networks have inputs are one for each; a multiple of them are the inputs of the first image,
     then those of the second, and so on.
-
-    Args:
-        networks: the inputs of each.
-        only_float32: whether other arrays than of float32, or of the type that the network takes, are refused.
-
-    Raises:
-        AcceleratorError: they are not as many as the networks have inputs, or do not hold whole images.
-    """
+    ``networks``: the inputs of each.
+    ``only_float32``: whether other arrays than of float32, or of the type that the network takes, are refused.
+    Raises AcceleratorError: they are not as many as the networks have inputs, or do not hold whole images."""
     arrays = flattened(images)
     inputs = [spec for network in networks for spec in network]
     if not inputs or len(arrays) % len(inputs):

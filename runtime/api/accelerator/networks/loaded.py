@@ -77,12 +77,9 @@ def counts_of(networks: Sequence[tuple[Artifact, Batch]]) -> Counts:
 
 class Loaded:
     """The networks of an object, which take their inputs and give their outputs together.
-
-    Args:
-        networks: at least one; they are closed with this.
-        only_float32: whether inputs of other types are refused.
-        check: sees the images of each network before they are computed, and may warn.
-    """
+    ``networks``: at least one; they are closed with this.
+    ``only_float32``: whether inputs of other types are refused.
+    ``check``: sees the images of each network before they are computed, and may warn."""
 
     def __init__(self, networks: Sequence[LoadedNetwork], *, only_float32: bool, check: Check) -> None:
         self.networks = tuple(networks)

@@ -136,10 +136,7 @@ KEYS: dict[str, Key] = {
 
 class Configuration:
     """The values of one plugin, or of one loaded network.
-
-    Args:
-        device: whose keys are accepted.
-    """
+    ``device``: whose keys are accepted."""
 
     def __init__(self, device: Device) -> None:
         self._device = device

@@ -29,11 +29,8 @@ _COMPUTE_NOTHING = ("const", "constant", "input", "parameter", "output", "result
 
 class LayerGraph(Immutable):
     """Layers by name.
-
-    Attributes:
-        types: in an order in which each layer comes after those that it reads.
-        readers: for each layer those that read it.
-    """
+    ``types``: in an order in which each layer comes after those that it reads.
+    ``readers``: for each layer those that read it."""
 
     types: Mapping[str, str]
     readers: Mapping[str, Sequence[str]]
@@ -206,12 +203,9 @@ _SHOWN = 4
 
 class Division(Immutable):
     """How a network is divided.
-
-    Attributes:
-        given: the device of each layer as the user or the default policy chose it, by the name of the layer.
-        devices: where each of these layers runs.
-        subgraphs: the number of the subgraph of every layer, from 1.
-    """
+    ``given``: the device of each layer as the user or the default policy chose it, by the name of the layer.
+    ``devices``: where each of these layers runs.
+    ``subgraphs``: the number of the subgraph of every layer, from 1."""
 
     given: Mapping[str, str]
     devices: Mapping[str, str]

@@ -56,12 +56,9 @@ _REQUESTS = re.compile(r"\([0-9]{1,9}\)$")
 
 class Device(Immutable):
     """What a program named as its device.
-
-    Attributes:
-        text: as it was given.
-        name: one of those that are present, or of `LISTS`.
-        fallback: the devices that follow the colon, in order of priority.
-    """
+    ``text``: as it was given.
+    ``name``: one of those that are present, or of `LISTS`.
+    ``fallback``: the devices that follow the colon, in order of priority."""
 
     text: str
     name: str

@@ -20,12 +20,9 @@ _VERSION = 7
 
 class ExecutedNode(Immutable):
     """A step, or an input of the network.
-
-    Attributes:
-        type: of the first layer that it stands for; the operator where there is none.
-        layers: all layers that it stands for.
-        reads: names of nodes.
-    """
+    ``type``: of the first layer that it stands for; the operator where there is none.
+    ``layers``: all layers that it stands for.
+    ``reads``: names of nodes."""
 
     name: str
     type: str

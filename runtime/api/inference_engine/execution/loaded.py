@@ -167,12 +167,9 @@ Count = dict[str, "str | int"]
 
 class Counters:
     """The times of the steps of a network over all runs of one request.
-
-    Attributes:
-        runs: how many.
-        steps: the steps of one run, in order of execution.
-        milliseconds: of each, all runs together.
-    """
+    ``runs``: how many.
+    ``steps``: the steps of one run, in order of execution.
+    ``milliseconds``: of each, all runs together."""
 
     def __init__(self) -> None:
         self.runs = 0

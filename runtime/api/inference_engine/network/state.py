@@ -80,12 +80,9 @@ class Snapshot(Immutable):
 @dataclass
 class Settings:
     """What programs may set of an output of a layer.
-
-    Attributes:
-        precision: of the array that they write or read; ``None`` for the one that goes with the document's.
-        layout: ``None`` for the one that goes with its rank.
-        preprocessing: of an input.
-    """
+    ``precision``: of the array that they write or read; ``None`` for the one that goes with the document's.
+    ``layout``: ``None`` for the one that goes with its rank.
+    ``preprocessing``: of an input."""
 
     precision: str | None = None
     layout: str | None = None
@@ -135,15 +132,10 @@ class NetworkState:
 
     def reshape(self, shapes: Mapping[str, Sequence[int]], what: str, *, is_batch: bool = False) -> None:
         """Work out all shapes anew; where that fails, the network stays as it was.
-
-        Args:
-            shapes: of all inputs.
-            what: what fails then, for the message.
-            is_batch: whether the inputs differ in nothing but the batch.
-
-        Raises:
-            InferenceEngineError: a layer does not fit.
-        """
+        ``shapes``: of all inputs.
+        ``what``: what fails then, for the message.
+        ``is_batch``: whether the inputs differ in nothing but the batch.
+        Raises InferenceEngineError: a layer does not fit."""
         error: TilewrightError | None = None
         for way in self._ways(shapes, is_batch=is_batch):
             try:

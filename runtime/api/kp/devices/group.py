@@ -34,12 +34,9 @@ T = TypeVar("T")
 
 class Lane:
     """A device at work; for who holds the lock of its group's monitor.
-
-    Attributes:
-        device: which.
-        queue: what it has not begun: as the firmware does it, a crop box begins when there is a buffer for its result.
-        inputs, room: how many buffers there are for jobs and for results.
-    """
+    ``device``: which.
+    ``queue``: what it has not begun: as the firmware does it, a crop box begins when there is a buffer for its result.
+    ``inputs``, ``room``: how many buffers there are for jobs and for results."""
 
     def __init__(self, group: Group, device: VirtualDevice) -> None:
         self._group = group

@@ -32,11 +32,8 @@ MAGIC = 0x5AA55AA5
 
 def describe_container(container: Container, sizes: Sequence[int], chip: ModelTargetChip) -> ModelNefDescriptor:
     """The descriptor of a container.
-
-    Args:
-        sizes: bytes of a raw result of each model.
-        chip: which it is for.
-    """
+    ``sizes``: bytes of a raw result of each model.
+    ``chip``: which it is for."""
     models: list[SingleModelDescriptor] = []
     for model, size in zip(container.models, sizes, strict=True):
         _, channels, height, width = model.inputs[0].shape
@@ -109,11 +106,8 @@ class LoadedModel:
 
 class Loaded(Immutable):
     """The models of a container on a device.
-
-    Attributes:
-        models: by their ids.
-        descriptor: what the API tells of them.
-    """
+    ``models``: by their ids.
+    ``descriptor``: what the API tells of them."""
 
     models: Mapping[int, LoadedModel]
     descriptor: ModelNefDescriptor

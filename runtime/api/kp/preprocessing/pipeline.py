@@ -18,11 +18,8 @@ from .pixels import Box, Placement, Size, check_parity, place, planes_of, resamp
 
 class Picture(NamedTuple):
     """An image as it was sent, with what is to be done to it.
-
-    Attributes:
-        data: uint8[bytes].
-        crops: the parts to take, each for an inference of its own; without any, the whole.
-    """
+    ``data``: uint8[bytes].
+    ``crops``: the parts to take, each for an inference of its own; without any, the whole."""
 
     data: np.ndarray
     format: ImageFormat
@@ -42,11 +39,8 @@ class Crop(NamedTuple):
 
 class Abilities(NamedTuple):
     """What preprocessing a product can do.
-
-    Attributes:
-        width_multiple: what the width of an image must be a multiple of.
-        padding: rows or columns that it can pad on a side.
-    """
+    ``width_multiple``: what the width of an image must be a multiple of.
+    ``padding``: rows or columns that it can pad on a side."""
 
     width_multiple: int
     padding: int
@@ -54,12 +48,9 @@ class Abilities(NamedTuple):
 
 class Prepared(NamedTuple):
     """An input, and how it was made.
-
-    Attributes:
-        values: int8[1, channels, rows, columns].
-        taken: the part of the image.
-        placement: where it went.
-    """
+    ``values``: int8[1, channels, rows, columns].
+    ``taken``: the part of the image.
+    ``placement``: where it went."""
 
     values: np.ndarray
     taken: Box
@@ -133,13 +124,8 @@ def normalize(pixels: np.ndarray, mode: NormalizeMode) -> np.ndarray:
 
     ``DISABLE`` and ``CUSTOMIZED_DEFAULT`` leave the bytes alone; the network reads those above 127 as negative numbers.
     Halves are rounded down.
-
-    Args:
-        pixels: uint8 of any shape, in memory of their own: it is overwritten.
-
-    Returns:
-        int8 of the same shape.
-    """
+    ``pixels``: uint8 of any shape, in memory of their own: it is overwritten.
+    Returns int8 of the same shape."""
     if mode in _SUBTRACT_128:
         pixels ^= 0x80
         signed = pixels.view(np.int8)
@@ -166,17 +152,10 @@ def input_of(data: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
     - more channels: blocks of 16 channels, the 16 int8 of each pixel together (``1W16C8B``).
 
     What rows or blocks are filled up with is not read.
-
-    Args:
-        data: uint8[bytes].
-        shape: of the input: 1, channels, rows and columns.
-
-    Returns:
-        int8[1, channels, rows, columns] in memory of its own.
-
-    Raises:
-        Refusal: `KP_FW_IMAGE_SIZE_NOT_MATCH_MODEL_INPUT_107`, it has another size.
-    """
+    ``data``: uint8[bytes].
+    ``shape``: of the input: 1, channels, rows and columns.
+    Returns int8[1, channels, rows, columns] in memory of its own.
+    Raises Refusal: `KP_FW_IMAGE_SIZE_NOT_MATCH_MODEL_INPUT_107`, it has another size."""
     _, channels, height, width = shape
     values = data.view(np.int8)
     layouts: dict[int, Callable[[], np.ndarray]] = {}

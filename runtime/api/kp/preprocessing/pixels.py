@@ -85,15 +85,10 @@ def planes_of(data: np.ndarray, format: ImageFormat, width: int, height: int, bo
     Y, Cb and Cr are those of full-range BT.601 as in JFIF (ITU-T T.871), with fractions of 22 bits, rounded to nearest,
     then clipped. A pixel takes the colour that it shares. Grey is Y: that of the image, or that of its red, green and
     blue.
-
-    Args:
-        data: uint8[bytes], as many as `bytes_of_image` says.
-        box: which part; it lies inside.
-        channels: 1 for grey, 3 for red, green, blue, or 4 with alpha.
-
-    Returns:
-        uint8[channels, box.height, box.width] in memory of its own.
-    """
+    ``data``: uint8[bytes], as many as `bytes_of_image` says.
+    ``box``: which part; it lies inside.
+    ``channels``: 1 for grey, 3 for red, green, blue, or 4 with alpha.
+    Returns uint8[channels, box.height, box.width] in memory of its own."""
     if format == ImageFormat.KP_IMAGE_FORMAT_RAW8:
         return _of_grey(_cut(data.reshape(height, width), box), channels)
     if format == ImageFormat.KP_IMAGE_FORMAT_RGB565:
@@ -209,16 +204,11 @@ def place(image: Size, target: Size, resize: ResizeMode, padding: PaddingMode, m
     With ``DISABLE`` for padding, it is stretched to the input. Otherwise the side that needs it is made as long as the
     input's and the other one keeps the aspect, rounded down; ``CORNER`` pads to the right and below, ``SYMMETRIC`` on
     both sides, the odd row or column to the right and below.
-
-    Args:
-        image: what is left after cropping.
-        target: the input of the network.
-        most: rows or columns that the device can pad on a side.
-
-    Raises:
-        Refusal: `KP_FW_IMAGE_SIZE_NOT_MATCH_MODEL_INPUT_107`, the sizes differ and it must not be resized;
-            `KP_FW_NOT_SUPPORT_PREPROCESSING_108`, it takes more padding than the device can do.
-    """
+    ``image``: what is left after cropping.
+    ``target``: the input of the network.
+    ``most``: rows or columns that the device can pad on a side.
+    Raises Refusal: `KP_FW_IMAGE_SIZE_NOT_MATCH_MODEL_INPUT_107`, the sizes differ and it must not be resized;
+    `KP_FW_NOT_SUPPORT_PREPROCESSING_108`, it takes more padding than the device can do."""
     if resize == ResizeMode.KP_RESIZE_DISABLE and image != target:
         raise Refusal(
             ApiReturnCode.KP_FW_IMAGE_SIZE_NOT_MATCH_MODEL_INPUT_107,
@@ -268,13 +258,8 @@ def resample(planes: np.ndarray, height: int, width: int) -> np.ndarray:
     nothing is rounded between the two axes, and halves go up at the end. This is OpenCV's ``INTER_LINEAR_EXACT`` to the
     bit, and no value is further than 1 from its ``INTER_LINEAR``. What the hardware does between pixels is not
     published.
-
-    Args:
-        planes: uint8[channels, rows, columns].
-
-    Returns:
-        uint8[channels, height, width].
-    """
+    ``planes``: uint8[channels, rows, columns].
+    Returns uint8[channels, height, width]."""
     rows, columns = planes.shape[1:]
     if (rows, columns) == (height, width):
         return planes
