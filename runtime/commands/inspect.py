@@ -90,9 +90,9 @@ def run(
             model = module("report.model")
         given = arguments.input_shape, arguments.freeze, arguments.bound
         return model.inspect_model(path, *given, ir=arguments.ir, as_json=as_json)
-    for flag, given in {"--freeze": arguments.freeze, "--bound": arguments.bound}.items():
-        if given:
-            raise UsageError(f"{flag} is for models", found=str(path))
+    for name in ("freeze", "bound"):
+        if vars(arguments)[name]:
+            raise UsageError(f"--{name} is for models", found=str(path))
     return _artifact(path, arguments)
 
 
@@ -100,11 +100,9 @@ def _container(path: Path, arguments: argparse.Namespace) -> str | ContainerSumm
     from ..containers.files import open_container
     from ..report.summary import summarize_container
 
-    others = {"--engine": arguments.engine, "--ir": arguments.ir, "--memory": arguments.memory}
-    others |= {"--disassemble": arguments.disassemble, "--input-shape": arguments.input_shape}
-    others |= {"--freeze": arguments.freeze, "--bound": arguments.bound, "--html": arguments.html}
-    for flag, given in others.items():
-        if given:
+    for name in ("engine", "ir", "memory", "disassemble", "input_shape", "freeze", "bound", "html"):
+        if vars(arguments)[name]:
+            flag = f"--{name.replace('_', '-')}"
             raise UsageError(f"{flag} is for artifacts and models, not for containers of them", found=str(path))
     summary = summarize_container(open_container(path))
     return summary if arguments.json else summary.to_text(str(path))

@@ -227,13 +227,10 @@ def report_host(
     artifact: Artifact, programs: Mapping[str, Sequence[Program]], *, link: bool = True, measured: bool = False
 ) -> HostReport:
     """What the host does for one inference of engine ``device``.
-
-    Args:
-        programs: the device programs by name, for each card that runs one together.
-        link: whether to report messages.
-        measured: whether to run the operators on the CPU. The code of the artifact runs only if it is trusted and fits
-            this processor; nothing is compiled. Device programs run once, in the simulator.
-    """
+    ``programs``: the device programs by name, for each card that runs one together.
+    ``link``: whether to report messages.
+    ``measured``: whether to run the operators on the CPU. The code of the artifact runs only if it is trusted and
+    fits this processor; nothing is compiled. Device programs run once, in the simulator."""
     engine = artifact.manifest.engines.get("device")
     messages = tuple(
         each

@@ -100,9 +100,7 @@ INFORMATION = {
         Information("maxcluster", "integer", 2018, "Clusters of a card.", lambda f: f.machine.clusters),
         Information("maxfpga", "integer", 2018, "Virtual cards that there can be.", lambda f: f.most_cards),
         Information(
-            "version",
-            "text",
-            2018,
+            *("version", "text", 2018),
             "The version of the SDK whose interface this is: v0.3.16 in the second generation, 2022.1.0 in the third.",
             lambda f: VERSIONS[f.generation],
         ),
@@ -121,9 +119,7 @@ INFORMATION = {
         Information("outnames", "text", 2022, "Names of the outputs.", lambda f: _names(f.outputs)),
         Information("temperature", "float", 2022, "Not a number: virtual cards have none.", lambda _: math.nan),
         Information(
-            "hwdebug",
-            "nothing",
-            2022,
+            *("hwdebug", "nothing", 2022),
             "Prints how many cycles each unit of a cluster is busy, modelled; there are no debug registers.",
             lambda facts: print("\n".join(map(units, facts.networks))),
         ),

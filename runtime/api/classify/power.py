@@ -88,12 +88,9 @@ def measure(
     report: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Measured:
     """Call a session again and again with the same random images.
-
-    Args:
-        batch: images of a call, which the session computes as many at once as it has workers.
-        counters: the folder of the energy counters.
-        report: called after each call, with a word, how many there were, and how many there will be.
-    """
+    ``batch``: images of a call, which the session computes as many at once as it has workers.
+    ``counters``: the folder of the energy counters.
+    ``report``: called after each call, with a word, how many there were, and how many there will be."""
     batch, repetitions = check_count("batch", batch), check_count("repetitions", repetitions)
     rng = np.random.default_rng(0)
     inputs = {
@@ -124,16 +121,10 @@ def measure(
 
 def model(artifact: Artifact, *, batch: int, machine: str | Path | None = None) -> Modelled:
     """What the models say of an artifact.
-
-    Args:
-        batch: images of a call.
-        machine: name or file of the machine that states the energy constants; by default those of the one that the
-            artifact was compiled for.
-
-    Raises:
-        ArtifactError: it holds nothing for the accelerator.
-        MachineError: no energy constants are known.
-    """
+    ``batch``: images of a call.
+    ``machine``: name or file of the machine that states the energy constants; by default those of the one that the
+    artifact was compiled for.
+    Raises ArtifactError: it holds nothing for the accelerator; MachineError: no energy constants are known."""
     simulation = simulate_artifact(artifact)
     total, calls = simulation.total, batch / artifact.manifest.inputs[0].shape[0]
     constants = _constants(artifact, machine)

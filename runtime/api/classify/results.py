@@ -128,15 +128,10 @@ class Accuracy(NamedTuple):
 
 def accuracy(results: Iterable[Classified], labels: Mapping[str, int]) -> Accuracy | None:
     """How many of the results agree with the labels; None where no image has any."""
-    first = best = labelled = 0
-    for each in results:
-        label = labels.get(os.path.basename(each.file))
-        if label is None:
-            continue
-        labelled += 1
-        first += int(each.prediction[0] == label)
-        best += int(label in each.prediction)
-    return Accuracy(first / labelled, best / labelled, labelled) if labelled else None
+    pairs = [(each.prediction, labels.get(os.path.basename(each.file))) for each in results]
+    known = [(prediction, label) for prediction, label in pairs if label is not None]
+    first, best = sum(each[0] == label for each, label in known), sum(label in each for each, label in known)
+    return Accuracy(int(first) / len(known), best / len(known), len(known)) if known else None
 
 
 _FEWEST = 8

@@ -109,11 +109,8 @@ def opened(
     bounds: Mapping[str, int] | None = None,
 ) -> Iterator[tuple[Party, Party, int, Iterator[tuple[str, Feeds]]]]:
     """Reference and network, how many samples there are, and these; as for `compare`.
-
-    Args:
-        network: nothing for the reference itself, which onnxruntime then is the reference of.
-        data: nothing for random numbers, one sample unless there is a limit.
-    """
+    ``network``: nothing for the reference itself, which onnxruntime then is the reference of.
+    ``data``: nothing for random numbers, one sample unless there is a limit."""
     if network is None:
         reference, network = f"{ONNXRUNTIME}{reference}", reference
     if limit is not None and limit < 1:

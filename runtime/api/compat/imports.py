@@ -14,21 +14,14 @@ from importlib.util import spec_from_loader
 from types import ModuleType, TracebackType
 from typing import NamedTuple
 
-_NUMPY_NAMES: dict[str, type] = {
-    "bool": bool,
-    "complex": complex,
-    "float": float,
-    "int": int,
-    "object": object,
-    "str": str,
-}
+_NUMPY_NAMES = ("bool", "complex", "float", "int", "object", "str")
 """Names for Python's own types, which NumPy dropped in 1.24."""
 
 
 def restore_numpy_names(numpy: ModuleType) -> None:
     """Give NumPy its old names back where they are gone."""
-    for name, value in _NUMPY_NAMES.items():
-        vars(numpy).setdefault(name, value)
+    for name in _NUMPY_NAMES:
+        vars(numpy).setdefault(name, vars(builtins)[name])
 
 
 def bind_children(spawn: ModuleType, bind: Callable[[], None]) -> None:
@@ -50,11 +43,6 @@ class _Unpickled:
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return self._function, ()
-
-
-def pickle_no_main(forkserver: ModuleType) -> None:
-    """Keep a fork server, which binds no names, from importing the program; its children do so themselves."""
-    forkserver.set_forkserver_preload([])
 
 
 API = __name__.rsplit(".", 2)[0]
@@ -111,7 +99,8 @@ def bind() -> None:
 _AFTER: dict[str, Callable[[ModuleType], None]] = {
     "numpy": restore_numpy_names,
     "multiprocessing.spawn": lambda module: bind_children(module, bind),
-    "multiprocessing.forkserver": pickle_no_main,
+    # A fork server, which binds no names, does not import the program; its children do so themselves.
+    "multiprocessing.forkserver": lambda module: module.set_forkserver_preload([]),
 }
 """What is done to modules that others provide, once they have been imported."""
 

@@ -57,10 +57,6 @@ def raw_size(product: ProductId, nodes: Sequence[ContainedTensor]) -> int:
     return records.raw_size(nodes, is_720=product in KL720S)
 
 
-def _head(product: ProductId, count: int) -> int:
-    return records.head_bytes(count, is_720=product in KL720S)
-
-
 def pack(product: ProductId, stamp: Stamp, nodes: Sequence[ContainedTensor], values: Sequence[np.ndarray]) -> bytes:
     """A result as its device sends it.
     ``values``: int8[channel, height, width] of each node.
@@ -69,8 +65,9 @@ def pack(product: ProductId, stamp: Stamp, nodes: Sequence[ContainedTensor], val
     job, inference_number, crop_number, last = stamp
     STAMP.pack_into(raw, 0, INFERENCE, len(raw), job, 0, inference_number, crop_number, last)
     start = STAMP.size
-    data = np.frombuffer(raw, np.int8)[_head(product, len(nodes)) :]
-    if product in KL720S:
+    is_720 = product in KL720S
+    data = np.frombuffer(raw, np.int8)[records.head_bytes(len(nodes), is_720=is_720) :]
+    if is_720:
         HEAD_720.pack_into(raw, start, len(data), len(nodes))
         start += HEAD_720.size
     else:
@@ -80,7 +77,7 @@ def pack(product: ProductId, stamp: Stamp, nodes: Sequence[ContainedTensor], val
     for index, (node, array) in enumerate(zip(nodes, values, strict=True)):
         size = node_bytes(node)
         (_, channel, height, width), radix, scale = node.shape, node.radix, node.scale
-        if product in KL720S:
+        if is_720:
             layout = ModelTensorDataLayout.KP_MODEL_TENSOR_DATA_LAYOUT_16W1C8B
             place = (offset, size, index, 0, layout, 0, 0, 0, height, width, channel, index, radix, scale)
             NODE_720.pack_into(raw, start + index * NODE_720.size, *place)
@@ -97,11 +94,11 @@ def unpack(product: ProductId, raw: bytes, index: int) -> tuple[ContainedTensor,
     Returns its facts, and int8[channel, height, width]: a view of the result.
     Raises Refusal: `KP_ERROR_RECEIVE_INCORRECT_HEADER_STAMP_30`, this is no result; `KP_ERROR_INVALID_PARAM_12`, it
     has no such node; `KP_ERROR_RECEIVE_SIZE_MISMATCH_31`, it is too short for what it says."""
-    is_result = len(raw) >= _head(product, 0) and STAMP.unpack_from(raw)[0] == INFERENCE
-    if not is_result:
+    is_720 = product in KL720S
+    if len(raw) < records.head_bytes(0, is_720=is_720) or STAMP.unpack_from(raw)[0] != INFERENCE:
         code = ApiReturnCode.KP_ERROR_RECEIVE_INCORRECT_HEADER_STAMP_30
         raise Refusal(code, "this is no result of an inference", found=f"{len(raw)} bytes")
-    (count,) = COUNT_520.unpack_from(raw, STAMP.size + (4 if product in KL720S else 0))
+    (count,) = COUNT_520.unpack_from(raw, STAMP.size + (4 if is_720 else 0))
     if not 0 <= index < count:
         raise Refusal(
             ApiReturnCode.KP_ERROR_INVALID_PARAM_12,
@@ -109,11 +106,11 @@ def unpack(product: ProductId, raw: bytes, index: int) -> tuple[ContainedTensor,
             expected=f"0 to {count - 1}" if count else "none: it has no nodes",
             found=index,
         )
-    if len(raw) < _head(product, count):
+    head = records.head_bytes(count, is_720=is_720)
+    if len(raw) < head:
         raise _too_short(raw)
-    node, offset = _720_node(raw, index) if product in KL720S else _520_node(raw, index)
-    size = node_bytes(node)
-    start = _head(product, count) + offset
+    node, offset = _720_node(raw, index) if is_720 else _520_node(raw, index)
+    size, start = node_bytes(node), head + offset
     if start + size > len(raw):
         raise _too_short(raw)
     return node, _in_order(product, node, np.frombuffer(raw, np.int8)[start : start + size])

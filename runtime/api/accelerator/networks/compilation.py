@@ -83,6 +83,8 @@ def compile_network(
     layers = layers if layers > 0 else flags.nlayers
     cut = {"layers": layers if layers > 0 else None, "without_last": flags.lremove}
     changed = any(not _declares(each, wanted[each.name]) for each in declared)
+    # All clusters of a card work on an image together, if the machine has as many.
+    has_clusters = batch.clusters <= machines.load(flags.bitfile or machines.DEFAULT).clusters
     source: str | bytes = path
     if changed or any(cut.values()):
         source = edit.edited(path, input_shapes=fixed, **cut)
@@ -92,7 +94,7 @@ def compile_network(
             samples=_samples(samples, inputs),
             picture=picture,
             machine=flags.bitfile or None,
-            clusters=_clusters_of_an_image(batch, flags.bitfile),
+            clusters=batch.clusters if batch.together and has_clusters else 1,
             input_shapes=fixed,
             samples_by=samples_by,
             takes_pictures=True,
@@ -126,12 +128,6 @@ def _check_instructions(artifact: Artifact, limit: int) -> None:
     if count > limit:
         what, expected = "the program is longer than max_instr allows", f"at most {limit} instructions"
         raise AcceleratorError(what, stage="Compile", expected=expected, found=count)
-
-
-def _clusters_of_an_image(batch: Batch, bitfile: str) -> int:
-    """How many clusters the program of an image uses: all of a card that work together, if the machine has as many."""
-    machine = machines.load(bitfile or machines.DEFAULT)
-    return batch.clusters if batch.together and batch.clusters <= machine.clusters else 1
 
 
 def _checked(model: object) -> str:

@@ -48,14 +48,6 @@ class LoadedNetwork(Network):
         self.sessions = Sessions(artifact, self.engine, changed, workers=workers)
         self.artifacts = self.sessions.artifacts
 
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        return self.artifact.manifest.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        return self.artifact.manifest.outputs
-
     def run(self, images: Sequence[Image], engine: str | None = None) -> list[Outputs]:
         """The outputs for each image. ``engine``: see `Sessions.of`."""
         sessions = [self.sessions.of(image, engine) for image in images]
@@ -90,7 +82,7 @@ class Loaded:
 
     @property
     def outputs(self) -> list[TensorSpec]:
-        return [spec for network in self.networks for spec in network.outputs]
+        return [spec for network in self.networks for spec in network.artifact.manifest.outputs]
 
     @property
     def counts(self) -> Counts:
@@ -126,7 +118,7 @@ class Loaded:
         return self._results([list(islice(each, count)) for count in counts]), userobj
 
     def _images(self, images: object) -> list[list[Image]]:
-        inputs = [network.inputs for network in self.networks]
+        inputs = [network.artifact.manifest.inputs for network in self.networks]
         found = images_of(images, inputs, only_float32=self._only_float32)
         self._check(found)
         return found
@@ -136,7 +128,7 @@ class Loaded:
         return [
             [run[spec.name].astype(np.float32, copy=False) for run in runs]
             for network, runs in zip(self.networks, outputs, strict=True)
-            for spec in network.outputs
+            for spec in network.artifact.manifest.outputs
         ]
 
     def busy(self) -> bool:
