@@ -158,13 +158,10 @@ class Observed(NamedTuple):
 
 class Reason(NamedTuple):
     """Why an op does not run on the device.
-
-    Attributes:
-        rule: what decided it, in words, such as the rule that the op breaks.
-        tensor: the operand or result that breaks the rule, as ``%name`` or ``@name``; empty where all of the op counts.
-        found: what was found instead of what the rule asks for, or the figures behind the decision; empty where the
-            rule says it all.
-    """
+    ``rule``: what decided it, in words, such as the rule that the op breaks.
+    ``tensor``: the operand or result that breaks the rule, as ``%name`` or ``@name``; empty where all of the op counts.
+    ``found``: what was found instead of what the rule asks for, or the figures behind the decision; empty where the
+    rule says it all."""
 
     rule: str
     tensor: str

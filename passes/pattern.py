@@ -210,13 +210,10 @@ def operand_of_the_same_type(found: Match) -> Value | None:
 
 class Rule(Immutable, Generic[OperatorT_co]):
     """A pattern and what to do where it matches.
-
-    Attributes:
-        name: in counts and messages.
-        pattern: of the last op concerned.
-        on_quantized: it holds for quantised types, too. Other rules are of real numbers: stored integers do not have
-            the values that their patterns name, and a result on the way that is rounded is not one that is not.
-    """
+    ``name``: in counts and messages.
+    ``pattern``: of the last op concerned.
+    ``on_quantized``: it holds for quantised types, too. Other rules are of real numbers: stored integers do not have
+    the values that their patterns name, and a result on the way that is rounded is not one that is not."""
 
     name: str
     pattern: OpPattern[OperatorT_co]
@@ -285,12 +282,9 @@ class Driver(Immutable):
 
     Ops are visited in order; what a rewrite made and whoever reads it are visited again, first in, first out. At
     each op the rules are tried in the order given.
-
-    Attributes:
-        rules: tried in this order.
-        limit: how often one rule may fire, at least 100 times in all, for each op of the module at the start and each
-            that is to be visited for a rewrite of one of these.
-    """
+    ``rules``: tried in this order.
+    ``limit``: how often one rule may fire, at least 100 times in all, for each op of the module at the start and
+    each that is to be visited for a rewrite of one of these."""
 
     rules: Sequence[Rule]
     limit: int = 8

@@ -48,17 +48,10 @@ class Pipeline(Immutable):
         self, module: Module, *, instruments: Sequence[Instrument] = (), verification: Verification | None = None
     ) -> list[Record]:
         """Run every pass on ``module``, in place.
-
-        Args:
-            instruments: called around each pass, in order.
-            verification: how much to check; by default what ``TILEWRIGHT_VERIFY`` says.
-
-        Returns:
-            What each pass did.
-
-        Raises:
-            PassError, ModelError: see :meth:`Pass.run`.
-        """
+        ``instruments``: called around each pass, in order.
+        ``verification``: how much to check; by default what ``TILEWRIGHT_VERIFY`` says.
+        Returns what each pass did.
+        Raises PassError, ModelError: see :meth:`Pass.run`."""
         records: list[Record] = []
         for instrument in instruments:
             instrument.start(self.name, module)

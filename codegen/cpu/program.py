@@ -229,16 +229,11 @@ def lower_program(
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> LoweredProgram:
     """Kernels for ``main``, and for the bodies that it runs, whose memory has been planned.
-
-    Args:
-        pool: where constants go that other programs may share; by default one of its own.
-        strict: refuse ops without a kernel instead of leaving them to the reference.
-        report: called as ``report(done, total)`` before each op is lowered; what it raises ends the generation.
-
-    Raises:
-        UnsupportedError: under ``strict``, an op has no kernel; all of them are named.
-        CodegenError: a function has not been planned.
-    """
+    ``pool``: where constants go that other programs may share; by default one of its own.
+    ``strict``: refuse ops without a kernel instead of leaving them to the reference.
+    ``report``: called as ``report(done, total)`` before each op is lowered; what it raises ends the generation.
+    Raises UnsupportedError: under ``strict``, an op has no kernel; all of them are named; CodegenError: a function
+    has not been planned."""
     functions = host_functions(module)
     pool = pool or ConstantPool()
     constant_offsets: dict[Constant, int] = {}

@@ -53,12 +53,10 @@ class Constants:
 
 class DeviceProgram(Immutable):
     """A device function in binary form.
-
-    Attributes:
-        program: instructions, regions and the machine they were made for.
-        constants: contents of the constants region.
-        inputs, outputs: how the parameters from the host, and the results for it, lie in their regions, in order.
-    """
+    ``program``: instructions, regions and the machine they were made for.
+    ``constants``: contents of the constants region.
+    ``inputs``, ``outputs``: how the parameters from the host, and the results for it, lie in their regions, in
+    order."""
 
     program: Program
     constants: bytes

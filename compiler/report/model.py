@@ -32,16 +32,11 @@ def inspect_model(
 ) -> str | ModuleText | ModelLayers | OpenModel:
     """A model as imported, before any pass: its ops, or the module as text. Of a model that leaves shapes open, and is
     not given them, the inputs and the nodes as they stand in the file.
-
-    Args:
-        input_shapes: as :func:`parse_input_shapes` takes them.
-        freeze: as :func:`parse_frozen` takes them.
-        bounds: as :func:`parse_bounds` takes them.
-
-    Raises:
-        UsageError: a shape or a bound is of another form.
-        ModelError: the model cannot be read or uses what is not supported.
-    """
+    ``input_shapes``: as :func:`parse_input_shapes` takes them.
+    ``freeze``: as :func:`parse_frozen` takes them.
+    ``bounds``: as :func:`parse_bounds` takes them.
+    Raises UsageError: a shape or a bound is of another form; ModelError: the model cannot be read or uses what is
+    not supported."""
     shapes, frozen = parse_input_shapes(input_shapes), parse_frozen(freeze)
     source, given = path, names_in(shapes) | frozen.keys()
     if is_ir(source):

@@ -147,12 +147,9 @@ def products_in_quarters(reads: Matrix) -> int:
 
 class SliceReads(NamedTuple):
     """What slices of output channels are made of, for each of several sizes of a slice.
-
-    Attributes:
-        most: blocks of input channels of the slice that is made of most.
-        runs: of blocks of input channels, each a product of its own: how many there are, in all slices together, by
-            their blocks, of how many outputs alone, 0 for all, and whether they are added to sums.
-    """
+    ``most``: blocks of input channels of the slice that is made of most.
+    ``runs``: of blocks of input channels, each a product of its own: how many there are, in all slices together, by
+    their blocks, of how many outputs alone, 0 for all, and whether they are added to sums."""
 
     most: NDArray[np.int64]
     runs: dict[tuple[int, int, bool], NDArray[np.int64]]

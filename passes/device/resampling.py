@@ -63,13 +63,10 @@ def nearest_steps(indices: np.ndarray, step_limit: int) -> tuple[int, int] | Non
 
 class Axis(NamedTuple):
     """Rows or columns of a resize.
-
-    Attributes:
-        positions: for each of the result, the element of the operand that it repeats; of a resize that interpolates,
-            the point of it in units of 2^-11, not yet moved into the operand.
-        extent: elements of the operand.
-        interpolates: whether they are points.
-    """
+    ``positions``: for each of the result, the element of the operand that it repeats; of a resize that interpolates,
+    the point of it in units of 2^-11, not yet moved into the operand.
+    ``extent``: elements of the operand.
+    ``interpolates``: whether they are points."""
 
     positions: np.ndarray
     extent: int

@@ -30,13 +30,10 @@ from .integer_rules import integers_of, is_fused_activation, only_producer
 
 class Phase(Immutable):
     """The convolution along one dimension that makes every s-th element of the result.
-
-    Attributes:
-        taps: of the kernel, in the order in which the convolution has them, -1 for one of zero; empty where all
-            is bias.
-        dilation: of the convolution.
-        before, after: padding; where negative, so many elements of x are not read.
-    """
+    ``taps``: of the kernel, in the order in which the convolution has them, -1 for one of zero; empty where all is
+    bias.
+    ``dilation``: of the convolution.
+    ``before``, ``after``: padding; where negative, so many elements of x are not read."""
 
     taps: tuple[int, ...]
     dilation: int

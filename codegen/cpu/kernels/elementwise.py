@@ -75,12 +75,9 @@ class Sum(Expression):
     what is more than that is carried over. In double precision everything but the one rounding is exact; where the
     shift is so large that the zero point does not fit beside the products, they are so small that the result is the
     zero point, rounded or not.
-
-    Attributes:
-        dtype: of operands and result.
-        multipliers: of the operands, and the shift.
-        zeros: of operands and result.
-    """
+    ``dtype``: of operands and result.
+    ``multipliers``: of the operands, and the shift.
+    ``zeros``: of operands and result."""
 
     VECTORS: ClassVar[int] = 4
 

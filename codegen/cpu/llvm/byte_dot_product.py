@@ -100,13 +100,10 @@ def add_pairs(
     b: FunctionBuilder, total: Register, x: Sequence[Register], w: Sequence[Register], *, are_words: bool = False
 ) -> Register:
     """``total``, of whole registers, with the products of unsigned bytes ``x`` and signed bytes ``w`` added.
-
-    Args:
-        x: registers of the target, the same for each part of the lanes.
-        w: for each of them as many bytes as ``total``. No weights of one sign sum to more than 128: those of two
-            neighbours, in the same place of all of these.
-        are_words: there is one, and both are signed words instead, of which sums of two products fit 32 bits.
-    """
+    ``x``: registers of the target, the same for each part of the lanes.
+    ``w``: for each of them as many bytes as ``total``. No weights of one sign sum to more than 128: those of two
+    neighbours, in the same place of all of these.
+    ``are_words``: there is one, and both are signed words instead, of which sums of two products fit 32 bits."""
     lanes = x[0].type.bytes // 4
     words, bytes, ones = I16.of(2 * lanes), I8.of(4 * lanes), constant(I16.of(2 * lanes), 1)
     pair = _pair_intrinsic(b.target, lanes)

@@ -44,12 +44,10 @@ STAGE = "rank layers"
 
 class OutputNoise(Immutable):
     """Power of the outputs, and of what differs in them where one thing alone is rounded, over all samples.
-
-    Attributes:
-        values: by value of the plan.
-        weights: by anchor.
-        by_output: the same of each output, of the values and then of the weights, float64[values + weights, outputs].
-    """
+    ``values``: by value of the plan.
+    ``weights``: by anchor.
+    ``by_output``: the same of each output, of the values and then of the weights, float64[values + weights,
+    outputs]."""
 
     signal: float
     values: Mapping[Value, float]

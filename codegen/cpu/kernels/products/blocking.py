@@ -36,13 +36,10 @@ MOST_VECTORS = 8
 
 def rows_of_item(rows: int, fitting: int, tiles: int, *, by_rows: bool) -> int:
     """Output rows of a work item: few enough for several threads, which share out the items in order.
-
-    Args:
-        fitting: the most.
-        tiles: of output channels, of which each is an item.
-        by_rows: a thread is to have a part of the image and not of the channels. Where all steps are cut alike, it
-            reads what it wrote.
-    """
+    ``fitting``: the most.
+    ``tiles``: of output channels, of which each is an item.
+    ``by_rows``: a thread is to have a part of the image and not of the channels. Where all steps are cut alike, it
+    reads what it wrote."""
     blocks = max(-(-rows // fitting), PARTS if by_rows else 1, -(-PARTS // tiles))
     # An even number has the middle of the image between two blocks.
     return -(-rows // min(rows, blocks + blocks % 2)) if blocks > 1 else rows

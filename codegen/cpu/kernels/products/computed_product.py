@@ -54,13 +54,10 @@ class ComputedProduct(QuadProduct):
     """Products of matrices of a batch, where a processor has a dot product of bytes, or widens them as it multiplies.
 
     Arguments: those of :class:`.WordProduct`.
-
-    Attributes:
-        product: the same, of matrices, of which those on the left have one zero point.
-        signed: whether factors on the left are signed as they are multiplied.
-        left_view, right_view, y_view: how the matrices lie: an offset and a stride for each batch dimension, for rows
-            and for columns, in elements; those of the result have columns side by side.
-    """
+    ``product``: the same, of matrices, of which those on the left have one zero point.
+    ``signed``: whether factors on the left are signed as they are multiplied.
+    ``left_view``, ``right_view``, ``y_view``: how the matrices lie: an offset and a stride for each batch dimension,
+    for rows and for columns, in elements; those of the result have columns side by side."""
 
     PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "y", "sums", "zeros", "left_zero")
     WRITTEN: ClassVar[tuple[str, ...]] = ("y", "scratch")

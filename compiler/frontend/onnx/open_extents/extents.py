@@ -30,11 +30,8 @@ FOLLOWED = 64
 
 class Extents(ExtentArithmetic):
     """Arithmetic of extents, and what is known of the elements of small tensors.
-
-    Attributes:
-        builder: the module that it is computed in.
-        unbounded: names of the tensors that users were told to bound.
-    """
+    ``builder``: the module that it is computed in.
+    ``unbounded``: names of the tensors that users were told to bound."""
 
     def __init__(self, builder: ModuleBuilder) -> None:
         super().__init__(builder)
