@@ -27,8 +27,8 @@ class Label(NamedTuple):
     number: int | None
 
 
-def label_lines(path: str | os.PathLike[str], hint: str) -> Iterator[Label]:
-    """The lines of a file of labels, but for empty ones, and for a first one that has no digit: names of columns.
+def text_lines(path: str | os.PathLike[str], otherwise: str, hint: str | None = None) -> io.StringIO:
+    """The lines of a file that has one for each sample or class. ``otherwise``: what one that is not text is, in words.
     Raises InputError: the file cannot be read, is too large, or is not text."""
     name = os.fspath(path)
     content = contents(name, limits.LABELS_FILE)
@@ -36,10 +36,15 @@ def label_lines(path: str | os.PathLike[str], hint: str) -> Iterator[Label]:
     if lines_at_most > limits.LABELS:
         raise too_large(repr(name), limits.LABELS, lines_at_most)
     try:
-        text = content.decode("utf-8-sig")
+        return io.StringIO(content.decode("utf-8-sig"), newline=None)
     except UnicodeDecodeError:
-        raise InputError(f"{name!r} is no file of labels: it is not text", hint=hint) from None
-    labels = (_label(at, line.strip()) for at, line in enumerate(io.StringIO(text, newline=None), 1) if line.strip())
+        raise InputError(f"{name!r} {otherwise}: it is not text", hint=hint) from None
+
+
+def label_lines(path: str | os.PathLike[str], hint: str) -> Iterator[Label]:
+    """The lines of a file of labels, but for empty ones, and for a first one that has no digit: names of columns."""
+    lines = text_lines(path, "is no file of labels", hint)
+    labels = (_label(at, line.strip()) for at, line in enumerate(lines, 1) if line.strip())
     first, second = next(labels, None), next(labels, None)
     is_header = second is not None and second.number is not None
     if first is not None and not (is_header and not any(map(str.isdigit, first.line))):

@@ -1,6 +1,5 @@
 """Outputs as answers: the best classes of items, of their tokens and boxes, and of the pixels of maps."""
 
-import io
 import math
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tilewright import limits
-from tilewright.errors import InputError, UsageError
+from tilewright.errors import UsageError
 
-from ..files.input_file import contents, too_large
+from ..files.label_file import text_lines
 from .table import on_lines
 
 SHOWN_ROWS = 100
@@ -27,15 +26,8 @@ class BestClass(NamedTuple):
 
 
 def read_names(path: str | os.PathLike[str]) -> list[str]:
-    """The names of classes, one a line.
-    Raises InputError: the file cannot be read, or is no text; ResourceError: it is too large."""
-    content = contents(os.fspath(path), limits.LABELS_FILE)
-    if content.count(b"\n") > limits.LABELS:
-        raise too_large(repr(os.fspath(path)), limits.LABELS, content.count(b"\n"))
-    try:
-        return [line.rstrip("\n") for line in io.StringIO(content.decode("utf-8-sig"), newline=None)]
-    except UnicodeDecodeError:
-        raise InputError(f"{os.fspath(path)!r} holds no names of classes: it is not text") from None
+    """The names of classes, one a line."""
+    return [line.rstrip("\n") for line in text_lines(path, "holds no names of classes")]
 
 
 def best_classes(
