@@ -83,7 +83,7 @@ REDUCIBLE = (
 
 @dataclass(frozen=True)
 class Machine:
-    """One accelerator build. Make it with ``load`` or ``from_json``; the constructor validates as well.
+    """One accelerator build. Make it with ``load``; the constructor validates as well.
     Raises MachineError: a value is out of range or two values contradict each other; the message names the field."""
 
     name: str
@@ -259,16 +259,6 @@ def _check_ports(machine: Machine) -> None:
             )
 
 
-def from_json(text: str, source: str = "machine description") -> Machine:
-    """Parse and validate a machine description.
-    ``text``: a JSON object with ``format``, every field of ``Machine``, ``timing``, and ``energy`` or not. A number may
-    be written as an object ``{"value": number, "origin": text}`` that says where it comes from.
-    ``source``: what to call the text in messages, usually its path.
-    Raises MachineError: the text is not JSON, a field is missing, unknown, of the wrong kind, out of range or
-    contradicts another; the message names the field."""
-    return read_file(text, source).machine
-
-
 class MachineFile(NamedTuple):
     """All that a machine file says; ``origins`` has a text for each field, by its name, that says where it is from."""
 
@@ -279,7 +269,12 @@ class MachineFile(NamedTuple):
 
 @lru_cache(64)
 def read_file(text: str, source: str) -> MachineFile:
-    """As `from_json`, with what is no part of the machine."""
+    """Parse and validate a machine description.
+    ``text``: a JSON object with ``format``, every field of ``Machine``, ``timing``, and ``energy`` or not. A number may
+    be written as an object ``{"value": number, "origin": text}`` that says where it comes from.
+    ``source``: what to call the text in messages, usually its path.
+    Raises MachineError: the text is not JSON, a field is missing, unknown, of the wrong kind, out of range or
+    contradicts another; the message names the field."""
     origin = Source(source, MachineError)
     values = parse(text, origin, parse_constant=float)
     stated: dict[str, object] = {}

@@ -49,7 +49,7 @@ def test_manifests(text: bytes) -> None:
 @given(JSON.map(json.dumps) | with_other_fields(MACHINE) | st.text())
 def test_descriptions_of_machines(text: str) -> None:
     with contextlib.suppress(TilewrightError):
-        machine.from_json(text)
+        machine.read_file(text, "m.json")
 
 
 @given(st.lists(TOKEN, max_size=30), st.booleans())

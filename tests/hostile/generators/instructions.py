@@ -87,7 +87,9 @@ def _other_description(rng: np.random.Generator, description: Any) -> Any:
     changed = {**description, part: damage_json(rng, description[part], pick(rng, (1, 1, 2)))}
     if part == "machine":
         with contextlib.suppress(TilewrightError, TypeError, ValueError):
-            changed["machine_hash"] = machine.from_json(json.dumps({"format": 1, **changed["machine"]})).hash
+            changed["machine_hash"] = machine.read_file(
+                json.dumps({"format": 1, **changed["machine"]}), "m.json"
+            ).machine.hash
     return changed
 
 

@@ -19,7 +19,7 @@ def sample() -> dict:
 
 def refused(values: object) -> str:
     with pytest.raises(MachineError) as caught:
-        machine.from_json(values if isinstance(values, str) else json.dumps(values), "m.json")
+        machine.read_file(values if isinstance(values, str) else json.dumps(values), "m.json")
     return str(caught.value)
 
 
@@ -71,11 +71,11 @@ def test_the_energy_constants_are_of_the_file_and_not_of_the_machine(tmp_path: P
 
 def test_values_survive_json_and_the_hash_ignores_only_the_name() -> None:
     original = machine.load("s256")
-    assert machine.from_json(json.dumps(sample())) == original
-    assert hash(machine.from_json(json.dumps(sample()))) == hash(original)
-    renamed = machine.from_json(json.dumps({**sample(), "name": "other"}))
+    assert machine.read_file(json.dumps(sample()), "m.json").machine == original
+    assert hash(machine.read_file(json.dumps(sample()), "m.json").machine) == hash(original)
+    renamed = machine.read_file(json.dumps({**sample(), "name": "other"}), "m.json").machine
     assert renamed.hash == original.hash
-    slower = machine.from_json(json.dumps({**sample(), "clock_hertz": 200_000_000}))
+    slower = machine.read_file(json.dumps({**sample(), "clock_hertz": 200_000_000}), "m.json").machine
     assert slower.hash != original.hash
     assert slower.differences(original) == ["clock_hertz: 200000000, 250000000"]
 
