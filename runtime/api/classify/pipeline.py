@@ -141,7 +141,8 @@ def classify(
     threads: int = 1,
     report: Callable[[int], None] = lambda done: None,
 ) -> Classification:
-    """Classify images; what is none is skipped and named.
+    """Classify images; what is none is skipped and named. Whatever else goes wrong, on whichever thread, ends it, and
+    nothing is left running.
 
     Args:
         session: of the classifier's network; it computes as many images at once as it has workers.

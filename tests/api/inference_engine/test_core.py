@@ -24,6 +24,7 @@ from tilewright.runtime.api.inference_engine import (
     LayerStats,
 )
 from tilewright.runtime.api.inference_engine.errors import DeviceWarning
+from tilewright.runtime.artifact.artifact import Artifact, write_with
 
 UNKNOWN = r'^\[NOT_FOUND\] Device with "{}" name is not registered in the InferenceEngine'
 
@@ -157,6 +158,9 @@ def test_what_cannot_be_imported_or_exported(network: IENetwork, tmp_path: Path,
         (tmp_path / "damaged.blob").write_bytes(damaged)
         with pytest.raises(RuntimeError):
             core.import_network(str(tmp_path / "damaged.blob"), "CPU")
+    write_with(tmp_path / "told.blob", Artifact.open(content), "placement", "nothing")
+    with pytest.raises(RuntimeError, match=r"field 'placement' is not a list; found 'nothing'"):
+        core.import_network(str(tmp_path / "told.blob"), "CPU")
 
 
 def test_plugins_are_registered_under_names(network: IENetwork, tmp_path: Path, picture: np.ndarray) -> None:
