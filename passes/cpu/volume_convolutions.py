@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import chain
 from typing import Union
 
 import numpy as np
@@ -12,6 +13,7 @@ from ...ir.ops.activation import Activation
 from ...ir.ops.convolution import Conv
 from ...ir.ops.indexing import Gather
 from ...ir.ops.integer_products import ConvInteger
+from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat, Pad, Slice, Transpose
 from ...ir.ops.shape import Expand, Reshape
 from ...ir.types import DType
@@ -32,10 +34,11 @@ class VolumeConvolutions(Pass):
 
     Windows of one pixel in each plane make the planes one dimension. Of others each plane of the result becomes an
     image of a batch, whose channels are those of all planes that it sees: these are copied once for each tap along the
-    depth. An activation behind the convolution moves along. Few channels in single steps, and groups that see several
-    planes and make few or no whole blocks of channels, stay: there the kernels for rows of pixels are as fast. On
-    integers all become images, and these groups, of parts of a map that has a row for each plane; but what sees more
-    than 64 planes stays, each of which were a part."""
+    depth. Where windows share no number, as the patches of a video do not, each is a row of a matrix, times the
+    weights: lines of so few pixels as there are patches fill few registers. An activation behind the convolution moves
+    along. Few channels in single steps, and groups that see several planes and make few or no whole blocks of channels,
+    stay: there the kernels for rows of pixels are as fast. On integers all become images, and these groups, of parts of
+    a map that has a row for each plane; but what sees more than 64 planes stays, each of which were a part."""
 
     requires = (UNPLANNED,)
 
@@ -89,6 +92,8 @@ def _images(found: Match) -> Value | None:
         type = op.result.type.with_shape((batch, outputs, planes, math.prod(result[3:])))
         made = found.emit(plane, flat, weights, *others, result_types=[type])
         return found.emit(Reshape(result), _activated(found, op, made))
+    if _are_patches(op):
+        return _of_patches(found, op)
     if not x.type.dtype.is_float or (conv.group > 1 and depth > 1):
         images = found.emit(Transpose(_SWAPPED), _planes_seen(found, op))
     else:
@@ -105,6 +110,31 @@ def _images(found: Match) -> Value | None:
     type = op.result.type.with_shape((batch * planes, outputs, *result[3:]))
     made = _activated(found, op, found.emit(plane, images, weights, *others, result_types=[type]))
     return found.emit(Transpose(_SWAPPED), found.emit(Reshape((batch, planes, outputs, *result[3:])), made))
+
+
+def _are_patches(op: Volume) -> bool:
+    """Whether windows of numbers lie side by side, in every dimension, and outputs fill a register."""
+    conv, kernel, outputs = op.operator, op.inputs[1].type.shape[2:], op.result.type.shape[1]
+    is_alone = conv.group == 1 and conv.strides == kernel and (*conv.pads, *conv.dilations) == (0,) * 6 + (1,) * 3
+    return is_alone and kernel[0] > 1 and outputs >= _FEW_CHANNELS and op.inputs[0].type.dtype.is_float
+
+
+def _of_patches(found: Match, op: Volume) -> Value:
+    """The product of a matrix [N, patches, C * taps] and the weights, with its columns as channels."""
+    (x, w, *others), result = op.operands, op.result.type
+    (batch, channels), (outputs, _, *kernel), counts = x.type.shape[:2], w.type.shape, result.shape[2:]
+    seen = [count * taps for count, taps in zip(counts, kernel, strict=True)]
+    cut = x.type.with_shape((batch, channels, *seen))
+    whole = x if cut == x.type else found.emit(Slice((0,) * 5, cut.shape, (1,) * 5), x)
+    pieces = found.emit(Reshape((batch, channels, *chain(*zip(counts, kernel, strict=True)))), whole)
+    patches = found.emit(Transpose((0, 2, 4, 6, 1, 3, 5, 7)), pieces)
+    rows, taps = math.prod(counts), channels * math.prod(kernel)
+    conv = op.operator
+    assert isinstance(conv, Conv)
+    product = MatMul(transpose_b=True, act=conv.act, act_args=conv.act_args)
+    matrix, weights = found.emit(Reshape((batch, rows, taps)), patches), found.moved(Reshape((outputs, taps)), w)
+    made = found.emit(product, matrix, weights, others[0], result_types=[result.with_shape((batch, rows, outputs))])
+    return found.emit(Reshape(result.shape), found.emit(Transpose((0, 2, 1)), _activated(found, op, made)))
 
 
 def _planes_seen(found: Match, op: Volume) -> Value:

@@ -51,6 +51,22 @@ def test_images_give_what_the_volume_gives(name: str, rng: np.random.Generator) 
     np.testing.assert_allclose(interp.run(module, inputs)["y"], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("kernel", "outputs"), [((2, 3, 2), 8), ((5, 2, 7), 33)])
+def test_patches_are_rows_of_a_product(
+    kernel: tuple[int, ...], outputs: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is behind the last whole patch is read by none."""
+    monkeypatch.setitem(CASES, "patches", ((outputs, 3, *kernel), kernel, (0,) * 6, (1, 1, 1), 1))
+    module = network("patches", rng)
+    inputs = random_inputs(module, rng)
+    expected = interp.run(module, inputs)["y"]
+    run_pass("volume_convolutions", module)
+    (product,) = (op for op in module.ops if op.name in ("conv", "matmul"))
+    assert product.name == "matmul"
+    assert [user.name for user in product.result.users] == ["relu"]
+    np.testing.assert_allclose(interp.run(module, inputs)["y"], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_planes_keep_their_places_between_convolutions(rng: np.random.Generator) -> None:
     module = network("windows of all dimensions", rng, convolutions=2)
     inputs = random_inputs(module, rng)
