@@ -147,6 +147,23 @@ def test_products_with_known_matrices_are_exact(target: str, rng: np.random.Gene
         np.testing.assert_array_equal(numbers[0], right)
 
 
+@pytest.mark.parametrize("target", ["avx2", "x86-64-v2"])
+@pytest.mark.parametrize(("rows", "inner"), [(13, 71), (1, 3), (40, 128)])
+def test_sums_of_rows_are_made_before_their_tiles(target: str, rows: int, inner: int, rng: np.random.Generator) -> None:
+    """Of a matrix with zero points, where products of bytes saturate: of whole registers, and of what remains."""
+    a, b = stored(rng, (rows, inner), np.dtype(np.int8)), stored(rng, (inner, 40), np.dtype(np.uint8))
+    zeros = rng.integers(0, 256, 40).astype(np.uint8)
+    function = Function("main", [("a", TensorType.of(a))])
+    known = Constant("b", b, TensorType.of(b).with_layout("i4o16")), None, Constant("z", zeros, TensorType.of(zeros))
+    op = function.append(MatMulInteger(), [function.parameters[0], *known])
+    kernel = lower(op, described(target))
+    assert kernel is not None
+    assert kernel.scratch_bytes == 4 * rows
+    found = run_kernels([Execution(op, in_two_calls(kernel, 5), (a, b, zeros))], described(target))[0]
+    assert found is not None
+    np.testing.assert_array_equal(found[0], a.astype(np.int32) @ (b.astype(np.int32) - zeros))
+
+
 def test_what_vectors_are_not_made_for_has_a_kernel() -> None:
     """Products that would need much work memory run as loops."""
     large = Function("main", [("a", TensorType((1, 2**22), DType.U8)), ("b", TensorType((2**22, 1), DType.U8))])

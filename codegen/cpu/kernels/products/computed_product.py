@@ -41,8 +41,9 @@ from ...llvm.types import (
     zero,
 )
 from ..channel_tiles import WorkItem
-from .byte_product import QuadProduct, less_zero_points
+from .byte_product import less_zero_points
 from .matrix_product import MatrixShape, MatrixTile, TileArguments, positions
+from .quad_product import QuadProduct
 from .word_product import WordProduct
 
 _VECTOR = ACCUMULATOR.bytes
