@@ -154,7 +154,11 @@ class MeanSquaredError(Histogram):
 
     Both ends are narrowed from the extremes, in turn, as long as the error falls.
     ``function``: all that is made of the values, if it is one function: what it makes is to change least. Functions
-    that are flat beyond some number need no integers for what lies there."""
+    that are flat beyond some number need no integers for what lies there.
+
+    An end that is not narrowed is moved out where samples have few numbers, of which each has the largest by chance:
+    as far as what others are expected to have beyond it costs more than wider steps do.
+    ``lows``, ``highs``: the smallest and the largest number of each sample."""
 
     STEPS = np.linspace(1.0, 0.2, 81)
     SMALL = np.geomspace(0.2, 0.005, 60)
@@ -163,6 +167,20 @@ class MeanSquaredError(Histogram):
     def __init__(self, function: Function | None = None) -> None:
         super().__init__()
         self.function = function
+        self.lows: list[float] = []
+        self.highs: list[float] = []
+
+    def observe(self, values: np.ndarray) -> None:
+        super().observe(values)
+        if values.size:
+            self.lows.append(float(values.min()))
+            self.highs.append(float(values.max()))
+
+    def include(self, other: MinMax) -> None:
+        super().include(other)
+        assert isinstance(other, MeanSquaredError)
+        self.lows += other.lows
+        self.highs += other.highs
 
     def range(self) -> Range:
         low, high = super().range()
@@ -186,7 +204,35 @@ class MeanSquaredError(Histogram):
                     best = min([best, *((best[0], each) if side else (each, best[1]) for each in ends)], key=error_of)
             if best == before:
                 break
-        return best
+        if self.function is not None or len(self.highs) < SEVERAL:
+            return best
+        width, numbers = best[1] - best[0], float(counts.sum()) / len(self.highs)
+        below, above = (
+            _expected(np.array(each), width, numbers) for each in ([-each for each in self.lows], self.highs)
+        )
+        return -below if best[0] == low < 0 else best[0], above if best[1] == high > 0 else best[1]
+
+
+SEVERAL = 16
+"""Samples whose largest numbers tell what others have."""
+
+TAIL, HEAVIER = 4, 4
+"""One in so many of the largest numbers tells how they go on, exponentially; by that so many times too many are far out
+for most values."""
+
+
+def _expected(largest: np.ndarray, width: float, numbers: float) -> float:
+    """How far a range of 8 bits so wide is to reach: James Pickands, "Statistical Inference Using Extreme Order
+    Statistics", 1975. ``largest``: the largest number of each sample; ``numbers``: how many a sample has."""
+    most, count = float(largest.max()), -(-len(largest) // TAIL)
+    tail = np.sort(largest)[-count:]
+    excess = float((tail - tail[0]).mean(dtype=np.float64))
+    # What several samples end with is a bound, such as that of pixels.
+    if np.count_nonzero(largest == most) > 1 or not excess > 0:
+        return most
+    # Farther out what is still cut off, squared, changes by less than the noise of wider steps.
+    odds = count / len(largest) * 12 * (2**BITS - 1) ** 2 * excess / (numbers * width) / HEAVIER
+    return max(most, float(tail[0]) + excess * math.log(odds))
 
 
 def _made(function: Function | None, values: np.ndarray) -> np.ndarray:

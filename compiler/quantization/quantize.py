@@ -155,7 +155,7 @@ def _calibrate(
         # What is made of a table gets results on its other side that only floating point reads.
         divided = {*quotients, *quotients.values()}
         wanted = {
-            **(boundaries(plan, tables=on_device) if "products" in methods else {}),
+            **(boundaries(plan, tables=on_device, wide=options.engines is not None) if "products" in methods else {}),
             **(map_boundaries(plan) if "channels" in methods else {}),
         }
         wanted = {name: each for name, each in wanted.items() if name not in divided}
@@ -183,7 +183,8 @@ def _calibrate(
     if findings is not None:
         told = multiplied_far(copy.main, values.values())
         findings.warnings += [each for each in told if each not in findings.warnings]
-    wide = wide_values(plan, copy.main, wide, choices.idle)
+    moving = [quotients[name] for name, each in choices.boundaries.items() if each.is_wide]
+    wide = tuple(dict.fromkeys((*wide_values(plan, copy.main, wide, choices.idle), *moving)))
     if options.weights_bits > BITS:
         # What the sums are of needs ranges, too.
         made = split_weights(copy, plan, wide)

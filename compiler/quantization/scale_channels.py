@@ -40,11 +40,13 @@ SMALLEST = 2.0**-20
 
 class ChannelScales(Immutable):
     """What a value is divided by, float32[channels], and the range of the quotient.
-    ``shifts``: what is taken off before, float32[channels], where something is."""
+    ``shifts``: what is taken off before, float32[channels], where something is.
+    ``is_wide``: whether the quotient is to be of 16 bits."""
 
     factors: np.ndarray
     range: Range
     shifts: np.ndarray | None = None
+    is_wide: bool = False
 
     def divided(self, value: np.ndarray) -> np.ndarray:
         """The quotient, of the value as it was."""

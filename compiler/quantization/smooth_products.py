@@ -12,7 +12,8 @@ of one scale.
 Inputs of the network are moved by the mean of each channel as well, which the biases take back: features of tables may
 lie far from 0, for what they differ by, and means that a network takes off are in its weights by then. Wei, Zhang, Li,
 Zhang, Gong, Guo, Liu, "Outlier Suppression+: Accurate Quantization of Large Language Models by Equivalent and Effective
-Shifting and Scaling", 2023.
+Shifting and Scaling", 2023. On engines of our own they become integers of 16 bits, which reach farther than samples
+show: features are few, and incomes have no largest number. Factors are chosen by what rounding the weights does then.
 
 What is multiplied before a product reads it, as in gated layers (SwiGLU: Shazeer, "GLU Variants Improve Transformer",
 2020), is divided in the weights of the product that made one of the factors: nothing more is computed.
@@ -56,6 +57,9 @@ SEVERAL = 32
 WORTH = 0.25
 """Of the power of what rounding does, at most so much must be left: factors are worth a multiplication for a bit."""
 
+ROOM = 4
+"""How many times as far integers of 16 bits reach as those of 8 would."""
+
 WORTH_NOTHING = 0.9
 """The same of factors that cost nothing."""
 
@@ -71,6 +75,7 @@ class Boundary:
         is_rounded: whether what it made is of integers, too.
         is_free: whether the division is part of what is computed anyway.
         is_movable: whether the biases of the readers can take back what is taken off.
+        may_be_wide: whether what is moved may be of 16 bits.
         low, high: the smallest and the largest number of each channel, and 0 unless that can be moved.
         rows: some of what is read, and of the factor, [places, channels].
     """
@@ -84,6 +89,7 @@ class Boundary:
     is_rounded: bool = False
     is_free: bool = False
     is_movable: bool = False
+    may_be_wide: bool = False
     rows: list[np.ndarray] = field(default_factory=list)
     factor_rows: list[np.ndarray] = field(default_factory=list)
 
@@ -162,12 +168,13 @@ class Boundary:
             moved = rows if shifts is None else rows - shifts
             wanted = moved @ weights.T
             scales = [_scales(np.ones(reach.shape, np.float32), ends)] if shifts is None else []
+            is_wide = self.is_movable and self.may_be_wide
             for span, exponent in itertools.product(spans, EXPONENTS):
                 # What meets zeros alone takes none of the range.
                 factors = np.where(against > 0, 1.0, np.maximum(reach, 1.0) / SMALLEST)
                 is_used = (span > 0) & (against > 0)
                 factors[is_used] = span[is_used] ** exponent / against[is_used] ** (1 - exponent)
-                scales.append(_scales(factors.astype(np.float32), ends, shifts))
+                scales.append(_scales(factors.astype(np.float32), ends, shifts, is_wide=is_wide))
             for each in scales:
                 found = _products(moved, weights, each, factor if self.is_rounded else None)
                 errors.append(float(np.square(found - wanted).mean()))
@@ -177,29 +184,36 @@ class Boundary:
 
 
 def _scales(
-    factors: np.ndarray, ends: tuple[np.ndarray, np.ndarray], shifts: np.ndarray | None = None
+    factors: np.ndarray,
+    ends: tuple[np.ndarray, np.ndarray],
+    shifts: np.ndarray | None = None,
+    *,
+    is_wide: bool = False,
 ) -> ChannelScales:
     """What divides by these factors; ``ends``: how far each channel reaches before."""
-    low, high = ends
-    return ChannelScales(factors, (float((low / factors).min()), float((high / factors).max())), shifts)
+    (low, high), room = ends, ROOM if is_wide else 1
+    range = room * float((low / factors).min()), room * float((high / factors).max())
+    return ChannelScales(factors, range, shifts, is_wide)
 
 
 def _products(rows: np.ndarray, weights: np.ndarray, scales: ChannelScales, factor: np.ndarray | None) -> np.ndarray:
-    """Of integers of 8 bits, rows divided and weights multiplied.
+    """Of integers, rows divided and weights multiplied.
     ``factor``: of the rows, which is divided and rounded before."""
     if factor is not None:
         divided = factor / scales.factors
         limits = float(min(divided.min(), 0)), float(max(divided.max(), 0))
         kept = rounded(divided, TensorType(rows.shape, DType.I8, affine_parameters(limits, DType.I8)))
         rows = rows * np.divide(kept, divided, out=np.zeros_like(divided), where=divided != 0)
-    type = TensorType(rows.shape, DType.I8, affine_parameters(scales.range, DType.I8))
+    dtype = DType.I16 if scales.is_wide else DType.I8
+    type = TensorType(rows.shape, dtype, affine_parameters(scales.range, dtype))
     scaled = weights * scales.factors
     steps = np.maximum(np.abs(scaled).max(1, keepdims=True), SMALLEST) / LARGEST
     return rounded(rows / scales.factors, type) @ (np.rint(scaled / steps) * steps).T
 
 
-def boundaries(plan: Plan, *, tables: bool = False) -> dict[str, Boundary]:
-    """The values of a plan between products and floating point, by their names. ``tables``: functions stay tables."""
+def boundaries(plan: Plan, *, tables: bool = False, wide: bool = False) -> dict[str, Boundary]:
+    """The values of a plan between products and floating point, by their names. ``tables``: functions stay tables.
+    ``wide``: inputs of the network may be of 16 bits."""
     found: dict[str, Boundary] = {}
     quantized = {*plan.values.values()}
     for name, value in plan.values.items():
@@ -217,7 +231,7 @@ def boundaries(plan: Plan, *, tables: bool = False) -> dict[str, Boundary]:
             zeros = np.zeros(value.type.shape[-1], np.float32)
             is_input = producer is None and all(isinstance(op.operands.b, (Constant, type(None))) for op in readers)
             low, high = (zeros + np.inf, zeros - np.inf) if is_input else (zeros, zeros.copy())
-            found[name] = Boundary(value, made, readers, low, high, is_movable=is_input)
+            found[name] = Boundary(value, made, readers, low, high, is_movable=is_input, may_be_wide=wide)
             if readers:
                 found[name].source = source
                 found[name].is_rounded = source is not None and source.result in quantized
@@ -272,7 +286,9 @@ def choose_scales(
     for name, each in wanted.items():
         behind = [made_of[result] for user in each.value.users for result in user.results]
         readers = tuple(made_of[result] for op in each.readers for result in op.results)
-        how = (each.source is None, each.is_rounded, each.is_free) if isinstance(each, Boundary) else ()
+        how = ()
+        if isinstance(each, Boundary):
+            how = each.source is None, each.is_rounded, each.is_free, each.may_be_wide
         keys[name] = type(each), each.producer is None, *how, readers, made_of[each.value], *behind
     new = {name: each for name, each in wanted.items() if keys[name] not in seen}
     for index, arrays in enumerate(observation.arrays() if new else ()):

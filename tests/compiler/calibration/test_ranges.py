@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,28 @@ def test_mean_squared_error_beats_the_extremes_where_outliers_are_rare(rng: np.r
     assert best < 0.8 * quantization_error(values, (-14.0, 20.0))
     for factor in (0.8, 1.25):
         assert best <= 1.02 * quantization_error(values, (low * factor, high * factor))
+
+
+def range_of_samples(samples: Iterable[np.ndarray]) -> tuple[float, float]:
+    statistics = MeanSquaredError()
+    for each in samples:
+        statistics.observe(each.astype(np.float32))
+    return statistics.range()
+
+
+def test_where_samples_have_few_numbers_there_is_room_for_what_others_have(rng: np.random.Generator) -> None:
+    tails = rng.lognormal(0, 1, (1000, 16))
+    low, high = range_of_samples(tails[:75])
+    assert low == 0 and high > 1.2 * tails[:75].max()
+    wrong = [quantization_error(tails[75:], (0.0, end)) for end in (high, float(tails[:75].max()))]
+    assert wrong[0] < 0.7 * wrong[1]
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_numbers_with_a_bound_and_many_numbers_have_no_room_beyond(few: bool, rng: np.random.Generator) -> None:
+    samples = rng.lognormal(0, 0.5, (75, 16 if few else 20_000)).clip(0, 2.0 if few else np.inf)
+    assert range_of_samples(samples)[1] <= samples.max()
+    assert range_of_samples(-samples)[0] >= -samples.max()
 
 
 def test_unknown_method_and_percentile() -> None:
