@@ -23,32 +23,43 @@ def urgencies(ordered: OrderedProgram, machines: Sequence[Machine]) -> Mapping[S
     On one machine, jobs that still have a way to go behind it are done in the order of these ways, the longest first,
     however long they take themselves (J. R. Jackson, Scheduling a production line to minimize maximum tardiness, 1955).
 
-    Layers are numbered in the order in which the program begins with them. Where the DRAM is what takes longest, it
-    should serve what is computed next, however much depends on what comes later.
+    Layers are numbered in the order in which the program begins with them; what lies ahead of one of them in a stream
+    counts to it, and what that waits for. Where the DRAM is what takes longest, it should serve what is computed next,
+    however much depends on what comes later.
     ``machines``: for each card, the one whose constants count."""
     queues, targets = ordered.queues, ordered.targets
     tails = {stream: [0.0] * len(queue) for stream, queue in queues.items()}
     left = {stream: [(0.0, 0.0)] * len(queue) for stream, queue in queues.items()}
+    own_layers = {stream: _layers(ordered.programs[stream.card], stream) for stream in queues}
+    layers = {stream: [*own] for stream, own in own_layers.items()}
     for stream, index in reversed(ordered.order):
-        machine, own = machines[stream.card], tails[stream]
+        machine, own, layer = machines[stream.card], tails[stream], layers[stream]
         price = cost(queues[stream][index], machine)
         busy = price.unit + price.dram(machine)
-        following = own[index + 1] if index + 1 < len(own) else 0.0
+        following = 0.0
+        if index + 1 < len(own):
+            following, layer[index] = own[index + 1], min(layer[index], layer[index + 1])
         left[stream][index] = max(own[index] + price.latency, following), busy
         own[index] = busy + left[stream][index][0]
         behind = own[index] + handover(machine)
         for other, position in targets[stream][index]:
             if position:
                 tails[other][position - 1] = max(tails[other][position - 1], behind)
-    found: dict[Stream, list[tuple[int, float, float]]] = {}
-    for stream in queues:
-        layers = ordered.programs[stream.card].layer_of[stream._replace(card=0)].tolist()
-        known = 0
-        for index, layer in enumerate(layers):
-            # What belongs to no layer ends a stream, or adds waits to what follows.
-            known = layers[index] = known if layer == NO_LAYER else layer
-        found[stream] = [(layer, -behind, busy) for layer, (behind, busy) in zip(layers, left[stream], strict=True)]
-    return found
+                # Waits that went ahead in their stream are not what its layer waits for.
+                if own_layers[other][position - 1] <= own_layers[stream][index]:
+                    layers[other][position - 1] = min(layers[other][position - 1], layer[index])
+    return {
+        stream: [(layer, -behind, busy) for layer, (behind, busy) in zip(layers[stream], left[stream], strict=True)]
+        for stream in queues
+    }
+
+
+def _layers(program: Program, stream: Stream) -> list[int]:
+    """The layer of each instruction; what belongs to none ends a stream, or adds waits to what follows."""
+    layers, known = program.layer_of[stream._replace(card=0)].tolist(), 0
+    for index, layer in enumerate(layers):
+        known = layers[index] = known if layer == NO_LAYER else layer
+    return layers
 
 
 class Request(NamedTuple):

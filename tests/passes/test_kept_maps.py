@@ -93,13 +93,14 @@ def test_rows_of_products_stay_on_chip(clusters: int) -> None:
     assert found["a"] == found["g"] == MapPlace("chip", (128 // clusters,) * clusters, "", "")
 
 
-def test_a_convolution_begins_with_the_first_rows_of_a_map_on_chip(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many pixels in tiles of all rows would wait for all that makes the map."""
-    map = "i8[1,64,32,32]<s=0x1.0p-4, z=3>"
+@pytest.mark.parametrize("first", ["sigmoid(%x)", f"conv(%x, @w, _) {{{POINTWISE}}}"], ids=("vector", "image"))
+def test_a_convolution_begins_with_the_first_rows_of_a_map_on_chip(monkeypatch: pytest.MonkeyPatch, first: str) -> None:
+    """As many pixels in tiles of all rows would wait for all that makes the map, or for all of an image."""
+    map = "i8[1,32,32,32]<s=0x1.0p-4, z=3>"
     text = f"""
-    const @w : i8[64,64,1,1]<s=0x1.0p-6, z=0> = [{", ".join(["1"] * 64 * 64)}]
+    const @w : i8[32,32,1,1]<s=0x1.0p-6, z=0> = [{", ".join(["1"] * 32 * 32)}]
     func @main(%x: {map}) -> (%y: {map}) {{
-      %a = sigmoid(%x) : {map}
+      %a = {first} : {map}
       %b = conv(%a, @w, _) {{{POINTWISE}}} : {map}
       %y = sigmoid(%b) : {map}
       return %y
@@ -111,7 +112,9 @@ def test_a_convolution_begins_with_the_first_rows_of_a_map_on_chip(monkeypatch: 
         for each in (module.main, *module.main.ops):
             ON.set(each, "device")
         tile_function(module.main, M4096, clusters=4)
-        rows += [tile[0] for op in module.main.ops if op.macs and (tile := TILE.get(op)) is not None]
+        (found,) = (TILE.get(op) for op in module.main.ops if op.result.name == "b")
+        assert found is not None
+        rows.append(found[0])
     assert rows[0] < rows[1]
 
 

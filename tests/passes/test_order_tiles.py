@@ -30,6 +30,7 @@ from tilewright.passes.device.ordering.program import Steps, op_cost
 from tilewright.passes.device.ordering.schedule import DramTimeline, Links, schedule
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_scratchpads import places_of, plan
+from tilewright.runtime.isa.encoding import Queue
 from tilewright.runtime.machines.cost import cost
 from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator.cycles import simulate
@@ -244,6 +245,18 @@ def test_layers_that_would_hardly_overlap_are_left_as_they_are(monkeypatch: pyte
     assert order(branches.main, other)
     monkeypatch.delattr(Steps, "link")
     assert not order(module.main, machine)
+
+
+def test_layers_overlap_what_is_loaded_of_their_maps() -> None:
+    """The array may do another layer while it waits for the image of one."""
+    program = Layers()
+    program.convolution("first", 12)
+    module, machine = program.complete(), with_room(maps_bytes=1 << 16, weight_bytes=1 << 14)
+    slow = dataclasses.replace(machine, dram_bytes_per_second=machine.dram_bytes_per_second // 4096)
+    steps = Steps.apart(module.main, slow)
+    loaded = sum(step.cost.dram for step in steps.steps if step.cost.queue == Queue.LD)
+    assert steps.layer_by_layer == pytest.approx(loaded)
+    assert Steps.apart(module.main, machine).layer_by_layer < 0.5 * loaded
 
 
 def test_the_time_in_which_orders_are_made_is_about_that_of_the_engine() -> None:

@@ -184,12 +184,16 @@ class Steps:
 
     @property
     def layer_by_layer(self) -> float:
-        """Cycles that they take at least if no layer overlaps another one, but for transfers."""
-        layers: dict[str | None, Counter[tuple[int, Queue]]] = {}
+        """Cycles that they take at least if no layer overlaps another one, but for what loads no map."""
+        layers: dict[str | None, dict[tuple[int, Queue], float]] = {}
         for step in self.steps:
-            if step.cost.queue in (Queue.MAC, Queue.VEC):
-                layers.setdefault(step.layer, Counter())[step.cost.cluster, step.cost.queue] += step.cost.unit
-        return sum(max(busy.values()) for busy in layers.values())
+            (queue, cluster, _, unit, dram, *_), busy = step.cost, layers.setdefault(step.layer, {})
+            if queue in (Queue.MAC, Queue.VEC):
+                busy[cluster, queue] = busy.get((cluster, queue), 0) + unit
+            elif queue == Queue.LD:
+                # All clusters have one DRAM.
+                busy[EVERY_CLUSTER, queue] = busy.get((EVERY_CLUSTER, queue), 0) + dram
+        return sum(max(busy.values(), default=0.0) for busy in layers.values())
 
 
 def _place(root: Op, number: int) -> Place:

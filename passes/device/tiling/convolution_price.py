@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....ir.annotations import Stationary
-from ....ir.core import Op, is_op
-from ....ir.feature_map import convolution_maps, is_block_by_block, sum_products, window_of
+from ....ir.core import Op, Value, is_op
+from ....ir.feature_map import convolution_maps, is_block_by_block, is_product, sum_products, window_of
 from ....ir.ops.convolution import Conv
 from ....ir.quantized import slope_of
 from ....runtime.isa.layouts import dense_bytes, depthwise_bytes
@@ -36,9 +36,18 @@ from .candidates import Candidates
 from .tile_price import Counts, Price, Share, box, channel_slices, parts, rows_read
 
 ROWS_WAITED = 0.02
-"""Of the time of a convolution, what a tile of all its rows costs where the vector unit makes its map on chip, row by
-row: it begins when all of that is made. There mostly is other work meanwhile, and as many pixels in fewer rows are as
-cheap: for more, clusters would share out channels, with which SqueezeNet takes 8 % more modelled cycles."""
+"""Of the time of a convolution, what a tile of all its rows costs where its map comes row by row: it begins when all of
+that is made. There mostly is other work meanwhile, and as many pixels in fewer rows are as cheap: for more, clusters
+would share out channels, with which SqueezeNet takes 8 % more modelled cycles."""
+
+
+def waits_for_image(value: Value, machine: Machine, clusters: int) -> bool:
+    """Whether a map is products of an input of the function that takes longer to load than to multiply."""
+    op = value.producer
+    if op is None or not is_product(op) or op.inputs[0].producer is not None:
+        return False
+    loaded = op.inputs[0].type.elements / machine.dram_bytes_per_cycle
+    return loaded * clusters * machine.cluster_macs_per_cycle > op.macs
 
 
 def weight_bytes(op: Op, blocks: Counts, chunk: Counts, packed: bool) -> Counts:
@@ -95,7 +104,9 @@ class ConvolutionPrice:
         self.is_fused, self.is_sum = fused_user(op) is not None, residual_of(op) is not None
         self.has_slope = is_op(op, Conv) and slope_of(op.operator.act, op.operator.act_args) != 1
         # What a pair combines its tiles with mostly comes from the array.
-        self._waits_for_rows = share.clusters > 1 and self.other is None and is_made_by_rows(op.inputs[0])
+        is_alone = share.clusters > 1 and self.other is None
+        self._waits_for_rows = is_alone and is_made_by_rows(op.inputs[0])
+        self._waits_for_image = is_alone and waits_for_image(op.inputs[0], machine, share.clusters)
         self._known: dict[Hashable, Price] = {}
 
     def price(self, stationary: Stationary, *, loads: bool, stores: bool, loads_other: bool) -> Price:
@@ -111,8 +122,9 @@ class ConvolutionPrice:
         if maps:
             price.loads = reduce(add, maps)
         price.weights = self._once(self._load_constants, "weights" if self.depthwise else stationary).weights
-        if self._waits_for_rows and not loads:
-            # Tiles come row by row from the vector unit, and the array waits for those of the first one.
+        # What goes to DRAM is waited for as a whole.
+        if not loads and (self._waits_for_rows or (self._waits_for_image and not stores)):
+            # The array waits for all rows that its first tile reads.
             price.wait = ROWS_WAITED * price.array.cycles * (self.tiles.rows / self.height)
         return price
 

@@ -94,6 +94,25 @@ def test_of_what_waits_the_layer_that_comes_first_is_served_first() -> None:
     assert names == ["LD0", "LD1", "LW0", "LW1", "LW2", "LW3"]
 
 
+def test_what_stands_ahead_of_the_first_layer_is_served_with_it() -> None:
+    """Products of the second layer that go between those of the first have their weights when the first needs them to,
+    not behind all that the first loads."""
+    assembler = isa.Assembler(replace(M4096, clusters=1), REGIONS)
+    sizes: dict[str, Any] = {"output_height": 1, "output_width": 8, "input_height": 1, "input_width": 8}
+    sizes |= {"input_channels": 1, "output_blocks": 1, "row_pitch": 8, "pixel_pitch": 1}
+    for index, layer in enumerate(("first", "second", "first", "first")):
+        if layer == "first":
+            assembler.add(replace(load(4096 * index, 4096), destination=256 * index), layer=layer)
+        assembler.add(isa.LoadWeights(region=0, offset=0, destination=64 * index, length=4), layer=layer)
+        source = 256 * index if layer == "first" else 0
+        assembler.add(isa.Convolve(source=source, weights=64 * index, accumulator=8 * index, **sizes), layer=layer)
+    traffic = Traffic()
+    simulate(verify(assembler.finish(), assembler.machine), traffic=traffic)
+    served = [each.request for each in traffic.dram[0] if not each.request.is_fetch]
+    names = [f"{each.stream.queue.name}{each.number}" for each in served]
+    assert names.index("LW1") < names.index("LD2")
+
+
 def test_of_one_layer_what_most_waits_for_is_served_first() -> None:
     assembler = isa.Assembler(replace(M4096, clusters=2), REGIONS, 2)
     for index in range(3):
