@@ -18,8 +18,9 @@ others waiting.
 from collections.abc import Mapping
 
 from ...ir.calls import macs_of
-from ...ir.core import Module, Op
+from ...ir.core import Module, Op, is_op
 from ...ir.layout import bytes_of
+from ...ir.ops.reduction import TopK
 from ...ir.types import DType
 from ...runtime.native.team_layout import FUTEX_WAIT, FUTEX_WAKE, HELP, RECALL, SCRATCH, TeamLayout
 from .kernel import Kernel
@@ -52,6 +53,9 @@ _WITHIN = 20_000
 """Nanoseconds below which a call in a branch or loop is not shared out: weights that a loop reads again and again stay
 in the second cache, where they take a fifth of that."""
 
+_RANKED = 4
+"""Nanoseconds for each element of which many may be among the best."""
+
 
 def nanoseconds(module: Module, op: Op, target: TargetDescription) -> int:
     """A rough estimate of the time that one thread takes for an op, on the low side."""
@@ -62,7 +66,8 @@ def nanoseconds(module: Module, op: Op, target: TargetDescription) -> int:
     factor = op.inputs[0].type.dtype if op.inputs else DType.F32
     narrow = {1: 2 if saturates(target) else 4, 2: 2}.get(factor.bytes, 1) if factor.is_integer else 1
     products = target.lanes * 6 * narrow
-    return macs_of(module, op) // products + moved // 16
+    ranked = _RANKED * op.inputs[0].type.elements if is_op(op, TopK) and op.operator.k > 1 else 0
+    return macs_of(module, op) // products + moved // 16 + ranked
 
 
 def is_shared(kernel: Kernel, time: int) -> bool:

@@ -17,6 +17,7 @@ from tilewright.codegen.cpu.parallel import nanoseconds, shared_steps, shared_wi
 from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.integer_products import MatMulInteger
 from tilewright.ir.ops.matmul import MatMul
+from tilewright.ir.ops.reduction import TopK
 from tilewright.ir.types import DType, TensorType
 
 EXTENT = 28
@@ -102,6 +103,13 @@ def test_short_programs_have_no_team() -> None:
         5: True,
         7: False,
     }
+
+
+def test_ranking_is_taken_for_more_than_moving() -> None:
+    """The best hundred of some rows were found by one thread, as if they were copied."""
+    function = Function("main", [("x", TensorType((32, 1000), DType.F32))])
+    op = function.append(TopK(1, 100, True), function.parameters)
+    assert shared_steps({0: nanoseconds(Module("ranks"), op, described("host"))}) == {0: True}
 
 
 def test_calls_within_a_loop_are_shared_by_the_time_of_all_its_steps() -> None:
