@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...ir.core import Constant, Module, Op, Value, is_op
+from ...ir.feature_map import VIEWS
 from ...ir.ops.activation import Clip, PRelu
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Div, Elementwise, Mul
@@ -16,12 +17,13 @@ from ...ir.ops.pooling import GlobalAveragePool
 from ...ir.ops.reduction import Reduce, ReduceL2, ReduceMean, ReduceSum
 from ...ir.ops.shape import Reshape
 from ...ir.types import DType
+from ...runtime.machines.machine import KERNEL_LIMIT
 from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..named_ops import still_there
 from ..pattern import Const, Driver, Match, Rule, node
 from ..simplify import linear_rules, share_rules
-from .plan import NORMS, plan_quantization
-from .quantizable import BELOW_ZERO, feeds_real_alone
+from .plan import plan_quantization
+from .quantizable import BELOW_ZERO, NORMS, feeds_real_alone
 
 
 class DepthwiseAffine(Pass):
@@ -44,7 +46,7 @@ class DepthwiseAffine(Pass):
     keep: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
-        rules = (*_of_tokens(module), *share_rules.RULES, *RULES) if self.prelu else RULES
+        rules = (*_of_tokens(module), *MEANS, *share_rules.RULES, *RULES) if self.prelu else RULES
         changed = Driver(rules).run(module, record)
         # Of rows and maps with one slope for each channel: volumes are not the accelerator's.
         slopes = (op for op in module.main.ops if self.prelu and is_op(op, PRelu) and op.result.type.rank < 5)
@@ -98,13 +100,40 @@ def _on_channels(found: Match) -> Value | None:
 
 def _mean_of_tokens(found: Match[Reduce]) -> Value | None:
     x, y = found["x"], found.root.result
-    if x.type.rank != 3 or found.root.operator.axes != (1,):
+    if x.type.rank not in (3, 4) or found.root.operator.axes != (*range(1, x.type.rank - 1),):
         return None
-    pooled = found.emit(GlobalAveragePool(), found.emit(Transpose((0, 2, 1)), x))
+    pooled = found.emit(GlobalAveragePool(), found.emit(Transpose((0, x.type.rank - 1, *range(1, x.type.rank - 1))), x))
     pooled = found.emit(Reshape(y.type.shape), pooled)
     if is_op(found.root, ReduceMean):
         return pooled
-    return found.emit(Mul(), pooled, found.add_constant(f"{y.name}_count", np.array(x.type.shape[1], np.float32)))
+    count = np.array(math.prod(x.type.shape[1:-1]), np.float32)
+    return found.emit(Mul(), pooled, found.add_constant(f"{y.name}_count", count))
+
+
+def _mean_that_is_normalised(found: Match[Reshape]) -> Value | None:
+    """A mean of a map as a convolution, whose result may have 16 bits, as all that follows is made of few numbers; that
+    of a sum as the sum of means, which the normalisation adds up."""
+    x, y, views = found["x"], found.root.result, list[Op]()
+    channels, extents = x.type.shape[1], x.type.shape[2:]
+    is_read = y.uses and not y.is_returned and all(is_op(user, *NORMS) for user in y.users)
+    if not is_read or math.prod(extents) < 2 or channels < 2 or max(extents) > KERNEL_LIMIT:
+        return None
+    source = x
+    while is_op(source.producer, *VIEWS) and len(source.uses) == 1:
+        views.insert(0, source.producer)
+        source = source.producer.inputs[0]
+    terms = [*source.producer.inputs] if is_op(source.producer, Add) and len(source.uses) == 1 else []
+    if not terms or any(value.type != source.type or isinstance(value, Constant) for value in terms):
+        terms, views = [x], []
+    means, ones = list[Value](), (1,) * len(extents)
+    weights = np.full((channels, 1, *extents), 1 / math.prod(extents), np.float32)
+    weights = found.add_constant(f"{y.name}_mean", weights)
+    for value in terms:
+        for view in views:
+            value = found.emit(view.operator, value)
+        mean = found.emit(Conv(ones, (0,) * 2 * len(ones), ones, channels), value, weights, None)
+        means.append(found.emit(found.root.operator, mean))
+    return found.emit(Add(), *means) if len(means) > 1 else means[0]
 
 
 def _of_length_one(found: Match[Div]) -> Value | None:
@@ -158,6 +187,11 @@ RULES: tuple[Rule, ...] = (
 )
 """From arithmetic on channels to convolutions, which take over what follows."""
 
+MEANS: tuple[Rule, ...] = (
+    Rule("mean_that_is_normalised", node(Reshape, node(GlobalAveragePool, "x")), _mean_that_is_normalised),
+)
+"""Heads of networks, for the accelerator."""
+
 
 def _of_tokens(module: Module) -> tuple[Rule, ...]:
     """For what the accelerator has of maps alone, on the rows of products: those of signals are no channels."""
@@ -167,6 +201,9 @@ def _of_tokens(module: Module) -> tuple[Rule, ...]:
         op = pending.pop()
         values = [value for value in (*op.inputs, *op.results) if not isinstance(value, Constant)]
         near = {user for value in values for user in (value.producer, *value.users)} - found
+        # Tokens may be rows and columns again before the last mean.
+        beside = (each for op in near if is_op(op, Reshape) for each in (op.inputs[0].producer, *op.result.users))
+        near |= {each for each in beside if is_op(each, ReduceMean)} - found
         pending += (each for each in near if is_op(each, Elementwise, ReduceMean, ReduceSum, *NORMS))
         found.update(pending)
     patterns = [replace(rule.pattern, where=found.__contains__) for rule in TOKENS]

@@ -14,8 +14,7 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Div, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat, Transpose
-from ...ir.ops.normalization import GroupNorm, LayerNorm, RmsNorm
-from ...ir.ops.pooling import GlobalAveragePool
+from ...ir.ops.normalization import GroupNorm
 from ...ir.ops.reduction import ReduceMean
 from ...ir.ops.shape import Reshape
 from ...ir.ops.softmax import Softmax
@@ -26,10 +25,21 @@ from ..simplify.linear_rules import factored
 from ..simplify.share_rules import made_of_squares
 from ..views import LEVELS, is_known
 from .parameters import has_numbers
-from .quantizable import Anchor, fused_activation, has_rule, is_anchor, is_below_zero, is_gate, is_moving, moved
+from .quantizable import (
+    NORMS,
+    Anchor,
+    fused_activation,
+    has_rule,
+    is_anchor,
+    is_below_zero,
+    is_gate,
+    is_mean_of_map,
+    is_moving,
+    moved,
+)
 
-NORMS = (LayerNorm, RmsNorm, GroupNorm)
-"""What normalises."""
+_SUMMED = 256
+"""So many integers of 16 bits, times weights of 8, have a sum of 32 whatever they are."""
 
 _TOKENS = 3
 """Dimensions of what is made of tokens: images, rows and channels."""
@@ -206,6 +216,11 @@ def plan_quantization(
     joined = (op for op in taken if is_op(op, Concat) and has_numbers(op) and op.result.type.rank == _TOKENS)
     streams.update(op.result for op in joined if shortcuts)
     streams |= _continued(function.ops, taken, streams)
+    for op in taken:
+        if is_mean_of_map(op):
+            is_short = op.inputs[1].type.elements <= _SUMMED * op.result.type.shape[1]
+            read = _sources(op.inputs[0]) if is_short else ()
+            streams.update((op.result, *(value for value in read if value.producer in anchors)))
     wide = tuple(name for name, value in named.items() if value in streams or value in squared)
     return Plan(tuple(reversed(anchors)), frozenset(taken | normalizing), frozenset(real), named, wide, frozenset(kept))
 
@@ -252,10 +267,8 @@ def _terms(op: Op) -> list[Value]:
 
 
 def _is_between(op: Op) -> bool:
-    """Whether a normalisation reads what is computed for it alone, and no sum, whose operands become integers, nor a
-    mean, as heads do, whose few numbers cost nothing on the host."""
-    is_mean = is_op(moved(op.inputs[0]).producer, GlobalAveragePool, ReduceMean)
-    return not is_mean and not is_op(op.inputs[0].producer, Add)
+    """Whether a normalisation reads what is computed for it alone, and no sum, whose operands become integers."""
+    return not is_op(op.inputs[0].producer, Add)
 
 
 def _shortcuts(function: Function) -> dict[Op, set[Value]]:
@@ -277,7 +290,8 @@ def _shortcuts(function: Function) -> dict[Op, set[Value]]:
         elif len(x.uses) > 1 or not streams.isdisjoint(terms):
             streams.add(x)
             # What is normalised before it is a shortcut holds no large numbers.
-            found[op] = {value for value in (x, *terms) if not is_op(moved(value).producer, *NORMS)}
+            terms = (value for value in (x, *terms) if not is_op(moved(value).producer, *NORMS))
+            found[op] = {source for value in terms for source in _sources(value)}
     return found
 
 

@@ -13,6 +13,7 @@ from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Div, Elementwise, Max, Min, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad
+from ...ir.ops.normalization import GroupNorm, LayerNorm, RmsNorm
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.quantization import Quantize
 from ...ir.ops.resize import Resize
@@ -24,6 +25,9 @@ from .transposed_rules import has_phases
 
 Anchor = Op[Union[Conv, ConvTranspose, MatMul]]
 """What is worth quantising for itself."""
+
+NORMS = (LayerNorm, RmsNorm, GroupNorm)
+"""What normalises."""
 
 _FURTHEST = 50
 """Ops behind one in floating point that are looked at for a message."""
@@ -55,6 +59,12 @@ def is_gate(op: Op) -> bool:
     sources = [moved(value) for value in op.inputs]
     sources = [moved(v.producer.inputs[0]) if is_op(v.producer, Activation) else v for v in sources]
     return all(is_op(v.producer, MatMul) and is_anchor(v.producer) for v in sources)
+
+
+def is_mean_of_map(op: Op | None) -> bool:
+    """Whether an op makes what a normalisation reads of the mean of a map."""
+    is_whole = is_op(op, Conv) and op.operator.group > 1 and set(op.result.type.shape[2:]) == {1}
+    return is_whole and op.inputs[1].type.shape[2:] == op.inputs[0].type.shape[2:] != op.result.type.shape[2:]
 
 
 def is_below_zero(op: Op | None) -> bool:
@@ -128,7 +138,7 @@ def feeds_real_alone(op: Op) -> bool:
         for user in (user for value in each.results for user, _ in value.uses):
             if isinstance(user, Function) or is_anchor(user) or is_op(user, Quantize) or len(reached) >= _FURTHEST:
                 return False
-            if user not in reached and (has_rule(user) or isinstance(user.operator, Elementwise)):
+            if user not in reached and (has_rule(user) or isinstance(user.operator, (Elementwise, *NORMS))):
                 reached.append(user)
     return True
 

@@ -17,6 +17,7 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..named_ops import kept_ops, unless_kept
 from ..pattern import Driver, Match, Rule, node, on_quantized
 from .integer_rules import integers_of
+from .quantizable import NORMS
 
 
 class QuantizeNormalization(Pass):
@@ -43,7 +44,6 @@ class QuantizeNormalization(Pass):
 
 
 _Norm = LayerNorm | RmsNorm | GroupNorm
-NORMS = (LayerNorm, RmsNorm, GroupNorm)
 
 
 def _axis(op: Op[_Norm]) -> int:

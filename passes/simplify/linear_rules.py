@@ -113,15 +113,17 @@ def _after(found: Match) -> Value | None:
 
 
 def _after_reshape(found: Match) -> Value | None:
-    """Rows of a product in another shape, as Keras has the product of more than two dimensions."""
-    op, array, y = found.op("linear", MatMul), found.constant("c").array, found.root.result.type
-    columns = op.result.type.shape[-1]
-    if y.shape != found.op("reshape", Reshape).result.type.shape or y.shape[-1:] != (columns,):
+    """Rows of a product in another shape, as Keras has the product of more than two dimensions, or pixels of a map."""
+    op, array, y = found.op("linear", *LINEAR), found.constant("c").array, found.root.result.type
+    x, axis = op.result.type, -1 if is_op(op, MatMul) else 1
+    if y.shape != found.op("reshape", Reshape).result.type.shape or array.ndim > y.rank:
         return None
-    if array.size != math.prod(array.shape[-1:]):
+    if y.rank < 2 or y.shape[axis] != x.shape[axis] or (axis > 0 and y.shape[0] != x.shape[0]):
         return None
-    vector = np.broadcast_to(array.reshape(-1).astype(np.float64), (columns,))
-    product = _folded(found, op, vector)
+    aligned = (1,) * (y.rank - array.ndim) + array.shape
+    if array.size != aligned[axis]:
+        return None
+    product = _folded(found, op, np.broadcast_to(array.reshape(-1).astype(np.float64), (x.shape[axis],)))
     return found.emit(Reshape(y.shape), product) if product is not None else None
 
 
@@ -261,13 +263,13 @@ def _product_of_repeated(found: Match[MatMul]) -> Value | None:
 _linear = node(LINEAR, name="linear", where=_is_foldable)
 _joined = node(Concat, name="join", where=_joins_convolutions)
 _TURNED = on_quantized(Rule("matmul_of_transpose", node(MatMul), _matmul_of_transpose))
-_rows = node(Reshape, node(MatMul, name="linear", where=_is_foldable), name="reshape")
+_reshaped = node(Reshape, _linear, name="reshape")
 
 RULES: tuple[Rule, ...] = (
     Rule("linear_then_constant", node(ARITHMETIC, _linear, Const("c"), commutative=True), _after),
     Rule("join_then_constant", node(ARITHMETIC, _joined, Const("c"), commutative=True), _after_join),
     Rule("join_then_activation", node((Relu, Clip, LeakyRelu), _joined), _activated_parts),
-    Rule("rows_then_constant", node(ARITHMETIC, _rows, Const("c"), commutative=True), _after_reshape),
+    Rule("reshaped_then_constant", node(ARITHMETIC, _reshaped, Const("c"), commutative=True), _after_reshape),
     Rule(
         "constant_then_linear",
         node(LINEAR, node(ARITHMETIC, "x", Const("c"), commutative=True, name="inner"), where=_is_foldable),

@@ -535,6 +535,16 @@ NETWORKS["typed_clip"] = f"""
     %y = storage_cast(%c) : i8[2,5]{Q}
     return %y
   }}"""
+NETWORKS["mean_that_is_normalised"] = """
+  const @s : f32[4] = [1, 2, 3, 4]
+  func @main(%x: f32[2,4,3,5]) -> (%y: f32[2,4]) {
+    %t = tanh(%x) : f32[2,4,3,5]
+    %a = add(%t, %x) : f32[2,4,3,5]
+    %m = global_average_pool(%a) : f32[2,4,1,1]
+    %r = reshape(%m) {shape=[2, 4]} : f32[2,4]
+    %y = rms_norm(%r, @s) {axis=1, epsilon=0x1.0p-10} : f32[2,4]
+    return %y
+  }"""
 NETWORKS["join_then_constant"] = of_joined_convolutions("sub(%j, @c)")
 NETWORKS["join_then_activation"] = of_joined_convolutions("relu(%j)")
 
