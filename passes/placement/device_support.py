@@ -359,7 +359,9 @@ def _lacking(op: Op) -> Reason:
     rule = CONVERSION if is_conversion else f"the device has no {op.name}"
     if is_op(op, Pad):
         # Zeros have become a convolution, or part of what reads them, and few repeated pixels slices of the map.
-        found = f"{op.inputs[0].type.dtype.value}, mode {op.operator.mode}, value {op.operator.value:g}"
+        type = op.inputs[0].type
+        found = f"{type.dtype.value}, mode {op.operator.mode}, value {op.operator.value:g}"
+        found += f", {type.rank} dimensions" * (type.rank not in MAP_RANKS)
         rule = "the device has no pad but of zeros, or few repeated pixels, around quantised maps"
         return Reason(rule, f"%{op.result.name}", found)
     if is_op(op, *NORMS):

@@ -63,8 +63,10 @@ def is_gate(op: Op) -> bool:
 
 def is_mean_of_map(op: Op | None) -> bool:
     """Whether an op makes what a normalisation reads of the mean of a map."""
-    is_whole = is_op(op, Conv) and op.operator.group > 1 and set(op.result.type.shape[2:]) == {1}
-    return is_whole and op.inputs[1].type.shape[2:] == op.inputs[0].type.shape[2:] != op.result.type.shape[2:]
+    if not is_op(op, Conv) or op.operator.group < 2:
+        return False
+    kernel, before, after = (each.type.shape[2:] for each in (op.inputs[1], op.inputs[0], op.result))
+    return kernel == before != after and set(after) == {1}
 
 
 def is_below_zero(op: Op | None) -> bool:

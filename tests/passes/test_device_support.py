@@ -221,6 +221,15 @@ REJECTIONS = [
         "pad %y: the device has no pad but of zeros, or few repeated pixels, around quantised maps; found i8, mode "
         "reflect, value 0",
     ),
+    (
+        unary(
+            'pad(%x) {pads=[0, 0, 1, 0, 0, 0, 0, 1, 0, 0], mode="constant", value=0x0.0p+0}',
+            f"i8[1,2,3,4,5]{Q}",
+            f"i8[1,2,5,4,5]{Q}",
+        ),
+        "pad %y: the device has no pad but of zeros, or few repeated pixels, around quantised maps; found i8, mode "
+        "constant, value 0, 5 dimensions",
+    ),
 ]
 
 
