@@ -142,7 +142,7 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "two inputs of one name": (
         graph_model([relu()], [("x", TensorProto.FLOAT, [2]), ("x", TensorProto.FLOAT, [3])]),
-        "import: two inputs are named 'x'",
+        "import: two inputs are named 'x'. Rename one of them, or remove it.",
     ),
     "input of 17 dimensions": (
         graph_model([relu()], [("x", TensorProto.FLOAT, [1] * 17)]),

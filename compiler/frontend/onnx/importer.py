@@ -181,7 +181,7 @@ class Importer(ModuleBuilder):
             self.values = outer
 
     def import_initialisers(self, graph: onnx.GraphProto) -> None:
-        for tensor in graph.initializer:
+        for tensor in {tensor.name: tensor for tensor in graph.initializer}.values():
             names = names_of_classes(graph, tensor)
             array = self._tensors.array(tensor) if names is None else names
             self.define(tensor.name, self.constant(array, self._title(tensor.name)))

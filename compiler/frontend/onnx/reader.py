@@ -369,11 +369,17 @@ def _check_names(graph: onnx.GraphProto, *others: object) -> None:
     for text in texts:
         if not isinstance(text, str):
             raise ModelError("a name is not UTF-8 text", stage="import", found=text)
-    for what, things in (("initialisers", graph.initializer), ("inputs", graph.input)):
-        twice = next((name for name, count in Counter(thing.name for thing in things).items() if count > 1), None)
-        if twice is not None:
-            raise ModelError(f"two {what} are named {twice!r}", stage="import")
-    taken = {tensor.name: "an initialiser" for tensor in graph.initializer}
+    twice = next((name for name, count in Counter(info.name for info in graph.input).items() if count > 1), None)
+    if twice is not None:
+        raise ModelError(f"two inputs are named {twice!r}", stage="import", hint="Rename one of them, or remove it.")
+    initialised: dict[str, onnx.TensorProto] = {}
+    for tensor in graph.initializer:
+        other = initialised.setdefault(tensor.name, tensor)
+        # Some exporters write what layers share once for each.
+        if other is not tensor and other != tensor:
+            hint = "Remove the one that is not meant, or rename it: nothing says which of them nodes read."
+            raise ModelError(f"two initialisers are named {tensor.name!r} and differ", stage="import", hint=hint)
+    taken = dict.fromkeys(initialised, "an initialiser")
     # Older models list their initialisers among the inputs, which is no second producer.
     taken.update((info.name, "an input") for info in graph.input)
     for node in graph.node:

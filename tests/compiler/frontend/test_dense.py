@@ -19,6 +19,7 @@ from tilewright.compiler.frontend.onnx.edit import declared_inputs, edited
 from tilewright.compiler.frontend.onnx.reader import digest_of_onnx, import_onnx, load_model
 from tilewright.compiler.onnx_backend import TilewrightBackend
 from tilewright.errors import ModelError, TilewrightError
+from tilewright.ir.text.printer import print_module
 
 
 def sparse_tensor(
@@ -119,6 +120,23 @@ def test_the_digest_is_also_of_sparse_elements_in_other_files(tmp_path: Path) ->
     assert len(digests) == 2
 
 
+def test_an_initialiser_that_is_written_twice_is_one() -> None:
+    model = sparse_model([1, 4], [3, 2])
+    for _ in range(2):
+        model.graph.initializer.append(numpy_helper.from_array(DENSE, "w2"))
+    model.graph.node.add(op_type="MatMul", input=["w2", "y"], output=["z"])
+    model.graph.output[0].name = "z"
+    twice = import_onnx(model)
+    del model.graph.initializer[-1]
+    once = import_onnx(model)
+    twice.metadata, once.metadata = {}, {}
+    assert print_module(twice) == print_module(once)
+    model.graph.initializer.append(numpy_helper.from_array(DENSE + 1, "w2"))
+    message = "two initialisers are named 'w2' and differ. Remove the one that is not meant, or rename it"
+    with pytest.raises(ModelError, match=message):
+        import_onnx(model)
+
+
 @pytest.mark.parametrize("dense, name", [(False, "w"), (True, "w"), (False, "y")])
 def test_a_sparse_initialiser_has_its_name_alone(dense: bool, name: str) -> None:
     model = sparse_model([1, 4], [3, 2])
@@ -127,7 +145,7 @@ def test_a_sparse_initialiser_has_its_name_alone(dense: bool, name: str) -> None
         model.graph.initializer.append(numpy_helper.from_array(DENSE, name))
     else:
         model.graph.sparse_initializer.append(more)
-    message = "two initialisers are named 'w'" if name == "w" else "tensor 'y' is produced twice"
+    message = "two initialisers are named 'w' and differ" if name == "w" else "tensor 'y' is produced twice"
     with pytest.raises(ModelError, match=message):
         import_onnx(model)
 

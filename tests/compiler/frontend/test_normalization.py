@@ -56,10 +56,15 @@ def test_older_batch_norm_with_more_than_one_output_is_in_training_mode(
     assert_imports_like_onnxruntime(model, x)
 
 
-def test_statistics_of_each_element_are_refused(rng: np.random.Generator) -> None:
-    x = arrays(rng, (2, 3, 4, 4), (3,), (3,), (3,), (3,))
-    with pytest.raises(UnsupportedError, match="spatial=0"):
-        import_checked(node_model("BatchNormalization", x, opset=15, spatial=0))
+def test_statistics_of_each_element(rng: np.random.Generator) -> None:
+    """As CNTK and MXNet wrote them."""
+    x = arrays(rng, (2, 3, 4, 5), *((3, 4, 5),) * 3)
+    x.append(np.abs(x[3]) + np.float32(0.1))
+    assert_imports_like_onnxruntime(node_model("BatchNormalization", x, opset=7, spatial=0, epsilon=1e-2), x)
+    wrong = [*x[:2], x[2][0, 0], *x[3:]]
+    message = r"spatial=0\) need the shape of one item; expected \[3, 4, 5\], found \[5\]"
+    with pytest.raises(ModelError, match=message):
+        import_checked(node_model("BatchNormalization", wrong, opset=7, spatial=0))
 
 
 @pytest.mark.parametrize("scale", [(4, 5), (1, 4, 5), (5,), (1,), (3, 1, 5)])

@@ -1,5 +1,6 @@
 """Normalisation operators of ONNX."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -30,11 +31,20 @@ exports_as("SimplifiedLayerNormalization", RmsNorm)
 def import_batch_norm(node: Node, importer: Importer) -> list[Value]:
     """In training mode, which older versions tell by a second output, by the mean and variance of its input; then also
     what the running ones become."""
-    x, scale, b, *running = (node.input(index) for index in range(5))
+    x, *statistics = (node.input(index) for index in range(5))
+    shape, of_each = x.type.shape, statistics[0].type.shape
     if not node.int("spatial", 1) and x.type.rank > 2:
-        raise node.unsupported("statistics for each element (spatial=0) are not supported")
+        # Each element of an item is a channel.
+        for each in statistics:
+            if each.type.shape != shape[1:]:
+                what = "statistics of each element (spatial=0) need the shape of one item"
+                raise node.model_error(what, expected=list(shape[1:]), found=list(each.type.shape))
+        x = reshape(importer, x, (shape[0], math.prod(of_each)))
+        statistics = [reshape(importer, each, (math.prod(of_each),)) for each in statistics]
     # What has one dimension is a batch of one channel.
-    shape, x = x.type.shape, reshape(importer, x, (*x.type.shape, 1)) if x.type.rank == 1 else x
+    if x.type.rank == 1:
+        x = reshape(importer, x, (*shape, 1))
+    scale, b, *running = statistics
     operator = BatchNorm(node.float("epsilon", 1e-5))
     is_older = node.opset < 14 and node.output_count > 1 and not node.int("is_test", 0)
     if not is_older and not node.int("training_mode", 0):
@@ -46,7 +56,7 @@ def import_batch_norm(node: Node, importer: Importer) -> list[Value]:
     y = reshape(importer, importer.emit_one(operator, x, scale, b, mean, variance), shape)
     share = node.float("momentum", 0.9)
     pairs = zip(*(map(partial(Expression, importer), each) for each in (running, (mean, variance))), strict=True)
-    return [y, *((old * share + new * (1 - share)).value for old, new in pairs)]
+    return [y, *(reshape(importer, (old * share + new * (1 - share)).value, of_each) for old, new in pairs)]
 
 
 @imports("MeanVarianceNormalization")
