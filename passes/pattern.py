@@ -97,6 +97,7 @@ class _Bindings(Immutable):
 class Match(Generic[OperatorT_co]):
     """Where a pattern matched: its values and ops by name, and how to build what replaces them.
     ``ops``: every op of the match, the root, which is the last one, first.
+    ``origin``: the ops that what is emitted stands for, whose source nodes it carries; at first all of the match.
     ``created``: the ops that the rewrite inserted.
     ``constants``: those that it added."""
 
@@ -104,6 +105,7 @@ class Match(Generic[OperatorT_co]):
         self.module = module
         self.root = root
         self.ops = bindings.ops
+        self.origin: Sequence[Op] = bindings.ops[::-1]
         self.created: list[Op] = []
         self.constants: list[Constant] = []
         self._values = bindings.values
@@ -167,7 +169,7 @@ class Match(Generic[OperatorT_co]):
         origin: Sequence[Op] | None = None,
     ) -> Value:
         """Insert an op before the root; its only result.
-        ``origin``: the ops that it stands for, whose source nodes it carries; by default all that matched."""
+        ``origin``: the ops that it stands for, where they are others than those of the match."""
         return self.emit_all(operator, operands, result_types, origin)[0]
 
     def emit_all(
@@ -180,9 +182,7 @@ class Match(Generic[OperatorT_co]):
         """As :meth:`emit`, for an op of any number of results."""
         function = self.root.function
         assert function is not None
-        sources = reversed(self.ops) if origin is None else origin
-        loc = merged_loc(sources)
-        op = Op(operator, operands, result_types, loc=loc)
+        op = Op(operator, operands, result_types, loc=merged_loc(self.origin if origin is None else origin))
         if _is_on_quantized(op):
             problem = operator.check_quantized(types_of(operands), types_of(op.results))
             if problem is not None:

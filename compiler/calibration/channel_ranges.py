@@ -1,8 +1,11 @@
 """The ranges of the channels of a value, each by the error that rounding to integers makes of it."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
+
+from .ranges import Function, made_by
 
 BINS = 512
 """Bins of a channel. They tell what cutting off changes; what rounding changes follows from the width of a step."""
@@ -44,12 +47,12 @@ class ChannelHistogram:
             into = (at >> min(int(doublings[channel]), 30)) + BINS // 2
             self._counts[channel] = np.bincount(into, self._counts[channel], BINS).astype(np.int64)
 
-    def ranges(self, function: Callable[[np.ndarray], np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def ranges(self, function: Function | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The ends by which rounding the channel to 8 bits for itself changes it least, two float64[channels].
         ``function``: what is made of the numbers, whose changes then count."""
         centres = (np.arange(BINS) + 0.5 - BINS / 2) / (BINS / 2) * self._limits[:, None]
         centres = np.clip(centres, self.low[:, None], self.high[:, None])
-        of = _computed(function)
+        of = partial(made_by, function)
         slope = np.gradient(of(centres), axis=1) / np.maximum(np.gradient(centres, axis=1), 1e-30)
         steep = np.square(np.where(np.isfinite(slope), slope, 0.0)) if function is not None else np.ones_like(centres)
         weights = self._counts / np.maximum(self._counts.sum(1, keepdims=True), 1)
@@ -72,9 +75,3 @@ class ChannelHistogram:
             beyond = (centres - end[:, None]) * side > 0
             found[:, index] = (weights * np.square(np.where(beyond, exact - of(end)[:, None], 0.0))).sum(1)
         return found
-
-
-def _computed(function: Callable[[np.ndarray], np.ndarray] | None) -> Callable[[np.ndarray], np.ndarray]:
-    if function is None:
-        return lambda numbers: numbers
-    return lambda numbers: np.asarray(function(numbers.astype(np.float32)), np.float64)

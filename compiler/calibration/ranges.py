@@ -193,7 +193,7 @@ class MeanSquaredError(Histogram):
         weights = counts[seen] / counts.sum()
         best = (min(low, 0.0), max(high, 0.0))
         steps = self.STEPS if self.function is None else (*self.STEPS, *self.SMALL)
-        exact = _made(self.function, centres)
+        exact = made_by(self.function, centres)
         # Rounds try many a pair again.
         error_of = cache(lambda range: _squared_error(centres, exact, weights, range, self.function))
         for _ in range(self.ROUNDS):
@@ -235,7 +235,8 @@ def _expected(largest: np.ndarray, width: float, numbers: float) -> float:
     return max(most, float(tail[0]) + excess * math.log(odds))
 
 
-def _made(function: Function | None, values: np.ndarray) -> np.ndarray:
+def made_by(function: Function | None, values: np.ndarray) -> np.ndarray:
+    """What a function makes of numbers, which are taken in single precision; themselves where there is none."""
     return values if function is None else np.asarray(function(values.astype(np.float32)), np.float64)
 
 
@@ -248,7 +249,7 @@ def _squared_error(
     if function is None:
         steps *= scale
     else:
-        steps = _made(function, (np.arange(2**BITS) - zero) * scale)[(steps + zero).astype(np.intp)]
+        steps = made_by(function, (np.arange(2**BITS) - zero) * scale)[(steps + zero).astype(np.intp)]
     steps -= exact
     return float(weights @ np.square(steps, steps))
 

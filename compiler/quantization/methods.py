@@ -151,7 +151,7 @@ def learn_narrow_weights(
 ) -> dict[str, Rounded]:
     """Weights of as many bits as the options say, by what the layers read in the quantised network.
     ``wide``: names of values of 16 bits."""
-    types = quantized_types(plan, [(name, *ranges[name]) for name in plan.values], wide=wide)
+    types = quantized_types(plan, ranges, wide=wide)
     found = learn_weights(module, plan, types, [*observation.samples], options.weights_bits, options.report)
     return {name: found[op] for name, op in _anchors(plan).items() if op in found}
 
@@ -164,7 +164,7 @@ def _anchors(plan: Plan) -> dict[str, Op]:
 
 def _inputs(plan: Plan, ranges: Mapping[str, Range], wide: Collection[str]) -> Iterator[tuple[Product, TensorType]]:
     """Convolutions and products, and how what they read is quantised."""
-    types = quantized_types(plan, [(name, *ranges[name]) for name in plan.values], wide=wide)
+    types = quantized_types(plan, ranges, wide=wide)
     for op in plan.anchors:
         type = types.get(plan.source(op.operands.x))
         if is_product(op) and type is not None and type.quant is not None:

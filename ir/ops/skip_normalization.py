@@ -80,14 +80,9 @@ class SkipLayerNorm(Operator[tuple[Value, Value, Value, Value, Value | None, Val
         return TensorType(x.shape, x.dtype)
 
     def reference(
-        self,
-        x: np.ndarray,
-        factor: np.ndarray,
-        scale: np.ndarray,
-        b: np.ndarray,
-        skip: np.ndarray | None,
-        skip_factor: np.ndarray | None,
+        self, x: np.ndarray, factor: np.ndarray, scale: np.ndarray, b: np.ndarray, *of_skip: np.ndarray | None
     ) -> np.ndarray:
+        skip, skip_factor = of_skip
         by_group, axes = self._in_groups(x.shape)
         factor, scale, b = (each.reshape((*by_group[1:3], 1)) for each in (factor, scale, b))
         total = x.reshape(by_group).astype(np.float64) * factor

@@ -69,17 +69,9 @@ class TreeEnsemble(Operator[tuple[Value, Value, Value, Value, Value, Value, Valu
         assert x is not None and nodes is not None and roots is not None
         return x.shape[0] * (nodes.shape[0] + roots.elements)
 
-    def check_tables(
-        self,
-        features: int,
-        nodes: np.ndarray,
-        splits: np.ndarray,
-        roots: np.ndarray,
-        starts: np.ndarray,
-        targets: np.ndarray,
-        weights: np.ndarray,
-    ) -> None:
+    def check_tables(self, features: int, *tables: np.ndarray) -> None:
         """Raise InputError unless the tables lead, for rows of so many features, to nothing but what there is."""
+        nodes, _, roots, starts, targets, weights = tables
         leaves, children = len(starts) - 1, nodes[:, 1:]
         for what, indices, first, behind in (
             ("a feature", np.maximum(nodes[:, 0], ~nodes[:, 0]), 0, features),
@@ -101,17 +93,9 @@ class TreeEnsemble(Operator[tuple[Value, Value, Value, Value, Value, Value, Valu
         if (starts[1:] < starts[:-1]).any():
             raise InputError("the weights of a leaf end before they begin", op=self.name)
 
-    def reference(
-        self,
-        x: np.ndarray,
-        nodes: np.ndarray,
-        splits: np.ndarray,
-        roots: np.ndarray,
-        starts: np.ndarray,
-        targets: np.ndarray,
-        weights: np.ndarray,
-    ) -> np.ndarray:
-        self.check_tables(x.shape[1], nodes, splits, roots, starts, targets, weights)
+    def reference(self, x: np.ndarray, *tables: np.ndarray) -> np.ndarray:
+        self.check_tables(x.shape[1], *tables)
+        nodes, splits, roots, starts, targets, weights = tables
         start = 0 if self.combine == "sum" else np.nan
         y, rows = np.full((len(x), self.outputs), start, weights.dtype), np.arange(len(x))
         for root in roots:

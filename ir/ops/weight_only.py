@@ -76,16 +76,8 @@ class WeightOnlyMatMul(Operator[WeightOnlyOperands]):
             real -= np.repeat(zero, self.block, 0)
         return real * np.repeat(scale, self.block, 0)
 
-    def reference(
-        self,
-        x: np.ndarray,
-        w: np.ndarray,
-        scale: np.ndarray,
-        zero: np.ndarray | None,
-        b: np.ndarray | None,
-        residual: np.ndarray | None,
-        which: np.ndarray | None,
-    ) -> np.ndarray:
+    def reference(self, x: np.ndarray, w: np.ndarray, scale: np.ndarray, *others: np.ndarray | None) -> np.ndarray:
+        zero, b, residual, which = others
         real = self.weights(w, scale, zero)
         if which is not None:
             real = real.reshape(-1, x.shape[-1], w.shape[1])

@@ -64,13 +64,13 @@ def _collapse(found: Match) -> Value | None:
         if source is None:
             return None
     last: Op = activation or source
-    origin = [source] if activation is None else [source, activation]
+    found.origin = [source] if activation is None else [source, activation]
     residual: Value | None = None
     summed = _exact_sum(source) if is_op(source, Add) else None
     if summed is not None:
         source, residual = summed
-        origin.insert(0, source)
-    result = _quantized_form(found, source, activation, y_type, origin, residual)
+        found.origin = [source, *found.origin]
+    result = _quantized_form(found, source, activation, y_type, residual)
     if result is None:
         return None
     if (
@@ -110,25 +110,20 @@ def only_producer(op: Op) -> Op | None:
 
 
 def _quantized_form(
-    found: Match,
-    source: Op,
-    activation: Op[Activation] | None,
-    y_type: TensorType,
-    origin: Sequence[Op],
-    residual: Value | None,
+    found: Match, source: Op, activation: Op[Activation] | None, y_type: TensorType, residual: Value | None
 ) -> Value | None:
     operator = source.operator
     if is_op(source, Conv, MatMul):
-        return _product(found, source, activation, y_type, origin, residual)
+        return _product(found, source, activation, y_type, residual)
     if is_op(activation, LeakyRelu):
         # The numbers before it have another range.
         return None
     if is_op(source, ReduceMean):
-        return _mean(found, source, y_type, origin)
+        return _mean(found, source, y_type)
     if is_op(source, Resize):
-        return _interpolated(found, source, y_type, origin)
+        return _interpolated(found, source, y_type)
     if operator.QUANTIZATION is QuantizationRule.UNIFY:
-        return _unified(found, source, y_type, origin)
+        return _unified(found, source, y_type)
     if operator.QUANTIZATION not in (QuantizationRule.TABLE, QuantizationRule.RESCALE) or not source.inputs:
         return None
     operands = [_quantized_operand(found, value) for value in source.inputs]
@@ -136,18 +131,15 @@ def _quantized_form(
         return None
     if is_wide(*types_of(operands), y_type):
         if isinstance(operator, Clamp):
-            return _unified(found, source, y_type, origin)
-        return _of_words(found, source, [value for value in operands if value is not None], y_type, origin)
+            return _unified(found, source, y_type)
+        return _of_words(found, source, [value for value in operands if value is not None], y_type)
     types = [value.type for value in operands if value is not None]
-    mixed = len({t.dtype for t in types}) > 1
-    if mixed or operator.check_quantized(types, [y_type]) is not None:
+    if len({t.dtype for t in types}) > 1 or operator.check_quantized(types, [y_type]) is not None:
         return None
-    return found.emit(operator, *operands, result_types=[y_type], origin=origin)
+    return found.emit(operator, *operands, result_types=[y_type])
 
 
-def _of_words(
-    found: Match, source: Op, operands: Sequence[Value], y_type: TensorType, origin: Sequence[Op]
-) -> Value | None:
+def _of_words(found: Match, source: Op, operands: Sequence[Value], y_type: TensorType) -> Value | None:
     """Functions, sums and products of 16 bits: what has 8 is brought to 16 first, exactly, and a result of 8 is rounded
     from one of 16. ``None`` also of a function that a table misses and that is no product."""
     operator, types = source.operator, [_widened(value.type) for value in operands]
@@ -158,18 +150,18 @@ def _of_words(
     gate, gate_type = HardSigmoid(1 / 6, 0.5), TensorType(into.shape, DType.I16, Quantization.per_tensor(2.0**-14))
     if is_missed and (not isinstance(operator, HardSwish) or gate.check_quantized(types, [gate_type]) is not None):
         return None
-    wide = [_brought(found, value, type, origin) for value, type in zip(operands, types, strict=True)]
+    wide = [_brought(found, value, type) for value, type in zip(operands, types, strict=True)]
     if is_missed:
         # Its bends lie at no knots, and those of its factor in a clamp.
         operator = Mul()
-        wide.append(found.emit(gate, wide[0], result_types=[gate_type], origin=origin))
-    result = found.emit(operator, *wide, result_types=[into], origin=origin)
-    return _brought(found, result, y_type, origin)
+        wide.append(found.emit(gate, wide[0], result_types=[gate_type]))
+    result = found.emit(operator, *wide, result_types=[into])
+    return _brought(found, result, y_type)
 
 
-def _brought(found: Match, value: Value, type: TensorType, origin: Sequence[Op]) -> Value:
+def _brought(found: Match, value: Value, type: TensorType) -> Value:
     """Integers with other parameters."""
-    return value if value.type == type else found.emit(Requantize(), value, result_types=[type], origin=origin)
+    return value if value.type == type else found.emit(Requantize(), value, result_types=[type])
 
 
 def _widened(type: TensorType) -> TensorType:
@@ -194,7 +186,7 @@ def _quantized_operand(found: Match, value: Value) -> Value | None:
     return found.add_constant(value.name, array, TensorType(value.type.shape, dtype, quant))
 
 
-def _unified(found: Match, source: Op, y_type: TensorType, origin: Sequence[Op]) -> Value | None:
+def _unified(found: Match, source: Op, y_type: TensorType) -> Value | None:
     """Each operand is brought to the parameters of the result first, which movement does not change."""
     reals = [value for value in source.inputs if value.type.dtype.is_float]
     integers = [integers_of(value) for value in reals]
@@ -203,12 +195,12 @@ def _unified(found: Match, source: Op, y_type: TensorType, origin: Sequence[Op])
     swapped: dict[Value, Value] = {}
     for real, value in zip(reals, integers, strict=True):
         assert value is not None
-        swapped[real] = _brought(found, value, y_type.with_shape(value.type.shape), origin)
+        swapped[real] = _brought(found, value, y_type.with_shape(value.type.shape))
     operands = [swapped.get(value, value) for value in source.inputs]
-    return found.emit(source.operator, *operands, result_types=[y_type], origin=origin)
+    return found.emit(source.operator, *operands, result_types=[y_type])
 
 
-def _interpolated(found: Match, source: Op[Resize], y_type: TensorType, origin: Sequence[Op]) -> Value | None:
+def _interpolated(found: Match, source: Op[Resize], y_type: TensorType) -> Value | None:
     """Interpolation keeps the parameters of its operand; others are given to the result."""
     x = integers_of(source.operands.x)
     if x is None or not is_interpolation(source.operator):
@@ -216,33 +208,33 @@ def _interpolated(found: Match, source: Op[Resize], y_type: TensorType, origin: 
     own = x.type.with_shape(y_type.shape)
     if source.operator.check_quantized([x.type], [own]) is not None:
         return None
-    return _brought(found, found.emit(source.operator, x, result_types=[own], origin=origin), y_type, origin)
+    return _brought(found, found.emit(source.operator, x, result_types=[own]), y_type)
 
 
-def _mean(found: Match, source: Op[Reduce], y_type: TensorType, origin: Sequence[Op]) -> Value | None:
+def _mean(found: Match, source: Op[Reduce], y_type: TensorType) -> Value | None:
     """A mean over all spatial dimensions is a global average, that over channels a product with a share of one."""
     mean, x = source.operator, integers_of(source.operands.x)
     if x is not None and mean.axes == (1,) and x.type.rank == 4:
-        return _mean_of_channels(found, x, y_type, origin)
+        return _mean_of_channels(found, x, y_type)
     if x is None or x.type.rank < 4 or mean.axes != tuple(range(2, x.type.rank)):
         return None
     pooled_type = y_type.with_shape((*x.type.shape[:2], *[1] * (x.type.rank - 2)))
-    pooled = found.emit(GlobalAveragePool(), x, result_types=[pooled_type], origin=origin)
+    pooled = found.emit(GlobalAveragePool(), x, result_types=[pooled_type])
     if mean.keepdims:
         return pooled
-    return found.emit(Reshape(y_type.shape), pooled, result_types=[y_type], origin=origin)
+    return found.emit(Reshape(y_type.shape), pooled, result_types=[y_type])
 
 
-def _mean_of_channels(found: Match, x: Value, y_type: TensorType, origin: Sequence[Op]) -> Value | None:
+def _mean_of_channels(found: Match, x: Value, y_type: TensorType) -> Value | None:
     images, channels, *pixels = x.type.shape
     weights_type = TensorType((1, channels, 1, 1), DType.I8, Quantization.per_tensor(share_of(channels)))
     conv, type = Conv((1, 1), (0,) * 4, (1, 1), 1), y_type.with_shape((images, 1, *pixels))
     if conv.check_quantized([x.type, weights_type], [type]) is not None:
         return None
     ones = found.add_constant(f"{found.root.result.name}.ones", np.ones(weights_type.shape, np.int8), weights_type)
-    mean = found.emit(conv, x, ones, result_types=[type], origin=origin)
+    mean = found.emit(conv, x, ones, result_types=[type])
     same = type.shape == y_type.shape
-    return mean if same else found.emit(Reshape(y_type.shape), mean, result_types=[y_type], origin=origin)
+    return mean if same else found.emit(Reshape(y_type.shape), mean, result_types=[y_type])
 
 
 # Convolutions and products
@@ -253,7 +245,6 @@ def _product(
     source: Op[Conv | MatMul],
     activation: Op[Activation] | None,
     y_type: TensorType,
-    origin: Sequence[Op],
     residual: Value | None,
 ) -> Value | None:
     operator, (x, w, b, real_residual) = source.operator, source.operands
@@ -272,9 +263,9 @@ def _product(
     if (b is not None and bias is None) or operator.check_quantized(types, [into]) is not None:
         return None
     if residual is not None and added is not None:
-        residual = _brought(found, residual, added, origin)
-    result = found.emit(operator, x, w, bias, residual, result_types=[into], origin=origin)
-    return _brought(found, result, y_type, origin)
+        residual = _brought(found, residual, added)
+    result = found.emit(operator, x, w, bias, residual, result_types=[into])
+    return _brought(found, result, y_type)
 
 
 def _real_product(found: Match[Conv | MatMul]) -> Value | None:
@@ -282,7 +273,7 @@ def _real_product(found: Match[Conv | MatMul]) -> Value | None:
     op = found.root
     if any(map(_is_quantized_next, op.result.users)):
         return None
-    return _product(found, op, None, op.result.type, [op], None)
+    return _product(found, op, None, op.result.type, None)
 
 
 def _is_quantized_next(op: Op) -> bool:

@@ -1,6 +1,6 @@
 """Post-training quantisation: from a network in floating point and the ranges of its values to 8-bit integers."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ..named_ops import unless_kept
 from ..pattern import Driver
 from . import integer_rules, sink_dequantize_rules, transposed_rules
 from .check_accumulator_overflow import SETTLED
-from .parameters import LARGEST, affine_parameters, has_numbers, on_own_grid, per_channel
+from .parameters import LARGEST, Range, affine_parameters, has_numbers, on_own_grid, per_channel
 from .plan import Plan, plan_quantization
 from .quantizable import Anchor, factor_of, is_below_zero, is_moving
 from .sink_dequantize_rules import is_interpolation
@@ -77,7 +77,8 @@ class Quantize(Pass):
             if factor is not None:
                 op.operator = Mul()
                 op.set_operand(1, module.add_constant(f"{op.result.name}_factor", factor))
-        types = quantized_types(plan, self.ranges, ACTIVATIONS[self.activations], self.wide)
+        ranges = {name: (low, high) for name, low, high in self.ranges}
+        types = quantized_types(plan, ranges, ACTIVATIONS[self.activations], self.wide)
         for op in function.ops:
             if op in plan.ops and has_numbers(op):
                 store_numbers(module, op, types.get(op.result), ACTIVATIONS[self.activations])
@@ -155,14 +156,13 @@ def stored_weights(op: Anchor, weights: np.ndarray, x_scale: float) -> tuple[np.
 
 
 def quantized_types(
-    plan: Plan, ranges: Sequence[tuple[str, float, float]], dtype: DType = DType.I8, wide: Collection[str] = ()
+    plan: Plan, ranges: Mapping[str, Range], dtype: DType = DType.I8, wide: Collection[str] = ()
 ) -> dict[Value, TensorType]:
-    """The type that each value of a plan is quantised to, given name, smallest and largest number of each.
+    """The type that each value of a plan is quantised to, given the range of each by name.
     ``wide``: names of those that are ``i16``."""
-    bounds = {name: (low, high) for name, low, high in ranges}
     dtypes = {name: DType.I16 if name in wide else dtype for name in plan.values}
     found = {
-        value: TensorType(value.type.shape, dtypes[name], affine_parameters(bounds[name], dtypes[name]))
+        value: TensorType(value.type.shape, dtypes[name], affine_parameters(ranges[name], dtypes[name]))
         for name, value in plan.values.items()
     }
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Collection
 
-import numpy as np
-
 from ...ir.accumulators import channel_axis
 from ...ir.annotations import MACS
 from ...ir.core import Constant, Module, Op, Value
 from ...ir.ops.elementwise import Add
+from ...ir.ops.quantization import real
 from ...ir.text.names import Names
 from .parameters import on_own_grid, per_channel
 from .plan import Plan
@@ -30,11 +29,9 @@ def split_weights(module: Module, plan: Plan, wide: Collection[str]) -> set[Valu
         w, function = op.inputs[1], op.function
         if _rounded_as(op.result, known) not in ends or not isinstance(w, Constant) or on_own_grid(w.array) is not None:
             continue
-        axis = channel_axis(op)
-        integers, type = per_channel(w.array, axis, None, 1.0)
-        assert type.quant is not None and function is not None
-        scales = np.asarray(type.quant.scale, np.float32)
-        coarse = integers * scales.reshape([-1 if d == axis else 1 for d in range(integers.ndim)])
+        integers, type = per_channel(w.array, channel_axis(op), None, 1.0)
+        assert function is not None
+        coarse = real(integers, type)
         y, readers = op.result, [*op.result.uses]
         rest = module.add_constant(f"{w.name}.rest", w.array - coarse)
         second = Op(op.operator, [op.inputs[0], rest], [y.type], names=[names.take(f"{y.name}.rest")], loc=op.loc)

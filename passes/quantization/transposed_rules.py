@@ -101,7 +101,7 @@ def _quantized_phases(found: Match[Quantize]) -> Value | None:
         return None
     if not _has_few_phases(operator):
         return None
-    origin: list[Op] = [source] if activation is None else [source, activation]
+    found.origin = [source] if activation is None else [source, activation]
     axes = operator.windows(x.type.shape, w.type.shape)
     weights = _as_convolution(integers, operator.group)
     stride, extents = operator.strides[0], tuple(-(-axis.input // axis.stride) for axis in axes)
@@ -112,29 +112,29 @@ def _quantized_phases(found: Match[Quantize]) -> Value | None:
     for run in _runs([phases(axis) for axis in axes], outputs, may_join=may_join):
         rows, columns = run[0]
         kernel = found.add_constant(w.name, *_kernel(weights, [(rows.taps, columns.taps) for rows, columns in run]))
-        cropped, pads = read(found, x, (rows, columns), origin)
+        cropped, pads = read(found, x, (rows, columns))
         conv = Conv((1, 1), pads, (rows.dilation, columns.dilation), operator.group)
         bias = b
         if isinstance(known_bias, Constant) and len(run) > 1:
             array, quant = np.tile(known_bias.array, len(run)), _repeated(known_bias.type.quant, len(run))
             bias = found.add_constant(known_bias.name, array, TensorType(array.shape, known_bias.type.dtype, quant))
-            bias = bias if quant is None else found.emit(Dequantize(), bias, origin=origin)
-        real = found.emit(conv, cropped, found.emit(Dequantize(), kernel, origin=origin), bias, origin=origin)
+            bias = bias if quant is None else found.emit(Dequantize(), bias)
+        real = found.emit(conv, cropped, found.emit(Dequantize(), kernel), bias)
         if activation is not None:
-            real = found.emit(activation.operator, real, origin=origin)
+            real = found.emit(activation.operator, real)
         type = y_type.with_shape((x.type.shape[0], outputs * len(run), *extents))
-        parts.append(found.emit(Quantize(), real, result_types=[type], origin=origin))
+        parts.append(found.emit(Quantize(), real, result_types=[type]))
     if stride == 1:
         return parts[0]
     joined = parts[0]
     if len(parts) > 1:
         joined_type = y_type.with_shape((x.type.shape[0], outputs * stride * stride, *extents))
-        joined = found.emit(Concat(1), *parts, result_types=[joined_type], origin=origin)
+        joined = found.emit(Concat(1), *parts, result_types=[joined_type])
     spread_type = y_type.with_shape((x.type.shape[0], outputs, *(extent * stride for extent in extents)))
-    spread = found.emit(DepthToSpace(stride), joined, result_types=[spread_type], origin=origin)
+    spread = found.emit(DepthToSpace(stride), joined, result_types=[spread_type])
     if spread_type.shape == y_type.shape:
         return spread
-    return found.emit(Slice((0,) * 4, y_type.shape, (1,) * 4), spread, result_types=[y_type], origin=origin)
+    return found.emit(Slice((0,) * 4, y_type.shape, (1,) * 4), spread, result_types=[y_type])
 
 
 class Turned(Immutable):
@@ -193,15 +193,13 @@ def _repeated(quant: Quantization | None, times: int) -> Quantization | None:
     return replace(quant, scale=quant.scale * times, zero_point=quant.zero_point * times)
 
 
-def read(
-    found: Match, x: Value, each: Sequence[Phase], origin: Sequence[Op] | None = None
-) -> tuple[Value, tuple[int, ...]]:
+def read(found: Match, x: Value, each: Sequence[Phase]) -> tuple[Value, tuple[int, ...]]:
     """What a phase along each dimension reads of x, and its pads."""
     pads = tuple(max(pad, 0) for pad in (*(phase.before for phase in each), *(phase.after for phase in each)))
     begin, end = ((0, 0, *(max(-getattr(phase, side), 0) for phase in each)) for side in ("before", "after"))
     if any((*begin, *end)):
         extents = tuple(size - a - b for size, a, b in zip(x.type.shape, begin, end, strict=True))
-        x = found.emit(Slice(begin, extents, (1,) * len(extents)), x, origin=origin)
+        x = found.emit(Slice(begin, extents, (1,) * len(extents)), x)
     return x, pads
 
 

@@ -67,7 +67,7 @@ def output_noise(
     plan, copy = prepared.plan(), clone_module(prepared.module)
     values = [*plan.values.values()]
     twin_plan = plan_quantization(copy.main, prepared.keep, **prepared.forms)
-    types = quantized_types(twin_plan, [(name, *range) for name, range in prepared.ranges.items()], wide=prepared.wide)
+    types = quantized_types(twin_plan, prepared.ranges, wide=prepared.wide)
     twins = dict(zip(plan.anchors, twin_plan.anchors, strict=True))
     changes = {op: _change(twin, twin_plan, types, prepared.weights.get(op)) for op, twin in twins.items()}
     layers = [op for op in plan.anchors if of_weights and any(array.any() for array in changes[op])]

@@ -8,6 +8,7 @@ import numpy as np
 from tilewright.immutable import Immutable
 
 from ....ir.core import Module, Value
+from ....ir.ops.quantization import real
 from ....ir.types import TensorType
 from ....passes.quantization.quantize import quantized_types
 from ...calibration.ranges import compiled
@@ -49,8 +50,7 @@ class Try(Immutable):
     def types(self) -> dict[str, TensorType]:
         """How each value that is quantised is stored, by name."""
         plan = self.prepared.plan()
-        ranges = [(name, *range) for name, range in self.prepared.ranges.items()]
-        found = quantized_types(plan, ranges, wide=self.prepared.wide)
+        found = quantized_types(plan, self.prepared.ranges, wide=self.prepared.wide)
         return {name: found[value] for name, value in plan.values.items()}
 
     def price(self, module: Module, options: CompileOptions, name: str) -> float:
@@ -76,7 +76,7 @@ class Try(Immutable):
         second = compiled(self.quantized, {name: b[name] for name in types}, report)
         runs = [(first(inputs), second(inputs)) for inputs in samples]
         exact = {name: [arrays[name] for arrays, _ in runs] for name in types}
-        found = {name: [_real(arrays[name], b[name]) for _, arrays in runs] for name in types}
+        found = {name: [_real(arrays[name], b[name].type) for _, arrays in runs] for name in types}
         behind = {name: function_behind(value) for name, value in self.prepared.plan().values.items()}
         functions = {name: function.reference for name, function in behind.items() if function is not None}
         return losses(exact, found, types, functions)
@@ -97,9 +97,5 @@ def _named(module: Module, names: Mapping[str, TensorType]) -> dict[str, Value]:
     return {value.name: value for op in module.main.ops for value in op.results if value.name in names}
 
 
-def _real(array: np.ndarray, value: Value) -> np.ndarray:
-    quant = value.type.quant
-    if quant is None:
-        return array
-    scale, zero = quant.broadcast(array.ndim)
-    return (array.astype(np.int64) - zero).astype(np.float32) * scale
+def _real(array: np.ndarray, type: TensorType) -> np.ndarray:
+    return array if type.quant is None else real(array, type)

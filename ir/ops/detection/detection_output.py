@@ -170,13 +170,9 @@ class DetectionOutput(Operator[tuple[Value, Value, Value, Value | None, Value | 
         return groups * (counts.priors * counts.priors.bit_length() + self.competitors(counts) ** 2)
 
     def reference(
-        self,
-        location: np.ndarray,
-        confidence: np.ndarray,
-        priors: np.ndarray,
-        objectness: np.ndarray | None,
-        refinement: np.ndarray | None,
+        self, location: np.ndarray, confidence: np.ndarray, priors: np.ndarray, *of_boxes: np.ndarray | None
     ) -> np.ndarray:
+        objectness, refinement = of_boxes
         counts = self.counts(*(TensorType.of(array) for array in (location, confidence, priors)))
         shape = (counts.images, counts.priors, counts.locations, 4)
         detections: list[list[float]] = []
