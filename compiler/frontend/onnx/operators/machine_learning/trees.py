@@ -34,23 +34,14 @@ _WRITTEN = 2**22
 """Nodes of trees that an export writes at most."""
 
 
-class _Table:
-    """Nodes that compare with <=, each of a feature and a split, and two places to go: a node, or ~leaf."""
-
-    def __init__(self, count: int) -> None:
-        self.features, self.splits = [0] * count, [0.0] * count
-        self.children: list[tuple[int, int]] = [(0, 0)] * count
-
-    def set(self, index: int, feature: int, split: float, children: tuple[int, int], *, nan_first: bool) -> None:
-        self.features[index], self.splits[index] = ~feature if nan_first else feature, split
-        self.children[index] = children
+class _Table(list[tuple[int, float, tuple[int, int]]]):
+    """Nodes that compare with <=, each of a feature, a split, and two places to go: a node, or ~leaf. One of ~feature
+    sends NaN to the first, others to the second."""
 
     def add(self, feature: int, split: float, children: tuple[int, int]) -> int:
-        """A further node, which sends NaN to the second."""
-        self.features.append(feature)
-        self.splits.append(split)
-        self.children.append(children)
-        return len(self.features) - 1
+        """A further node."""
+        self.append((feature, split, children))
+        return len(self) - 1
 
 
 class _Forest(Immutable):
@@ -80,15 +71,15 @@ class _Forest(Immutable):
         """The sum, mean, least or largest of the weights that each row of ``x`` reaches, for each output."""
         self._check(node, x.type.shape[1], leaves, outputs)
         table = self._table()
-        order = _sorted(node, table.children, self.roots)
+        order = _sorted(node, [children for _, _, children in table], self.roots)
         # What is no node stays as it is, at the end of this table counted from its back.
-        place = np.concatenate([np.zeros(len(table.features), np.int64), np.arange(-leaves, 0)])
+        place = np.concatenate([np.zeros(len(table), np.int64), np.arange(-leaves, 0)])
         place[order] = np.arange(len(order))
-        children, roots = place[np.array(table.children, np.int64).reshape(-1, 2)[order]], place[self.roots]
-        features, splits = np.array(table.features, np.int64)[order], np.array(table.splits)[order]
+        children = place[np.array([table[index][2] for index in order], np.int64).reshape(-1, 2)]
+        features, splits = (np.array([table[index][part] for index in order]) for part in range(2))
         by_leaf = np.argsort(self.leaves, kind="stable")
         starts = np.searchsorted(self.leaves[by_leaf], np.arange(leaves + 1))
-        integers = (np.column_stack([features, children]), roots, starts, self.targets[by_leaf])
+        integers = (np.column_stack([features, children]), place[self.roots], starts, self.targets[by_leaf])
         nodes, *others = (importer.constant(array.astype(np.int32), f"{node.name}_trees") for array in integers)
         reals = (floats(importer, x, array, f"{node.name}_trees") for array in (splits, self.weights[by_leaf]))
         operator = TreeEnsemble(outputs, "sum" if combine in ("AVERAGE", "SUM") else combine.lower())
@@ -110,7 +101,7 @@ class _Forest(Immutable):
                 raise node.model_error(f"a {what} is out of range", expected=expected, found=int(wrong[0]))
 
     def _table(self) -> _Table:
-        table = _Table(len(self.features))
+        table = _Table([(0, 0.0, (0, 0))] * len(self.features))
         below = np.nextafter(self.splits, -np.inf)
         below[np.isneginf(self.splits)] = np.nan
         ends = np.flatnonzero(np.isnan(self.members))
@@ -119,40 +110,29 @@ class _Forest(Immutable):
         for index, (feature, split, under, missing) in enumerate(lists):
             mode = self.modes[index]
             first, second = self.children[index].tolist()
+            own, turned = (~feature, feature) if missing else (feature, ~feature)
             if mode in ("BRANCH_LEQ", "BRANCH_LT"):
-                bound = split if mode == "BRANCH_LEQ" else under
-                table.set(index, feature, bound, (first, second), nan_first=missing)
+                table[index] = own, split if mode == "BRANCH_LEQ" else under, (first, second)
             elif mode in ("BRANCH_GT", "BRANCH_GTE"):
                 # Nothing is above NaN, and everything beside a missing feature is at most infinite.
                 bound = np.inf if split != split else split if mode == "BRANCH_GT" else under
-                table.set(index, feature, bound, (second, first), nan_first=not missing)
+                table[index] = turned, bound, (second, first)
             elif mode == "BRANCH_EQ":
-                again = table.add(feature, under, (second, first))
-                table.set(index, feature, split, (again, second), nan_first=missing)
+                table[index] = own, split, (table.add(feature, under, (second, first)), second)
             elif mode == "BRANCH_NEQ":
-                again = table.add(feature, under, (first, second))
-                table.set(index, feature, split, (again, first), nan_first=False)
+                table[index] = feature, split, (table.add(feature, under, (first, second)), first)
             else:
                 start, end = (ends[sets - 1] + 1 if sets else 0), ends[sets]
                 sets += 1
-                self._set_members(table, index, self.members[start:end])
+                table[index] = feature, np.nan, (second, second)
+                other = second
+                # One member after the other, from the least on: what lies below one is none of those after it.
+                for member in np.sort(self.members[start:end])[::-1]:
+                    under = float(np.nextafter(member, member.dtype.type(-np.inf))) if member > -np.inf else np.nan
+                    again = table.add(feature, under, (second, first))
+                    table[index] = own, float(member), (again, other)
+                    other = table.add(feature, float(member), (again, other))
         return table
-
-    def _set_members(self, table: _Table, index: int, members: np.ndarray) -> None:
-        """Node ``index`` as nodes that ask for one member after the other."""
-        feature, missing = int(self.features[index]), bool(self.missing[index])
-        first, second = self.children[index].tolist()
-        here, other = index, second
-        table.set(here, feature, np.nan, (second, second), nan_first=False)
-        # From the least on: what lies below one is none of those after it.
-        for member in np.sort(members)[::-1].tolist():
-            under = float(np.nextafter(members.dtype.type(member), members.dtype.type(-np.inf)))
-            again = table.add(feature, under if member > -np.inf else np.nan, (second, first))
-            here = table.add(feature, member, (again, other))
-            other = here
-        if here != index:
-            split, children = table.splits[here], table.children[here]
-            table.set(index, feature, split, children, nan_first=missing)
 
 
 def _sorted(node: Node, children: Sequence[tuple[int, int]], roots: np.ndarray) -> np.ndarray:
