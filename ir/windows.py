@@ -82,19 +82,18 @@ class WindowAxis(Immutable):
         return slice(low, high), slice(self.position(low, tap), self.position(high - 1, tap) + 1, self.stride)
 
 
+Each = Sequence[int]
+"""A number for each spatial dimension, or two of padding: begins of all dimensions, then ends."""
+
+
 def window_axes(
-    image: Sequence[int],
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    pads: Sequence[int],
-    overhang: Sequence[int],
+    image: Each, kernel: Each, strides: Each, dilations: Each, pads: Each, overhang: Each | None = None
 ) -> tuple[WindowAxis, ...]:
     """The windows over a tensor.
     ``image``: its spatial extents.
-    ``pads``: begins of all spatial dimensions, then ends.
     ``overhang``: how far windows may reach beyond the end padding.
     Raises IRError: there is not one number for each dimension, a number makes no sense, or there are no windows."""
+    overhang = (0,) * len(image) if overhang is None else overhang
     _check(len(image), kernel, strides, dilations, pads, "overhang", overhang)
     axes: list[WindowAxis] = []
     for d, extent in enumerate(image):
@@ -108,15 +107,10 @@ def window_axes(
 
 
 def transposed_axes(
-    image: Sequence[int],
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    pads: Sequence[int],
-    output_padding: Sequence[int],
+    image: Each, kernel: Each, strides: Each, dilations: Each, pads: Each, output_padding: Each
 ) -> tuple[WindowAxis, ...]:
     """The windows over the result of a transposed convolution, one for each position of ``image``.
-    ``pads``: what is cut off the result: begins of all spatial dimensions, then ends.
+    ``pads``: what is cut off the result.
     ``output_padding``: positions behind the last window.
     Raises IRError: as :func:`window_axes`, or nothing is left of the result."""
     _check(len(image), kernel, strides, dilations, pads, "output_padding", output_padding)
@@ -131,15 +125,7 @@ def transposed_axes(
     return tuple(axes)
 
 
-def _check(
-    spatial: int,
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    pads: Sequence[int],
-    what: str,
-    further: Sequence[int],
-) -> None:
+def _check(spatial: int, kernel: Each, strides: Each, dilations: Each, pads: Each, what: str, further: Each) -> None:
     """Raise IRError unless there is one number for each spatial dimension, and each is one that makes sense.
     ``what``: the name of the attribute ``further``."""
     lengths = len(kernel), len(strides), len(dilations), len(pads)

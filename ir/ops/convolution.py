@@ -60,7 +60,7 @@ class Conv(_Convolution):
 
     def windows(self, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[WindowAxis, ...]:
         """The windows over the first of operands of these shapes."""
-        return window_axes(x[2:], w[2:], self.strides, self.dilations, self.pads, (0,) * len(x[2:]))
+        return window_axes(x[2:], w[2:], self.strides, self.dilations, self.pads)
 
     def infer(self, x: TensorType, w: TensorType, b: TensorType | None, residual: TensorType | None) -> TensorType:
         check_activation(self.act, self.act_args, x)
@@ -273,7 +273,7 @@ class Col2Im(Operator[UnaryOperands]):
 
     def windows(self) -> tuple[WindowAxis, ...]:
         """The windows over an image, one for each block."""
-        return window_axes(self.image, self.block, self.strides, self.dilations, self.pads, (0,) * len(self.image))
+        return window_axes(self.image, self.block, self.strides, self.dilations, self.pads)
 
     def infer(self, x: TensorType) -> TensorType:
         check_dtype(x, FLOATS)

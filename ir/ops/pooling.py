@@ -34,7 +34,7 @@ class Windowed(Operator[UnaryOperands]):
 
     def windows(self, image: tuple[int, ...]) -> tuple[WindowAxis, ...]:
         """The windows over these spatial extents."""
-        return window_axes(image, self.kernel, self.strides, self.dilations, self.pads, (0,) * len(image))
+        return window_axes(image, self.kernel, self.strides, self.dilations, self.pads)
 
     def pooled(self, x: TensorType) -> TensorType:
         """The type of one element for each window."""
