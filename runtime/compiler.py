@@ -1,6 +1,7 @@
 """The one door from the runtime up to the compiler, which it can do without."""
 
 import importlib
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -35,7 +36,11 @@ class NotInstalledError(TilewrightError):
         extra, hint = _EXTRAS.get(package, "compiler"), f"Install it: pip install {package}"
         if package not in _PEERS:
             hint = f"Install Tilewright with its extra {extra!r}: pip install 'tilewright[{extra}]'"
-        super().__init__(f"{what} needs the package {package!r}, which the runtime alone does not install", hint=hint)
+        lack = "which the runtime alone does not install"
+        if package == "numpy":
+            # The runtime does install it: this is another Python, or one that may not read its packages.
+            lack, hint = f"which is not there for {sys.executable}", "Install it there: pip install numpy"
+        super().__init__(f"{what} needs the package {package!r}, {lack}", hint=hint)
 
 
 FIRST = "onnx"

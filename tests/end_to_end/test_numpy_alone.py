@@ -20,6 +20,7 @@ import tilewright
 from tilewright.compiler.demo import MODEL
 from tilewright.runtime.artifact.manifest import ENGINES
 from tilewright.runtime.commands import COMMANDS
+from tilewright.runtime.compiler import NotInstalledError
 from tilewright.runtime.native import host
 from tilewright.runtime.native.mapping import supported
 
@@ -182,6 +183,12 @@ def test_what_is_compared_with_is_in_no_extra() -> None:
     done = alone("compare", f"onnxruntime:{MODEL}", str(MODEL), "--data", "random", missing=["onnxruntime"])
     text = MISSING.format("onnxruntime") + "Install it: pip install onnxruntime"
     assert (done.returncode, done.stderr) == (1, f"error: comparing with onnxruntime {text}\n")
+
+
+def test_without_numpy_the_python_that_lacks_it_is_named() -> None:
+    """Not the extra of the compiler: the runtime installs it."""
+    expected = f"`tilewright run` needs the package 'numpy', which is not there for {sys.executable}. "
+    assert str(NotInstalledError("`tilewright run`", "numpy")) == f"{expected}Install it there: pip install numpy"
 
 
 def test_the_functions_of_the_compiler_name_what_it_needs() -> None:
