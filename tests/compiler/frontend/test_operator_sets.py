@@ -11,6 +11,7 @@ import pytest
 from onnx_nodes import node_model
 
 from tilewright.compiler.frontend.onnx import reader
+from tilewright.compiler.frontend.onnx.operators.training import TRAINING
 from tilewright.compiler.frontend.onnx.reader import NEWEST_OPSET, import_onnx
 from tilewright.errors import ModelError, OperatorSetWarning, UnsupportedError
 from tilewright.ir import interp
@@ -90,3 +91,22 @@ def test_but_not_for_an_operator_that_changed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_newest_known_set_is_that_of_the_onnx_package() -> None:
     assert onnx.defs.onnx_opset_version() <= NEWEST_OPSET
+
+
+@pytest.mark.parametrize(
+    ("op_type", "count", "mode", "message"),
+    [
+        ("Adagrad", 0, "standard", "input 0 is missing"),
+        ("Adam", 1, "standard", "input 1 is missing"),
+        ("Momentum", 2, "standard", "each tensor needs 3 inputs; found 0 in all"),
+        ("Momentum", 5, "other", "unknown mode; expected standard or nesterov, found other"),
+        ("Momentum", 5, "standard", "attribute 'alpha' is missing"),
+    ],
+)
+def test_steps_of_optimisers_say_what_is_missing(op_type: str, count: int, mode: str, message: str) -> None:
+    node = onnx.helper.make_node(op_type, list("rtxgv")[:count], ["y"], domain=TRAINING, mode=mode)
+    infos = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in "rtxgvy"]
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid(TRAINING, 1)]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", infos[:5], infos[5:]), opset_imports=opsets)
+    with pytest.raises(ModelError, match=message):
+        import_onnx(model)

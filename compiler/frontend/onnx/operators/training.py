@@ -16,7 +16,8 @@ class Step:
 
     def __init__(self, node: Node, importer: Importer, kinds: int) -> None:
         self.node = node
-        self.rate, self.count, *tensors = (Expression(importer, value) for value in node.all_inputs())
+        self.rate, self.count = (Expression(importer, node.input(index)) for index in range(2))
+        tensors = [Expression(importer, value) for value in node.all_inputs()[2:]]
         if not tensors or len(tensors) % kinds:
             raise node.model_error(f"each tensor needs {kinds} inputs", found=f"{len(tensors)} in all")
         number = len(tensors) // kinds
@@ -68,9 +69,10 @@ def import_adam(node: Node, importer: Importer) -> list[Value]:
 @imports("Momentum", domain=TRAINING)
 def import_momentum(node: Node, importer: Importer) -> list[Value]:
     step, results = Step(node, importer, 3), []
-    mode, alpha, beta = node.string("mode"), node.float("alpha"), node.float("beta")
+    mode = node.string("mode")
     if mode not in ("standard", "nesterov"):
         raise node.model_error("unknown mode", expected="standard or nesterov", found=mode)
+    alpha, beta = node.float("alpha"), node.float("beta")
     share = step.not_first(beta, 1)
     for x, gradient, momentum in step.groups:
         g = step.regularized(x, gradient)
