@@ -15,17 +15,8 @@ from ...passes.quantization.parameters import Range
 from ..options import CompileOptions
 from .computations import Seen, computations
 from .dataset import open_calibration_set
-from .ranges import (
-    STAGE,
-    Kernels,
-    MinMax,
-    RunFunction,
-    collect_statistics,
-    compiled,
-    make_statistics,
-    run_on,
-    values_of,
-)
+from .ranges import MinMax, make_statistics
+from .runs import STAGE, Kernels, RunFunction, collect_statistics, compiled, run_on, values_of
 from .sample_sets import CalibrationSet, Held, Inputs, RandomSet, between, files_of, has_noise, numbers_of, shards_of
 from .statistics import NOISE, Findings
 from .watch import Watch

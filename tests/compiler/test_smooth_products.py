@@ -20,6 +20,7 @@ from tilewright.ir import interp
 from tilewright.ir.core import Module, is_op
 from tilewright.ir.ops.elementwise import Mul
 from tilewright.ir.ops.matmul import MatMul
+from tilewright.ir.types import DType
 
 F32 = onnx.TensorProto.FLOAT
 ROWS, CHANNELS = 8, 32
@@ -128,14 +129,19 @@ def test_features_far_from_zero_are_moved_before_they_become_integers(is_standar
     assert 10 * np.log10(signal / wrong) > 25
 
 
-def tabular_decibels(samples: np.ndarray, others: np.ndarray, unused: int | None = None) -> float:
-    """Signal over noise of two layers on other samples, [samples, 1, channels]; the weights of one feature are 0."""
+def tabular(unused: int | None = None) -> bytes:
+    """Two layers on the columns of a table; the weights of one feature are 0."""
     net = OnnxNetwork(np.random.default_rng(2))
     weights = net.rng.standard_normal((CHANNELS, 32)).astype(np.float32)
     if unused is not None:
         weights[unused] = 0
     hidden = net.op("Relu", net.op("Gemm", "x", net.number(weights), net.some(32)))
-    model = net.model([1, CHANNELS], net.op("Gemm", hidden, net.some(32, 4), net.some(4)))
+    return net.model([1, CHANNELS], net.op("Gemm", hidden, net.some(32, 4), net.some(4)))
+
+
+def tabular_decibels(samples: np.ndarray, others: np.ndarray, unused: int | None = None) -> float:
+    """Signal over noise of these on other samples, [samples, 1, channels]."""
+    model = tabular(unused)
     options = CompileOptions(calibration=[*samples], methods="products")
     exact, found = import_model(model), quantize_module(import_model(model), options)
     runs = [[next(iter(interp.run(each, {"x": x}).values())) for x in others] for each in (exact, found)]
@@ -187,6 +193,20 @@ def test_engines_agree_on_them(model: bytes) -> None:
     assert a.tobytes() == b.tobytes()
     (expected,) = interp.run(quantized(model, "all", None, "device,software"), {"x": x}).values()
     assert np.abs(a - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_engines_agree_on_features_of_16_bits(rng: np.random.Generator) -> None:
+    samples = (40 + 10 * rng.standard_normal((40, 1, CHANNELS))).astype(np.float32)
+    samples[:, :, 3] = np.exp(samples[:, :, 3] / 10)
+    options = {"calibration": [*samples], "methods": "products"}
+    found = quantize_module(import_model(tabular()), CompileOptions(engines="device,software", **options))
+    assert any(value.type.dtype is DType.I16 for op in found.main.ops for value in op.results)
+    artifact = tilewright.compile(tabular(), precision="int8", **options)
+    for x in (samples[0], 1e6 - samples[1], np.zeros_like(samples[2])):
+        results = [tilewright.load(artifact, engine=engine).run({"x": x}) for engine in ("software", "device")]
+        a, b = (next(iter(each.values())) for each in results)
+        (expected,) = interp.run(found, {"x": x}).values()
+        assert a.tobytes() == b.tobytes() == expected.tobytes()
 
 
 def test_quantize_tells_of_methods_and_values_that_changed_as_they_are(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
 
-from tilewright.compiler.calibration.ranges import MinMax, RunFunction, collect_statistics, make_statistics
+from tilewright.compiler.calibration.ranges import MinMax, make_statistics
+from tilewright.compiler.calibration.runs import RunFunction, collect_statistics
 from tilewright.compiler.calibration.sample_sets import Inputs
 from tilewright.ir import interp
 from tilewright.ir.core import Module, Op, Value

@@ -9,7 +9,7 @@ import pytest
 from calibration_interpreter import interpreter
 
 from tilewright.compiler.calibration import observation
-from tilewright.compiler.calibration.ranges import RunFunction
+from tilewright.compiler.calibration.runs import RunFunction
 from tilewright.ir.core import Module, Value
 
 

@@ -12,7 +12,7 @@ from tilewright.errors import TilewrightError, resources
 
 from ....ir.clone import clone_module
 from ....ir.core import Module
-from ...calibration.ranges import RunFunction
+from ...calibration.runs import RunFunction
 from ...calibration.sample_sets import Held, Inputs
 from ...calibration.statistics import Findings
 from ...driver import Shared

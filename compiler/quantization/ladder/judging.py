@@ -22,7 +22,8 @@ from ....runtime.files.label_file import doubts_of, label_lines
 from ....runtime.pictures.declaration import SUFFIXES
 from ....runtime.pictures.preprocessing import UNCLASSED
 from ....runtime.report.classes import image_size, rows_of
-from ...calibration.ranges import Function, RunFunction, compiled, run_on
+from ...calibration.ranges import Function
+from ...calibration.runs import RunFunction, compiled, run_on
 from ...calibration.sample_sets import ArrayFiles, CalibrationSet, Held, ImageFiles, images_of, numbers_of
 from ...report.details import answers as kinds
 

@@ -11,7 +11,7 @@ from ....ir.core import Module, Value
 from ....ir.ops.quantization import real
 from ....ir.types import TensorType
 from ....passes.quantization.quantize import quantized_types
-from ...calibration.ranges import compiled
+from ...calibration.runs import compiled
 from ...calibration.sample_sets import Inputs
 from ...options import CompileOptions
 from ...progress import ProgressReport

@@ -10,7 +10,7 @@ import pytest
 
 from tilewright.compiler.calibration import observation
 from tilewright.compiler.calibration.computations import computations
-from tilewright.compiler.calibration.ranges import Kernels, compiled
+from tilewright.compiler.calibration.runs import Kernels, compiled
 from tilewright.compiler.calibration.sample_sets import Held
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions

@@ -16,13 +16,7 @@ from onnx_networks import OnnxNetwork
 import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.calibration.dataset import open_calibration_set
-from tilewright.compiler.calibration.ranges import (
-    METHODS,
-    Histogram,
-    MeanSquaredError,
-    Percentile,
-    make_statistics,
-)
+from tilewright.compiler.calibration.ranges import METHODS, Histogram, MeanSquaredError, Percentile, make_statistics
 from tilewright.compiler.demo import MODEL
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
