@@ -8,7 +8,6 @@ The kernels are generated again from the module that the artifact holds, so the 
 import math
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 from tilewright.errors import CodegenError, UnsupportedError, UsageError
 
@@ -89,15 +88,14 @@ def c_library(
         report(done, total)
 
     module = load_module(artifact, program)
-    lowered = lower_program(module, target, report=watched)
+    # A thread pool would need the system's calls.
+    lowered = lower_program(module, target, is_alone=True, report=watched)
     check_generated(artifact, program, module, lowered, stage="export")
-    # A thread pool would need the system's calls: one thread runs all.
-    calls = [call and replace(call, time=0) for call in lowered.calls]
     # The section is there even if it has none.
     constants = bytes(lowered.constants) or b"\0"
     uses_tiles = "amx-tile" in lowered.target.features
     door = _door(name, manifest, len(constants), len(lowered.steps), target, uses_tiles)
-    code = assemble(calls, target, len(manifest.inputs), lowered.scratch, watched, door)
+    code = assemble(lowered.calls, target, len(manifest.inputs), lowered.scratch, watched, door)
     return {
         f"{name}.o": _filled(code, constants),
         f"{name}.h": _header(artifact, engine, target, name, lowered).encode(),

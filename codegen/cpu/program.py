@@ -162,12 +162,15 @@ class _Lowering:
         pool: ConstantPool,
         offsets: dict[Constant, int],
         report: Callable[[], None],
+        *,
+        is_alone: bool,
     ) -> None:
         self._module = module
         self._pool = pool
         self._target = target
         self._offsets = offsets
         self._report = report
+        self._is_alone = is_alone
         self._bodies: dict[str, Body | None] = {}
         # Those of main, which comes last, first.
         self.numbered = [op for each in reversed(host_functions(module)) for op in each.ops if not ALIAS.is_at(op)]
@@ -209,7 +212,7 @@ class _Lowering:
             operands, results = ([locations[value] for value in values] for values in (op.inputs, op.results))
             data = [Location("constants", self._pool.place(kernel.data))] if kernel is not None and kernel.data else []
             tensors = (*operands, *data, *results, *context)
-            time = nanoseconds(self._module, op, self._target)
+            time = 0 if self._is_alone else nanoseconds(self._module, op, self._target)
             calls.append(KernelCall(kernel, tensors, time, self._numbers[op]) if kernel is not None else None)
         return calls
 
@@ -226,11 +229,13 @@ def lower_program(
     *,
     pool: ConstantPool | None = None,
     strict: bool = False,
+    is_alone: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> LoweredProgram:
     """Kernels for ``main``, and for the bodies that it runs, whose memory has been planned.
     ``pool``: where constants go that other programs may share; by default one of its own.
     ``strict``: refuse ops without a kernel instead of leaving them to the reference.
+    ``is_alone``: one thread is to run all of it.
     ``report``: called as ``report(done, total)`` before each op is lowered; what it raises ends the generation.
     Raises UnsupportedError: under ``strict``, an op has no kernel; all of them are named; CodegenError: a function
     has not been planned."""
@@ -246,7 +251,7 @@ def lower_program(
         constant_offsets[constant] = pool.place(as_bytes(pack(constant.array, constant.type.layout)))
     locations = locate(module.main, constant_offsets)
     total = sum(map(len, functions))
-    lowering = _Lowering(module, target, pool, constant_offsets, lambda: report(0, total))
+    lowering = _Lowering(module, target, pool, constant_offsets, lambda: report(0, total), is_alone=is_alone)
     steps = lowering.steps(module.main)
     for step in steps:
         for constant in constants_inside(module, step.op) if step.kernel is None else ():

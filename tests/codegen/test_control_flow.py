@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from hostile.execution import run_guarded
 
+from tilewright.codegen.c_library import c_library
 from tilewright.codegen.cpu import program as cpu_program
 from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.codegen.cpu.parallel import REGION
 from tilewright.codegen.package import Package, add_engine, regenerate
 from tilewright.compiler.pipeline import float_pipeline
 from tilewright.errors import InputError, IRError, VerifyError
@@ -145,7 +147,9 @@ def test_several_threads_share_long_calls_of_a_loop(rng: np.random.Generator, st
     artifact = Artifact.open(packed(parse_module(text, {digest_of(weights): weights})))
     assert [step.op for step in artifact.manifest.cpu_programs["float"].steps] == ["loop"]
     code = bytes(artifact.section(artifact.manifest.cpu_programs["float"].code))
-    assert (HELP.encode() in code) == (steps == 5)
+    assert (HELP.encode() in code) == (REGION.encode() in code) == (steps == 5)
+    # Programs in C run in one thread, without what only a pool needs.
+    assert REGION.encode() not in c_library(artifact, "float", TargetDescription.host(), "net")["net.o"]
     given = {"x": rng.standard_normal((8, 256), np.float32)}
     alone, together = (load(artifact, threads=threads).run(given)["y"] for threads in (1, 2))
     np.testing.assert_array_equal(alone, together)
