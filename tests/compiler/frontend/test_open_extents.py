@@ -233,6 +233,26 @@ def test_slices_and_best_by_inputs(rng: np.random.Generator) -> None:
             session.run({"x": x, "k": np.array([k])})
 
 
+def test_parts_between_the_same_places_have_the_same_extents(rng: np.random.Generator) -> None:
+    """A patch of an image, as PyTorch exports what is assigned to it: each index gets a dimension anew."""
+    names = {name: [f"{name}_{i}" for i in range(2)] for name in ("a", "b", "c", "d")}
+    nodes = [node("Unsqueeze", [name, "front"], [each], name=each) for name, found in names.items() for each in found]
+    nodes += [
+        node("Slice", ["x", "a_0", "b_0", "rows"], ["some_rows"]),
+        node("Slice", ["some_rows", "c_0", "d_0", "columns"], ["patch"]),
+        node("Slice", ["numbers", "a_1", "b_1", "rows"], ["other_rows"]),
+        node("Slice", ["other_rows", "c_1", "d_1", "columns"], ["other"]),
+        node("Shape", ["other"], ["shape"]),
+        node("Concat", ["one", "shape"], ["wanted"], axis=0),
+        node("Reshape", ["patch", "wanted"], ["y"]),
+    ]
+    x = rng.standard_normal((6, 5)).astype(np.float32)
+    places = ((1, 4, 0, 5), (2, 3, 1, 2), (-3, 9, -2, -1))
+    cases = [{"x": x, **{name: np.array(e) for name, e in zip("abcd", each, strict=True)}} for each in places]
+    known = {"front": [0], "one": [1], "rows": [0], "columns": [1]}
+    check(nodes, cases, ["y"], numbers=np.arange(30).reshape(6, 5), **known)
+
+
 def test_products_of_open_extents(rng: np.random.Generator) -> None:
     nodes = [
         node("Slice", ["rows", "zero", "one", "one"], ["column"]),

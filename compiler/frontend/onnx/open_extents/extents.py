@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .....ir.core import Constant, Value
+from .....ir.core import Constant, Value, is_op
 from .....ir.op import Operator
 from .....ir.ops.comparison import Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Where
 from .....ir.ops.elementwise import Add, Div, Max, Min, Mul, Sub
@@ -75,6 +75,12 @@ class Extents(ExtentArithmetic):
             return list(self._elements[value].reshape(-1))
         if value.type.elements > FOLLOWED or not value.type.dtype.is_integer:
             return None
+        if is_op(value.producer, Reshape):
+            # Under another shape they are the same numbers.
+            found = self.elements(value.producer.inputs[0])
+            if found is not None:
+                self.know(value, _array_of(found, value.type.shape))
+            return found
         builder = self.builder
         line = cast(builder, reshape(builder, value, (value.type.elements,)), DType.I64)
         picked = (
