@@ -276,6 +276,9 @@ def evaluate(
         engine: as for `Application`.
         shape: as for `infer`; by default that which suits the size of shards.
         options: of `Classifier`.
+
+    Raises:
+        InputError: there are no pictures, or the network or the labels do not fit.
     """
     files = listed(images) if is_url(images) else sorted(list_files(images))
     opened = _opened(artifact, shape)

@@ -19,7 +19,7 @@ from tilewright.compiler.frontend.ir.exporter import export_document
 from tilewright.compiler.frontend.ir.writer import write_document
 from tilewright.errors import CalibrationWarning
 from tilewright.runtime.api import inference_engine
-from tilewright.runtime.api.inference_engine import IENetwork, IEPlugin, get_version
+from tilewright.runtime.api.inference_engine import ExecutableNetwork, IENetwork, IEPlugin, get_version
 from tilewright.runtime.api.inference_engine.devices.configuration import KEYS, Configuration, automatic_streams
 from tilewright.runtime.api.inference_engine.devices.names import parse_device
 
@@ -359,3 +359,11 @@ def test_threads_are_shared_out_to_streams() -> None:
         assert Configuration(parse_device("CPU")).with_values(given).threads == threads
     both = {"CPU_THREADS_NUM": "6", "CPU_THROUGHPUT_STREAMS": "4"}
     assert Configuration(parse_device("CPU")).with_values(both).threads == 1
+
+
+def test_what_the_artifact_tells_of_layers_is_read_once(
+    shared: ExecutableNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs may ask for the times of layers after each inference."""
+    monkeypatch.delattr("tilewright.runtime.api.inference_engine.execution.loaded.details_of")
+    assert "conv1" in shared.requests[0].get_perf_counts()

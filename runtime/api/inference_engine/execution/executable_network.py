@@ -16,7 +16,6 @@ from tilewright.limits import ELEMENTS
 from ....artifact.artifact import Artifact, write_with
 from ....artifact.json_dataclasses import Source, read
 from ....artifact.manifest import TensorSpec
-from ....report.details import details_of
 from ..blobs import in_layout, layouts_for
 from ..constants import StatusCode
 from ..devices.configuration import Configuration
@@ -184,8 +183,6 @@ def import_network(path: str, configuration: Configuration, requests: int) -> Lo
         )
     found = read(_Exported, detail, _SOURCE)
     _check(found, artifact)
-    # Requests tell of layers by these: damage is told before any has run.
-    details_of(artifact)
     return LoadedNetwork(found.network, artifact, found.engine, configuration, requests)
 
 

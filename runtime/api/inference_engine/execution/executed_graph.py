@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from tilewright.immutable import Immutable
 
 from ....compiler import compiler_for
-from ....report.details import details_of
 from .loaded import LoadedNetwork, kernel_name
 
 if TYPE_CHECKING:
@@ -110,5 +109,5 @@ def executed_document(network: LoadedNetwork) -> Document:
 
 def _shapes(network: LoadedNetwork) -> dict[str, tuple[int, ...]]:
     """Shapes by the names of values, as the artifact records them."""
-    layers = {each.name: each.output for each in details_of(network.artifact).layers}
+    layers = {each.name: each.output for each in network.details.layers}
     return {spec.name: spec.shape for spec in network.session.inputs} | layers

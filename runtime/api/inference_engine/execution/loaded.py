@@ -199,7 +199,7 @@ def performance(network: LoadedNetwork) -> dict[str, Count]:
     fused: set[str] = set()
     found: dict[str, Count] = {}
     # The layers of each device program.
-    by_place = groupby(details_of(network.artifact).placement, lambda op: op.on)
+    by_place = groupby(network.details.placement, lambda op: op.on)
     programs = (dict.fromkeys(node for op in ops for node in op.nodes) for place, ops in by_place if place == _DEVICE)
     for index, step in enumerate(steps):
         nodes = next(programs, ()) if step.step.op == _DEVICE else step.step.loc
@@ -251,6 +251,7 @@ class LoadedNetwork:
 
     Attributes:
         facts: what it is.
+        details: what its artifact tells of layers.
         changed: woken whenever a request has ended.
         counters: the times of the steps, for each request.
     """
@@ -260,6 +261,8 @@ class LoadedNetwork:
     ) -> None:
         self.facts = facts
         self.artifact = artifact
+        # Requests tell of layers by these, again and again: damage is told before any has run.
+        self.details = details_of(artifact)
         self.configuration = configuration
         self.workers = configuration.streams
         self._sessions = Sessions(artifact, engine, threads=configuration.threads)
