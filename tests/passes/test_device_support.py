@@ -230,6 +230,15 @@ REJECTIONS = [
         "pad %y: the device has no pad but of zeros, or few repeated pixels, around quantised maps; found i8, mode "
         "constant, value 0, 5 dimensions",
     ),
+    (
+        unary(
+            'pad(%x) {pads=[0, 0, 0, 0, 1, 0], mode="constant", value=0x0.0p+0}',
+            f"i8[1,2048,1]{Q}",
+            f"i8[1,2049,1]{Q}",
+        ),
+        "pad %y: the device has no pad but of zeros, or few repeated pixels, around quantised maps; found i8, mode "
+        "constant, value 0, 2048 channels",
+    ),
 ]
 
 

@@ -514,6 +514,13 @@ def test_other_elements_around_a_map_stay(before: int, padding: str, rng: np.ran
     assert forms_of(f"(%x: i8[1,3,4]{X}) -> (%y: {y}) {{ {pad} return %y }}", rng) == ["pad"]
 
 
+def test_zeros_beside_very_many_channels_stay(rng: np.random.Generator) -> None:
+    """As a product they would have weights by the gigabyte."""
+    y = f"i8[1,2049,1]{X}"
+    pad = f"%y = pad(%x) {{pads=[0, 0, 0, 0, 1, 0], mode=constant, value=0x0.0p0}} : {y}"
+    assert forms_of(f"(%x: i8[1,2048,1]{X}) -> (%y: {y}) {{ {pad} return %y }}", rng) == ["pad"]
+
+
 @pytest.mark.parametrize("name", ["m4096", "s256"])
 @pytest.mark.parametrize(
     ("mode", "pads", "shape"),

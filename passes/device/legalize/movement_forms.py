@@ -25,6 +25,10 @@ from ...pattern import Match, Rule, node, on_quantized
 _REPEATED = 32
 """Rows and columns that a map repeats around itself by parts, at most: each may be a transfer of its own."""
 
+MOST_ONES = 1 << 22
+"""Bytes of the weights that give channels other places, at most: they grow with the square of the channels, and signals
+of many samples in one pixel are moved by the host."""
+
 
 def is_quantized(op: Op) -> bool:
     """Whether the first operand of an op is quantised with one scale."""
@@ -108,7 +112,7 @@ def _pad_as_convolution(found: Match[Pad]) -> Value | None:
     inputs, outputs = x.type.shape[1], y.type.shape[1]
     value, user = stored(pad.value, x.type), y.only_user
     taken = is_op(user, Conv, AveragePool) or (is_op(user, MaxPool) and value == limits(x.type)[0])
-    if (taken and inputs == outputs) or value != parameters(x.type)[1]:
+    if (taken and inputs == outputs) or value != parameters(x.type)[1] or inputs * outputs > MOST_ONES:
         return None
     picked = np.arange(outputs) - pad.pads[1]
     picked[picked >= inputs] = -1
