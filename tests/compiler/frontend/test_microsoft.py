@@ -437,3 +437,9 @@ def test_wrong_crops(regions: tuple[int, ...], size: tuple[int, ...], attributes
     inputs.append(np.array(size, np.int32))
     with pytest.raises(ModelError, match=message):
         import_checked(node_model("CropAndResize", inputs, constants=[3], **attributes))
+
+
+def test_crops_of_another_type() -> None:
+    inputs = [np.zeros((1, 3, 6, 5), np.float32), np.zeros((2, 4), np.float16), np.zeros(2, np.int32)]
+    with pytest.raises(ModelError, match=r"do not fit; found f32\[1,3,6,5\], f16\[2,4\], \[4, 4\]"):
+        import_checked(node_model("CropAndResize", [*inputs, np.array([4, 4], np.int32)], constants=[3]))

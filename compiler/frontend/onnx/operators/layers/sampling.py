@@ -11,7 +11,7 @@ from ......ir.ops.indexing import Gather
 from ......ir.ops.matmul import MatMul
 from ......ir.ops.sampling import GridSample
 from ......ir.ops.unary import Floor
-from ......ir.types import DType
+from ......ir.types import DType, TensorType
 from ....expression import Expression
 from ....movement import join, reversed_along, split, transpose
 from ....shape import cast, expand, reshape
@@ -39,7 +39,8 @@ def import_crop_and_resize(node: Node, importer: Importer) -> Value:
     mode, outside = node.string("mode", "bilinear"), node.float("extrapolation_value", 0.0)
     if mode not in ("bilinear", "nearest"):
         raise node.model_error("unknown mode", expected="bilinear or nearest", found=mode)
-    if x.type.rank != 4 or regions.type.shape[1:] != (4,) or len(size) != 2 or min(size) < 1:
+    fits = x.type.rank == 4 and regions.type == TensorType((*regions.type.shape[:1], 4), x.type.dtype)
+    if not fits or len(size) != 2 or min(size) < 1:
         raise node.model_error("images, regions and size do not fit", found=f"{x.type}, {regions.type}, {list(size)}")
     count = regions.type.shape[0]
     corners = [Expression(importer, corner) for corner in split(importer, regions, 1, (1, 1, 1, 1))]
