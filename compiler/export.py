@@ -7,7 +7,6 @@ import math
 import os
 import re
 from collections import Counter
-from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from ..passes.cpu.unsigned_activations import UnsignedActivations
 from ..passes.pipeline import Pipeline
 from ..passes.quantization.symmetric_weights import SymmetricWeights
 from ..runtime.artifact.artifact import Artifact
-from ..runtime.files.output_file import check_output, write_file
+from ..runtime.files.output_file import check_output, make_folder, write_file
 from ..runtime.pictures.inputs import ImageInputs
 from .calibration.open_inputs import with_open_inputs
 from .calibration.statistics import Findings
@@ -190,8 +189,7 @@ def export_c(
         time_limit = math.inf
     progress = functools.partial(report, KERNELS)
     files = c_library(opened, chosen, processor, name, progress, seconds=time_limit)
-    with suppress(OSError):
-        os.makedirs(folder, exist_ok=True)
+    make_folder(Path(folder))
     for each, content in files.items():
         write_file(Path(folder) / each, content)
     return {each: len(content) for each, content in files.items()}

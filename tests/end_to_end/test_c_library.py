@@ -359,6 +359,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "net.o: " in capsys.readouterr().out
     assert main([*words, "--engine", "software"]) == 1
     assert "does not hold engine 'software'; expected float" in capsys.readouterr().err
+    (tmp_path / "file").write_bytes(b"")
+    inside = tmp_path / "file" / "folder"
+    assert main(["export", str(digits_artifact()), "--c", str(inside), "-q"]) == 1
+    assert f"cannot write '{inside}': Not a directory." in capsys.readouterr().err
 
 
 def test_names_from_strangers_end_no_comment() -> None:
