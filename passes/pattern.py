@@ -97,7 +97,7 @@ class _Bindings(Immutable):
 class Match(Generic[OperatorT_co]):
     """Where a pattern matched: its values and ops by name, and how to build what replaces them.
     ``ops``: every op of the match, the root, which is the last one, first.
-    ``origin``: the ops that what is emitted stands for, whose source nodes it carries; at first all of the match.
+    ``origin``: the ops that what is emitted stands for, whose source nodes it carries; where there are none, ``ops``.
     ``created``: the ops that the rewrite inserted.
     ``constants``: those that it added."""
 
@@ -105,7 +105,7 @@ class Match(Generic[OperatorT_co]):
         self.module = module
         self.root = root
         self.ops = bindings.ops
-        self.origin: Sequence[Op] = bindings.ops[::-1]
+        self.origin: Sequence[Op] = ()
         self.created: list[Op] = []
         self.constants: list[Constant] = []
         self._values = bindings.values
@@ -182,7 +182,9 @@ class Match(Generic[OperatorT_co]):
         """As :meth:`emit`, for an op of any number of results."""
         function = self.root.function
         assert function is not None
-        op = Op(operator, operands, result_types, loc=merged_loc(self.origin if origin is None else origin))
+        # Rewrites may have changed which ops match.
+        sources = (self.origin or self.ops[::-1]) if origin is None else origin
+        op = Op(operator, operands, result_types, loc=merged_loc(sources))
         if _is_on_quantized(op):
             problem = operator.check_quantized(types_of(operands), types_of(op.results))
             if problem is not None:

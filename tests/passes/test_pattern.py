@@ -168,6 +168,28 @@ def test_replacement_keeps_name_and_source_nodes() -> None:
     assert next(module.ops).result.name == "b"
 
 
+def test_a_rewrite_may_say_which_ops_it_replaces() -> None:
+    """Those that it finds beyond its pattern, and those of them that an op which it makes stands for."""
+
+    def merged(found: Match) -> Value:
+        first = found.root.inputs[0].producer
+        assert first is not None
+        found.ops = (found.root, first)
+        whole = found.emit(Reshape((6,)), found.root.inputs[0])
+        found.origin = [found.root]
+        return found.emit(Neg(), whole)
+
+    module = parse("""
+      func @main(%x: f32[2,3]) -> (%b: f32[6]) {
+        %a = abs(%x) : f32[2,3] loc("one")
+        %b = reshape(%a) {shape=[6]} : f32[6] loc("two")
+        return %b
+      }
+    """)
+    assert apply([Rule("merged", node(Reshape, where=lambda op: op.loc == ("two",)), merged)], module) == {"merged": 1}
+    assert [op.loc for op in module.ops] == [("one",), ("one", "two"), ("two",)]
+
+
 def test_a_rewrite_that_declines_leaves_nothing_behind() -> None:
     def decline(found: Match) -> None:
         found.emit(Abs(), found.emit(Neg(), found["x"]))
