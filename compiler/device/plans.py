@@ -17,10 +17,10 @@ clusters alone, but for what fewer bytes are worth (`rank`); both hold before ot
 plans out.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
+from math import inf
 
 from tilewright.blocks import cached_property
 from tilewright.errors import MachineError, PassError
@@ -33,7 +33,7 @@ from ...ir.core import Function, Module, Op
 from ...passes.base import Verification
 from ...passes.device.boxes import tile_annotation
 from ...passes.device.fused_pairs import fused_convolution
-from ...passes.device.order_tiles import Orders, OrderTiles, outcome
+from ...passes.device.order_tiles import Orders, OrderTiles
 from ...passes.device.ordering.program import Steps
 from ...passes.device.outline_device import device_functions, planned_machine
 from ...passes.device.planning.plan_scratchpads import PlanScratchpads
@@ -133,7 +133,7 @@ def _halves(machine: Machine, axis: tuple[str, ...], most: int = 64) -> Iterator
 
 _WORTH = 1.01
 """Of the least price so far for as many clusters, above which `normal` does not lower another plan: for one function,
-prices are more exact than that (decision 0195)."""
+prices are more exact than that (decision 0195). So is the time that orders are made in, beside the first order's."""
 
 _FAR = 1.2
 """Cycles for each of the price of a draft, mostly more than it takes: what takes as long on fewer clusters is drafted
@@ -298,7 +298,8 @@ class _Drafts:
                 lowered = self._lowered(current, changed if share == plan.kept_share else None)
                 if lowered is None:
                     return
-                counts = self._order(lowered, lowered.module, current)
+                gain = self._arrange(lowered, lowered.module, current)
+                first = self._make(lowered, lowered.module, current)
             except PassError as error:
                 # Of other tiles it is known that the smallest fit.
                 fitting = (PlanScratchpads.name,) if plan.tiles else (TileDevice.name, PlanScratchpads.name)
@@ -309,10 +310,11 @@ class _Drafts:
                     return
                 continue
             # Orders are made in a time of their own, which is not quite that of the engine.
-            if plan.clusters > 1 and (counts["ordered"] or counts["doubtful"]):
-                self._order_again(lowered, current._replace(order="layers"))
-            if counts["ordered"] and counts["doubtful"]:
-                self._order_again(lowered, current._replace(order="written"))
+            most = inf if self._is_thorough else _WORTH * first.cycles
+            if gain is not None and plan.clusters > 1:
+                self._order_again(lowered, current._replace(order="layers"), most)
+            if gain and (lowered.orders.written or 0.0) <= most:
+                self._order_again(lowered, current._replace(order="written"), most)
             return
 
     def _lowered(self, plan: Plan, changed: "tuple[Draft, PlannedTile] | None") -> "_Lowered | None":
@@ -346,26 +348,34 @@ class _Drafts:
         # Nothing is proved of a draft.
         return draft, sum(each.price for each in self._schedule.run(draft, verification=Verification.OFF))
 
-    def _order(self, lowered: "_Lowered", draft: Module, plan: Plan) -> Counter[str]:
-        """Put a tile program into the order of a plan, and remember what it makes if that is the best; what was
-        counted."""
+    def _arrange(self, lowered: "_Lowered", draft: Module, plan: Plan) -> float | None:
+        """Put a tile program into the order of a plan; result as of `Orders.arrange`."""
         function = draft.functions[self._name]
         PLAN.set(function, plan)
         with self._tiles.passes[self._ordering].at_work():
-            counts = outcome(function, lowered.orders.arrange(function, plan.order))
+            return lowered.orders.arrange(function, plan.order)
+
+    def _make(self, lowered: "_Lowered", draft: Module, plan: Plan) -> Draft:
+        """Give a tile program in its order addresses, and remember what it makes if that is the best."""
         for each in self._tiles.passes[self._ordering + 1 :]:
             each.run(draft, verification=Verification.OFF)
         price, exact, best = lowered.price, self._is_thorough, self._best
         self._prices[plan.clusters] = min(self._prices.get(plan.clusters, price), price)
+        function = draft.functions[self._name]
         made = Draft(plan, price, lowered.scheduled, draft, assemble(function, self._machine))
         if best is None or rank(*made.modelled, exact=exact) < rank(*best.modelled, exact=exact):
             self._best = made
-        return counts
+        return made
 
-    def _order_again(self, lowered: "_Lowered", plan: Plan) -> None:
-        """The same in another order, which may not fit where the first one did."""
+    def _order_again(self, lowered: "_Lowered", plan: Plan, most: float) -> None:
+        """The same in another order if that is to take ``most`` cycles; it may not fit where the first one did."""
+        draft = lowered.as_written()
+        gain = self._arrange(lowered, draft, plan) or 0.0
+        # What stays as it is written is drafted as such.
+        if plan.order == "layers" and (not gain or (lowered.orders.written or 0.0) * (1 - gain) > most):
+            return
         try:
-            self._order(lowered, lowered.as_written(), plan)
+            self._make(lowered, draft, plan)
         except PassError as error:
             if error.__cause__ is not None or error.stage != PlanScratchpads.name:
                 raise

@@ -1,6 +1,5 @@
 """Choose the order of the ops of tile programs."""
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from math import inf
@@ -32,8 +31,7 @@ class OrderTiles(Pass):
 
     An op follows all that touch what it touches; otherwise what was written first goes first where there is room for
     both. Results do not change, and a program that fits the scratchpads still does. One that can gain little, or
-    whose plan says so, is left as it is; one that may have gained nothing is counted as ``doubtful``. Messages between
-    cards keep their order.
+    whose plan says so, is left as it is. Messages between cards keep their order.
     ``machine``: name of a sample machine, or path of a machine file."""
 
     requires = (LOWERED,)
@@ -44,19 +42,13 @@ class OrderTiles(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         machine = load(self.machine)
         for function in device_functions(module):
-            record.counts += outcome(function, order(function, planned_machine(function, machine)))
+            record.counts["ordered"] += bool(order(function, planned_machine(function, machine)))
         return record.counts["ordered"] > 0
 
 
 def worth_of(function: Function) -> float:
     """`_WORTH`, or with several clusters `_WORTH_OF_SEVERAL`."""
     return _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL
-
-
-def outcome(function: Function, gain: float | None) -> Counter[str]:
-    """What is counted where an order saves this share of the cycles of a program, see `Orders.arrange`."""
-    is_doubtful = gain is not None and gain < 1 - worth_of(function)
-    return Counter(ordered=bool(gain), doubtful=is_doubtful)
 
 
 def order(function: Function, machine: Machine) -> float | None:
@@ -77,7 +69,7 @@ class Orders:
         self._links = cache(lambda tiles_stay: Links(self.steps, tiles_stay=tiles_stay))
 
     @cached_property
-    def _written(self) -> float | None:
+    def written(self) -> float | None:
         """Cycles of the program as it is written, in the time that orders are made in; None where it does not fit so,
         or where no order could gain more than little (`worth_of`)."""
         if self.steps.least > self._worth * self.steps.layer_by_layer:
@@ -104,13 +96,13 @@ class Orders:
         ``which``: as of :class:`tilewright.ir.annotations.Plan`.
         Returns the share of its cycles that this saves, in the time that orders are made in; 0 where no better one was
         found, None where none was looked for."""
-        if which == "written" or self._written is None:
+        if which == "written" or self.written is None:
             return None
-        found = schedule(self.steps, self._links(which == "layers"), _SHARE, limit=self._written)
-        if found is None or found.cycles == self._written:
+        found = schedule(self.steps, self._links(which == "layers"), _SHARE, limit=self.written)
+        if found is None or found.cycles == self.written:
             return 0.0
         ops = [op for op in function.ops if not isinstance(op.operator, PLACES)]
-        return rearrange(function, [ops[each] for each in found.steps]) * (1 - found.cycles / self._written)
+        return rearrange(function, [ops[each] for each in found.steps]) * (1 - found.cycles / self.written)
 
 
 def rearrange(function: Function, steps: Sequence[Op]) -> bool:

@@ -240,7 +240,7 @@ def test_drafts_that_cannot_be_the_fastest_are_left_before_they_are_ordered(
     assert few < len(ordered) - few
 
 
-def test_a_doubtful_order_is_compared_with_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_near_orders_are_compared_with_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drafted: list[tuple[str, list[str]]] = []
 
     def arrange(self: Orders, function: Function, which: str) -> float:
@@ -251,6 +251,7 @@ def test_a_doubtful_order_is_compared_with_what_is_written(tmp_path: Path, monke
         return 0.001
 
     monkeypatch.setattr(Orders, "arrange", arrange)
+    monkeypatch.setattr(Orders, "written", 1.0)
     fastest("stride", M4096, tmp_path, "quick")
     assert [which for which, _ in drafted] == ["tiles", "layers", "written"]
     # Each begins with what is written, whatever the one before made of it.
@@ -269,6 +270,33 @@ def test_a_doubtful_order_is_compared_with_what_is_written(tmp_path: Path, monke
     monkeypatch.setattr(PlanScratchpads, "apply", apply)
     fastest("stride", M4096, tmp_path, "quick")
     assert drafted == written
+
+
+def test_orders_that_cannot_be_the_best_are_not_made_into_instructions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the time that orders are made in, 1 % more than the best; and what stays as it is written is drafted once."""
+    gains: dict[str, float] = {}
+    drafted: list[str] = []
+    make = plans._Drafts._make
+    monkeypatch.setattr(Orders, "arrange", lambda _, function, which: gains[which])
+    monkeypatch.setattr(plans._Drafts, "_make", lambda *given: drafted.append(given[-1].order) or make(*given))
+
+    def orders(written: float, tiles: float, layers: float) -> list[str]:
+        monkeypatch.setattr(Orders, "written", written)
+        gains.update(tiles=tiles, layers=layers, written=0.0)
+        drafted.clear()
+        fastest("stride", M4096, tmp_path, "quick")
+        return drafted
+
+    gains |= {"tiles": 0.0, "layers": 0.0}
+    monkeypatch.setattr(Orders, "written", 1.0)
+    cycles = fastest("stride", M4096, tmp_path, "quick")
+    assert orders(1.005 * cycles, 0.01, 0.01) == ["tiles", "layers", "written"]
+    assert orders(1.02 * cycles, 0.1, 0.02) == ["tiles", "layers"]
+    assert orders(1.02 * cycles, 0.1, 0.005) == ["tiles"]
+    assert orders(1.005 * cycles, 0.1, 0.0) == ["tiles", "written"]
+    assert orders(1.005 * cycles, 0.0, 0.0) == ["tiles"]
 
 
 def test_what_goes_wrong_in_an_order_names_its_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from tilewright.runtime.report.placement import Fallback, beyond_chip, placement
 
 M4096 = load("m4096")
 POINTWISE = 'strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]'
+WINDOWS = POINTWISE.replace("pads=[0, 0, 0, 0]", "pads=[1, 1, 1, 1]")
 MAP_TYPE = "i8[1,{channels},8,8]<s=0x1.0p-4, z=3>"
 
 
@@ -116,6 +117,32 @@ def test_a_convolution_begins_with_the_first_rows_of_a_map_on_chip(monkeypatch: 
         assert found is not None
         rows.append(found[0])
     assert rows[0] < rows[1]
+
+
+@pytest.mark.parametrize(("attributes", "size"), [(POINTWISE, 1), (WINDOWS, 3)], ids=("short", "long"))
+def test_only_beside_little_work_an_image_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, attributes: str, size: int
+) -> None:
+    """An image takes 502 cycles, and products of its pixels 512 of the array, those of windows nine times that."""
+    map = "i8[1,32,32,32]<s=0x1.0p-4, z=3>"
+    text = f"""
+    const @w : i8[32,32,1,1]<s=0x1.0p-6, z=0> = [{", ".join(["1"] * 32 * 32)}]
+    const @v : i8[32,32,{size},{size}]<s=0x1.0p-6, z=0> = [{", ".join(["1"] * 32 * 32 * size * size)}]
+    func @main(%x: {map}) -> (%y: {map}) {{
+      %a = conv(%x, @w, _) {{{POINTWISE}}} : {map}
+      %b = conv(%a, @v, _) {{{attributes}}} : {map}
+      %y = sigmoid(%b) : {map}
+      return %y
+    }}"""
+    tiles: list[object] = []
+    for waited in (1.0, 0.0):
+        monkeypatch.setattr(convolution_price, "ROWS_WAITED", waited)
+        module = parse(text)
+        for each in (module.main, *module.main.ops):
+            ON.set(each, "device")
+        tile_function(module.main, M4096, clusters=4)
+        tiles += [TILE.get(op) for op in module.main.ops if op.result.name == "b"]
+    assert (tiles[0] == tiles[1]) == (size == 3)
 
 
 def test_what_is_too_large_is_told_with_its_size() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....ir.annotations import Stationary
-from ....ir.core import Op, Value, is_op
+from ....ir.core import Op, is_op
 from ....ir.feature_map import convolution_maps, is_block_by_block, is_product, sum_products, window_of
 from ....ir.ops.convolution import Conv
 from ....ir.quantized import slope_of
@@ -40,14 +40,20 @@ ROWS_WAITED = 0.02
 that is made. There mostly is other work meanwhile, and as many pixels in fewer rows are as cheap: for more, clusters
 would share out channels, with which SqueezeNet takes 8 % more modelled cycles."""
 
+_WORK_BESIDE = 2.0
+"""Of the cycles in which an image is loaded, the work of a convolution that still begins with its first rows. Beside
+more there is little to gain, and what comes next waits for tiles of whole rows: small networks on U250 took up to 2 %
+more modelled cycles."""
 
-def waits_for_image(value: Value, machine: Machine, clusters: int) -> bool:
-    """Whether a map is products of an input of the function that takes longer to load than to multiply."""
-    op = value.producer
-    if op is None or not is_product(op) or op.inputs[0].producer is not None:
-        return False
-    loaded = op.inputs[0].type.elements / machine.dram_bytes_per_cycle
-    return loaded * clusters * machine.cluster_macs_per_cycle > op.macs
+
+def image_waited(op: Op, machine: Machine, clusters: int) -> float:
+    """Cycles in which the input of a function is loaded that a convolution reads the products of; 0 where it reads no
+    such map, or where that takes no longer to load than to multiply."""
+    first = op.inputs[0].producer
+    if first is None or not is_product(first) or first.inputs[0].producer is not None:
+        return 0.0
+    loaded = first.inputs[0].type.elements / machine.dram_bytes_per_cycle
+    return loaded if loaded * clusters * machine.cluster_macs_per_cycle > first.macs else 0.0
 
 
 def weight_bytes(op: Op, blocks: Counts, chunk: Counts, packed: bool) -> Counts:
@@ -106,7 +112,7 @@ class ConvolutionPrice:
         # What a pair combines its tiles with mostly comes from the array.
         is_alone = share.clusters > 1 and self.other is None
         self._waits_for_rows = is_alone and is_made_by_rows(op.inputs[0])
-        self._waits_for_image = is_alone and waits_for_image(op.inputs[0], machine, share.clusters)
+        self._image_waited = image_waited(op, machine, share.clusters) if is_alone else 0.0
         self._known: dict[Hashable, Price] = {}
 
     def price(self, stationary: Stationary, *, loads: bool, stores: bool, loads_other: bool) -> Price:
@@ -122,8 +128,9 @@ class ConvolutionPrice:
         if maps:
             price.loads = reduce(add, maps)
         price.weights = self._once(self._load_constants, "weights" if self.depthwise else stationary).weights
-        # What goes to DRAM is waited for as a whole.
-        if not loads and (self._waits_for_rows or (self._waits_for_image and not stores)):
+        # What goes to DRAM is waited for as a whole, and beside much work an image hardly is.
+        waits_for_image = not stores and _WORK_BESIDE * self._image_waited > np.min(price.array.cycles)
+        if not loads and (self._waits_for_rows or waits_for_image):
             # The array waits for all rows that its first tile reads.
             price.wait = ROWS_WAITED * price.array.cycles * (self.tiles.rows / self.height)
         return price

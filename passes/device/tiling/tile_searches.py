@@ -20,7 +20,7 @@ from ...placement.device_support import map_operands
 from ..channel_blocks import blocks_read, reads_key, slice_reads
 from ..fused_pairs import fused_user, is_made_by_rows, made_by, other_operand, overwritten, with_fused
 from .candidates import Tile
-from .convolution_price import ConvolutionPrice, parameter_bytes, waits_for_image, weight_bytes
+from .convolution_price import ConvolutionPrice, image_waited, parameter_bytes, weight_bytes
 from .tile_search import TileSearch, pointwise_parameter_bytes
 
 
@@ -92,7 +92,7 @@ class TileSearches:
             op.result.type.dtype,
             over,
             is_made_by_rows(op.inputs[0]),
-            waits_for_image(op.inputs[0], self._machine, self._clusters),
+            image_waited(op, self._machine, self._clusters),
             reads_key(op),
             *((value.type.shape, value.type.dtype, value.type.quant is None) for value in maps),
             is_packed(op.inputs[0]) if packed is None else packed,
