@@ -145,6 +145,22 @@ def test_only_beside_little_work_an_image_is_waited_for(
     assert (tiles[0] == tiles[1]) == (size == 3)
 
 
+@pytest.mark.parametrize(("size", "waited"), [(12, 0.0), (32, 502.0)])
+def test_short_images_are_not_waited_for(size: int, waited: float) -> None:
+    """Of two latencies of the DRAM, 120 cycles, one of 12 by 12 pixels takes 71."""
+    map = f"i8[1,32,{size},{size}]<s=0x1.0p-4, z=3>"
+    module = parse(f"""
+    const @w : i8[32,32,1,1]<s=0x1.0p-6, z=0> = [{", ".join(["1"] * 32 * 32)}]
+    func @main(%x: {map}) -> (%y: {map}) {{
+      %a = conv(%x, @w, _) {{{POINTWISE}}} : {map}
+      %y = conv(%a, @w, _) {{{POINTWISE}}} : {map}
+      return %y
+    }}""")
+    first, second = module.main.ops
+    assert convolution_price.image_waited(first, M4096, 4) == 0
+    assert convolution_price.image_waited(second, M4096, 4) == pytest.approx(waited, abs=1)
+
+
 def test_what_is_too_large_is_told_with_its_size() -> None:
     wide = MAP_TYPE.format(channels=64)
     found = places(network(JOINED.replace("WIDE", wide), wide), maps_bytes=2048)

@@ -48,12 +48,13 @@ more modelled cycles."""
 
 def image_waited(op: Op, machine: Machine, clusters: int) -> float:
     """Cycles in which the input of a function is loaded that a convolution reads the products of; 0 where it reads no
-    such map, or where that takes no longer to load than to multiply."""
+    such map, or where that takes no longer to load than to multiply, or than two latencies of the DRAM."""
     first = op.inputs[0].producer
     if first is None or not is_product(first) or first.inputs[0].producer is not None:
         return 0.0
     loaded = first.inputs[0].type.elements / machine.dram_bytes_per_cycle
-    return loaded if loaded * clusters * machine.cluster_macs_per_cycle > first.macs else 0.0
+    multiplied = first.macs / (clusters * machine.cluster_macs_per_cycle)
+    return loaded if loaded > max(multiplied, 2 * machine.timing.dram_latency) else 0.0
 
 
 def weight_bytes(op: Op, blocks: Counts, chunk: Counts, packed: bool) -> Counts:
