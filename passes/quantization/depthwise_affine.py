@@ -1,6 +1,7 @@
 """Scaling and shifting of channels as depthwise convolution, which has a quantised form with a scale per channel."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -46,8 +47,15 @@ class DepthwiseAffine(Pass):
     keep: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
-        rules = (*_of_tokens(module), *MEANS, *share_rules.RULES, *RULES) if self.prelu else RULES
+        rules = (*_of_tokens(module), *share_rules.RULES, *RULES) if self.prelu else RULES
         changed = Driver(rules).run(module, record)
+        means = {op for op in module.main.ops if self.prelu and is_op(op, GlobalAveragePool) and _has_kernel(op)}
+        if means:
+            keep = still_there(module.ops, self.keep)
+            # A normalisation of floating point, as one whose result is an output, had better have what is not rounded.
+            made = plan_quantization(module.main, keep, means, shortcuts=True).ops
+            rules = _where(MEANS, lambda op: op.inputs[0].producer in means and {*op.result.users} <= made)
+            changed |= Driver(rules).run(module, record)
         # Of rows and maps with one slope for each channel: volumes are not the accelerator's.
         slopes = (op for op in module.main.ops if self.prelu and is_op(op, PRelu) and op.result.type.rank < 5)
         prelus = {op for op in slopes if _channels(*op.inputs) is not None}
@@ -115,8 +123,7 @@ def _mean_that_is_normalised(found: Match[Reshape]) -> Value | None:
     of a sum as the sum of means, which the normalisation adds up."""
     x, y, views = found["x"], found.root.result, list[Op]()
     channels, extents = x.type.shape[1], x.type.shape[2:]
-    is_read = y.uses and not y.is_returned and all(is_op(user, *NORMS) for user in y.users)
-    if not is_read or math.prod(extents) < 2 or channels < 2 or max(extents) > KERNEL_LIMIT:
+    if y.is_returned or not all(is_op(user, *NORMS) and not user.result.is_returned for user in y.users):
         return None
     source = x
     while is_op(source.producer, *VIEWS) and len(source.uses) == 1:
@@ -206,8 +213,17 @@ def _of_tokens(module: Module) -> tuple[Rule, ...]:
         near |= {each for each in beside if is_op(each, ReduceMean)} - found
         pending += (each for each in near if is_op(each, Elementwise, ReduceMean, ReduceSum, *NORMS))
         found.update(pending)
-    patterns = [replace(rule.pattern, where=found.__contains__) for rule in TOKENS]
-    return tuple(replace(rule, pattern=pattern) for rule, pattern in zip(TOKENS, patterns, strict=True))
+    return _where(TOKENS, found.__contains__)
+
+
+def _where(rules: tuple[Rule, ...], is_wanted: Callable[[Op], bool]) -> tuple[Rule, ...]:
+    return tuple(replace(rule, pattern=replace(rule.pattern, where=is_wanted)) for rule in rules)
+
+
+def _has_kernel(op: Op) -> bool:
+    """Whether a mean can be a convolution of each channel."""
+    _, channels, *extents = op.inputs[0].type.shape
+    return math.prod(extents) > 1 and channels > 1 and max(extents) <= KERNEL_LIMIT
 
 
 TOKENS: tuple[Rule, ...] = (

@@ -15,6 +15,7 @@ from ...ir.ops.elementwise import Add, Div, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat, Transpose
 from ...ir.ops.normalization import GroupNorm
+from ...ir.ops.pooling import GlobalAveragePool
 from ...ir.ops.reduction import ReduceMean
 from ...ir.ops.shape import Reshape
 from ...ir.ops.softmax import Softmax
@@ -164,7 +165,7 @@ def plan_quantization(
         elif op in started or (is_op(op, *NORMS) and all(map(is_known, op.inputs[1:]))):
             # What is multiplied by numbers for the channels on the way to a product is part of the normalisation.
             read = [op.result, *(user.result for user in op.result.users if is_op(user, Mul))]
-            is_taken = op in started or (shortcuts and multiplied.issuperset(op.inputs[:1]) and _is_between(op))
+            is_taken = op in started or (shortcuts and multiplied.issuperset(op.inputs[:1]) and _is_between(op, also))
             if (wanted if is_taken else scored).isdisjoint(read):
                 if shortcuts and not (wanted.isdisjoint(read) or multiplied.isdisjoint(op.inputs)):
                     wanted.update(_terms(op))
@@ -266,9 +267,12 @@ def _terms(op: Op) -> list[Value]:
     return [v for v in x.producer.inputs if not is_known(v)] if is_op(x.producer, Add) and len(x.uses) == 1 else []
 
 
-def _is_between(op: Op) -> bool:
-    """Whether a normalisation reads what is computed for it alone, and no sum, whose operands become integers."""
-    return not is_op(op.inputs[0].producer, Add)
+def _is_between(op: Op, also: Set[Op]) -> bool:
+    """Whether a normalisation reads what is computed for it alone, and no sum, whose operands become integers, nor a
+    mean of few numbers that would be rounded to 8 bits: ``also`` has those that become convolutions."""
+    made = moved(op.inputs[0]).producer
+    is_rounded = is_op(made, GlobalAveragePool, ReduceMean) and made not in also
+    return not is_rounded and not is_op(op.inputs[0].producer, Add)
 
 
 def _shortcuts(function: Function) -> dict[Op, set[Value]]:

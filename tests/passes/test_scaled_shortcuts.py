@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from device_runs import assert_engines_agree
 from onnx_networks import OnnxNetwork
@@ -94,3 +96,20 @@ def test_only_ends_are_on_the_host(block: Callable[[OnnxNetwork], str], machine:
     assert on_host <= {"quantize", "dequantize", "reshape"}
     found = assert_engines_agree(artifact, {"x": rng.normal(size=(1, 3, 6, 6)).astype(np.float32)})
     assert len(np.unique(found)) > 20
+
+
+@pytest.mark.parametrize("why", ["output", "floating point", "kept", "large"])
+def test_means_are_not_rounded_where_their_normalisation_is_of_floating_point(
+    why: str, rng: np.random.Generator
+) -> None:
+    net = OnnxNetwork(rng)
+    y = normalized_mean(net)
+    last = net.op("Tanh", y) if why == "floating point" else rows(net, y, 16, 256)
+    model = onnx.load_from_string(net.model([1, 3, 3, 40] if why == "large" else [1, 3, 6, 6], last))
+    if why == "output":
+        model.graph.output.append(onnx.helper.make_tensor_value_info(y, 1, None))
+    options = CompileOptions(precision="int8", calibration="random", calibration_limit=2, engines="device,software")
+    keep = ["layer_norm"] if why == "kept" else []
+    details = details_of(compile_to_memory(model.SerializeToString(), replace(options, keep_float=keep)))
+    found = {each.op: each for each in details.placement}
+    assert "layer_norm" in found and "global_average_pool" in found
