@@ -363,8 +363,8 @@ def _lacking(op: Op) -> Reason:
         type = op.inputs[0].type
         found = f"{type.dtype.value}, mode {op.operator.mode}, value {op.operator.value:g}"
         found += f", {type.rank} dimensions" * (type.rank not in MAP_RANKS)
-        is_wide = type.rank > 1 and type.shape[1] * op.result.type.shape[1] > MOST_ONES
-        found += f", {type.shape[1]} channels" * is_wide
+        if type.rank > 1 and type.shape[1] * op.result.type.shape[1] > MOST_ONES:
+            found += f", {type.shape[1]} channels"
         rule = "the device has no pad but of zeros, or few repeated pixels, around quantised maps"
         return Reason(rule, f"%{op.result.name}", found)
     if is_op(op, *NORMS):

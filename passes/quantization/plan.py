@@ -28,6 +28,7 @@ from ..views import LEVELS, is_known
 from .parameters import has_numbers
 from .quantizable import (
     NORMS,
+    TOKENS,
     Anchor,
     fused_activation,
     has_rule,
@@ -41,9 +42,6 @@ from .quantizable import (
 
 _SUMMED = 256
 """So many integers of 16 bits, times weights of 8, have a sum of 32 whatever they are."""
-
-_TOKENS = 3
-"""Dimensions of what is made of tokens: images, rows and channels."""
 
 
 class Plan(Immutable):
@@ -214,7 +212,7 @@ def plan_quantization(
     named = {names.take(value.name): value for value in values}
     streams = {value for op in normalizing for value in started.get(op, ())}
     # Known rows may be far smaller than those that they are joined with.
-    joined = (op for op in taken if is_op(op, Concat) and has_numbers(op) and op.result.type.rank == _TOKENS)
+    joined = (op for op in taken if is_op(op, Concat) and has_numbers(op) and op.result.type.rank == TOKENS)
     streams.update(op.result for op in joined if shortcuts)
     streams |= _continued(function.ops, taken, streams)
     for op in taken:
@@ -309,7 +307,7 @@ def _continued(ops: Iterable[Op], taken: Set[Op], streams: Set[Value]) -> set[Va
             ending.add(op)
         elif is_op(op, Add) or (op in taken and is_op(op, Concat) and op.operator.axis == 1):
             parts = [not reached.isdisjoint(_sources(value)) for value in op.inputs if not is_known(value)]
-            if op.result.type.rank == _TOKENS and (any if op in taken else all)(parts):
+            if op.result.type.rank == TOKENS and (any if op in taken else all)(parts):
                 reached.add(op.result)
                 sums.append(op)
     for op in reversed(sums):

@@ -29,6 +29,9 @@ Anchor = Op[Union[Conv, ConvTranspose, MatMul]]
 NORMS = (LayerNorm, RmsNorm, GroupNorm)
 """What normalises."""
 
+TOKENS = 3
+"""Dimensions of what is made of tokens: images, rows and channels."""
+
 _FURTHEST = 50
 """Ops behind one in floating point that are looked at for a message."""
 
@@ -134,13 +137,17 @@ def why_real(op: Op) -> str:
 
 def feeds_real_alone(op: Op) -> bool:
     """Whether all that takes an op's numbers in the end has no integer form, all between being able to have one, and
-    none is an output: such as positions that GridSample reads."""
+    none is an output: such as positions that GridSample reads.
+
+    Behind normalisations there are integers again, which tokens have 16 bits for on the way. Shortcuts of maps, which
+    would have 8, lose more by them than a program less is worth."""
+    between = (Elementwise, *NORMS) if op.result.type.rank == TOKENS else Elementwise
     reached = [op]
     for each in reached:
         for user in (user for value in each.results for user, _ in value.uses):
             if isinstance(user, Function) or is_anchor(user) or is_op(user, Quantize) or len(reached) >= _FURTHEST:
                 return False
-            if user not in reached and (has_rule(user) or isinstance(user.operator, (Elementwise, *NORMS))):
+            if user not in reached and (has_rule(user) or isinstance(user.operator, between)):
                 reached.append(user)
     return True
 

@@ -542,7 +542,8 @@ NETWORKS["mean_that_is_normalised"] = """
     %a = add(%t, %x) : f32[2,4,3,5]
     %m = global_average_pool(%a) : f32[2,4,1,1]
     %r = reshape(%m) {shape=[2, 4]} : f32[2,4]
-    %y = rms_norm(%r, @s) {axis=1, epsilon=0x1.0p-10} : f32[2,4]
+    %n = rms_norm(%r, @s) {axis=1, epsilon=0x1.0p-10} : f32[2,4]
+    %y = tanh(%n) : f32[2,4]
     return %y
   }"""
 NETWORKS["join_then_constant"] = of_joined_convolutions("sub(%j, @c)")
