@@ -259,6 +259,8 @@ class FirmwareLog:
 
     def write(self, device: VirtualDevice, result: Result) -> None:
         """A line for a result."""
+        if device not in self._files:
+            return
         number = f"inference {result.job.inference_number} of model {result.job.model.id}, crop {result.crop_number}"
         line = f"{number}: {'done' if result.error is None else result.error}"
         # A full disk must not end inferences.
