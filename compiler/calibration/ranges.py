@@ -34,8 +34,11 @@ class MinMax:
     def observe(self, values: np.ndarray) -> None:
         """Take in more values, finite ones of any shape."""
         if values.size:
-            self.low = min(self.low, float(values.min()))
-            self.high = max(self.high, float(values.max()))
+            self._extend(float(values.min()), float(values.max()))
+
+    def _extend(self, low: float, high: float) -> None:
+        """Take in the smallest and the largest of some values."""
+        self.low, self.high = min(self.low, low), max(self.high, high)
 
     def include(self, other: "MinMax") -> None:
         """Take in what statistics of the same kind have seen, as if it were seen here, and use them up."""
@@ -156,11 +159,10 @@ class MeanSquaredError(Histogram):
         self.lows: list[float] = []
         self.highs: list[float] = []
 
-    def observe(self, values: np.ndarray) -> None:
-        super().observe(values)
-        if values.size:
-            self.lows.append(float(values.min()))
-            self.highs.append(float(values.max()))
+    def _extend(self, low: float, high: float) -> None:
+        super()._extend(low, high)
+        self.lows.append(low)
+        self.highs.append(high)
 
     def include(self, other: MinMax) -> None:
         super().include(other)

@@ -40,7 +40,7 @@ from ...runtime.machines.machine import (
     Machine,
 )
 from ..device.attention_views import unfit
-from ..device.legalize.movement_forms import MOST_ONES
+from ..device.legalize.movement_forms import pads_many_channels
 from ..device.resampling import resize_axes
 from ..device.tiling.tile_search import misfit
 from ..quantization.quantizable import why_real
@@ -363,7 +363,7 @@ def _lacking(op: Op) -> Reason:
         type = op.inputs[0].type
         found = f"{type.dtype.value}, mode {op.operator.mode}, value {op.operator.value:g}"
         found += f", {type.rank} dimensions" * (type.rank not in MAP_RANKS)
-        if type.rank > 1 and type.shape[1] * op.result.type.shape[1] > MOST_ONES:
+        if pads_many_channels(op):
             found += f", {type.shape[1]} channels"
         rule = "the device has no pad but of zeros, or few repeated pixels, around quantised maps"
         return Reason(rule, f"%{op.result.name}", found)

@@ -1,7 +1,7 @@
 """Scaling and shifting of channels as depthwise convolution, which has a quantised form with a scale per channel."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 
 import numpy as np
@@ -51,20 +51,22 @@ class DepthwiseAffine(Pass):
         changed = Driver(rules).run(module, record)
         means = {op for op in module.main.ops if self.prelu and is_op(op, GlobalAveragePool) and _has_kernel(op)}
         if means:
-            keep = still_there(module.ops, self.keep)
             # A normalisation of floating point, as one whose result is an output, had better have what is not rounded.
-            made = plan_quantization(module.main, keep, means, shortcuts=True).ops
+            made = self._planned(module, means)
             rules = _where(MEANS, lambda op: op.inputs[0].producer in means and {*op.result.users} <= made)
             changed |= Driver(rules).run(module, record)
         # Of rows and maps with one slope for each channel: volumes are not the accelerator's.
         slopes = (op for op in module.main.ops if self.prelu and is_op(op, PRelu) and op.result.type.rank < 5)
         prelus = {op for op in slopes if _channels(*op.inputs) is not None}
         if prelus:
-            keep = still_there(module.ops, self.keep)
-            prelus &= plan_quantization(module.main, keep, prelus, shortcuts=True).ops
+            prelus &= self._planned(module, prelus)
             rule = Rule("prelu", node(PRelu, "x", Const("c"), where=prelus.__contains__), _prelu)
             changed |= Driver((rule,)).run(module, record)
         return changed
+
+    def _planned(self, module: Module, also: Set[Op]) -> Set[Op]:
+        """The ops that become integers, if these can be convolutions as well."""
+        return plan_quantization(module.main, still_there(module.ops, self.keep), also, shortcuts=True).ops
 
 
 def _channels(x: Value, constant: Value) -> np.ndarray | None:

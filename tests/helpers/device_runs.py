@@ -8,6 +8,7 @@ import numpy as np
 from single_card import FunctionalEngine
 
 from tilewright.codegen.device.program import DeviceProgram, assemble
+from tilewright.compiler.options import CompileOptions
 from tilewright.ir.annotations import ON
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Function, Module
@@ -22,6 +23,11 @@ from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.execution.device import as_map, in_bytes, of_bytes
 from tilewright.runtime.machines.machine import Machine
 from tilewright.runtime.session import load
+
+OPTIONS = CompileOptions(
+    precision="int8", calibration="random", calibration_limit=2, engines="device,software", effort="quick"
+)
+"""For a network whose numbers do not matter, only where its ops run and whether both engines agree."""
 
 
 def assert_engines_agree(artifact: Artifact, feeds: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -7,18 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from device_runs import assert_engines_agree
+from device_runs import OPTIONS, assert_engines_agree
 from onnx_networks import OnnxNetwork
 from random_seeds import in_turn
 from token_networks import heads, joined, rows, shape
 
 from tilewright.compiler.driver import compile_to_memory
-from tilewright.compiler.options import CompileOptions
 from tilewright.runtime.report.details import details_of
-
-OPTIONS = CompileOptions(
-    precision="int8", calibration="random", calibration_limit=2, engines="device,software", effort="quick"
-)
 
 
 def by_context(net: OnnxNetwork) -> str:

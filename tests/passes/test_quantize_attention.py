@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from attention_blocks import quantized_block, random_block, random_channel_block, random_linear_block
 from before_after import parse, random_inputs, run_pass
-from device_runs import assert_engines_agree
+from device_runs import OPTIONS, assert_engines_agree
 from onnx_networks import OnnxNetwork
 from random_seeds import in_turn
 
@@ -37,10 +37,6 @@ from tilewright.passes.quantization.plan import plan_quantization
 from tilewright.passes.simplify.eliminate_dead_code import EliminateDeadCode
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load
-
-OPTIONS = CompileOptions(
-    precision="int8", calibration="random", calibration_limit=2, engines="device,software", effort="quick"
-)
 
 
 @pytest.mark.parametrize("kind", ["softmax", "matmul"])

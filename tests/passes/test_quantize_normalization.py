@@ -9,7 +9,7 @@ import instruction_set as isa
 import numpy as np
 import pytest
 from device_cases import ROOMY
-from device_runs import assert_engines_agree, compile_for_device, run_on_device
+from device_runs import OPTIONS, assert_engines_agree, compile_for_device, run_on_device
 from generic_kernels import TARGET, generic_kernel
 from kernel_harness import Execution, run_kernels
 from normalization_blocks import (
@@ -25,7 +25,6 @@ from random_seeds import in_turn, seeds
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.writer import export_onnx
-from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import IRError
 from tilewright.ir import interp
@@ -42,11 +41,6 @@ from tilewright.passes.quantization.quantize_normalization import QuantizeNormal
 from tilewright.passes.simplify.share_rules import made_of_squares
 from tilewright.runtime.machines.machine import load as load_machine
 from tilewright.runtime.report.details import details_of
-
-OPTIONS = CompileOptions(
-    precision="int8", calibration="random", calibration_limit=2, engines="device,software", effort="quick"
-)
-
 
 NOT_HERE = "the device has no layer_norm but of integers, and"
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from device_runs import assert_engines_agree
+from device_runs import OPTIONS, assert_engines_agree
 from onnx_networks import OnnxNetwork
 from random_seeds import in_turn
 from token_networks import rows, shape
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.formats import import_model
-from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.pipeline import simplify_pipeline
 from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.ir.core import Module, is_op
@@ -25,9 +25,6 @@ from tilewright.ir.text.printer import print_module
 from tilewright.passes.attention.relative_positions import RelativePositions
 from tilewright.runtime.report.details import details_of
 
-OPTIONS = CompileOptions(
-    precision="int8", calibration="random", calibration_limit=2, engines="device,software", effort="quick"
-)
 HEIGHT, WIDTH = 4, 6
 TOKENS = HEIGHT * WIDTH
 Added = Callable[[OnnxNetwork, str, str], str]
@@ -132,7 +129,7 @@ FORMS = [
 def test_one_program(form: tuple[Added, bool], machine: str, rng: np.random.Generator) -> None:
     added, is_map = form
     model = network(OnnxNetwork(rng), added, is_map=is_map)
-    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine}))
+    artifact = compile_to_memory(model, replace(OPTIONS, machine=machine))
     assert {each.on for each in details_of(artifact).placement if each.op in ("attention", "conv", "add")} == {"device"}
     assert len(artifact.manifest.device_programs) == 1
     of_images = (2, 24, HEIGHT, WIDTH) if is_map else (2, TOKENS, 24)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from device_runs import assert_engines_agree
+from device_runs import OPTIONS, assert_engines_agree
 from onnx_networks import OnnxNetwork
 from random_seeds import in_turn
 from token_networks import rows, shape
@@ -82,14 +82,7 @@ def compiled(block: Callable[[OnnxNetwork], str], machine: str, rng: np.random.G
     net = OnnxNetwork(rng)
     flat = net.op("Reshape", block(net), shape(net, 1, 16))
     model = net.model([1, 3, 6, 6], rows(net, flat, 16, 256))
-    options = CompileOptions(
-        precision="int8",
-        calibration="random",
-        calibration_limit=2,
-        engines="device,software",
-        effort="quick",
-        machine=machine,
-    )
+    options = replace(OPTIONS, machine=machine)
     return compile_to_memory(model, options)
 
 

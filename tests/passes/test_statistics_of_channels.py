@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from before_after import parse
-from device_runs import assert_engines_agree
+from device_runs import OPTIONS, assert_engines_agree
 from legalized_networks import X, check
 from onnx_networks import OnnxNetwork
 from random_seeds import in_turn
 
 from tilewright.compiler.driver import compile_to_memory
-from tilewright.compiler.options import CompileOptions
 from tilewright.ir import interp
 from tilewright.passes.base import Record
 from tilewright.passes.pattern import Driver
@@ -55,14 +56,7 @@ def test_attention_over_places_is_one_program(machine: str, is_kept: bool, rng: 
         parts = [net.op("Reshape", part, extents) for part in parts]
     places = net.op("Sigmoid", net.op("Conv", net.op("Concat", *parts, axis=1), net.some(1, 2, 3, 3), pads=[1] * 4))
     model = net.model([1, 3, 6, 7], net.op("Conv", net.op("Mul", map, places), net.some(16, 24, 1, 1)))
-    options = CompileOptions(
-        precision="int8",
-        calibration="random",
-        calibration_limit=2,
-        engines="device,software",
-        effort="quick",
-        machine=machine,
-    )
+    options = replace(OPTIONS, machine=machine)
     artifact = compile_to_memory(model, options)
     assert len(artifact.manifest.device_programs) == 1
     found = assert_engines_agree(artifact, {"x": rng.normal(size=(1, 3, 6, 7)).astype(np.float32)})

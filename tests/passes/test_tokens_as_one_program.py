@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from device_runs import assert_engines_agree
+from device_runs import OPTIONS, assert_engines_agree
 from onnx_networks import OnnxNetwork
 from random_seeds import in_turn
 from token_networks import attend, heads, joined, layer, rows, shape
 
 from tilewright.compiler.driver import compile_to_memory
-from tilewright.compiler.options import CompileOptions
 from tilewright.runtime.report.details import details_of
-
-OPTIONS = CompileOptions(
-    precision="int8", calibration="random", calibration_limit=2, engines="device,software", effort="quick"
-)
 
 
 def convolved(net: OnnxNetwork) -> str:
@@ -106,7 +102,7 @@ BLOCKS = (rotated_heads, placed_keys, placed_tokens, normalized_before, normaliz
 def test_one_program(block: Callable[[OnnxNetwork], str], machine: str, rng: np.random.Generator) -> None:
     net = OnnxNetwork(rng)
     model = net.model([1, 20, 24], rows(net, block(net), 32, 16))
-    artifact = compile_to_memory(model, CompileOptions(**{**vars(OPTIONS), "machine": machine}))
+    artifact = compile_to_memory(model, replace(OPTIONS, machine=machine))
     assert {each.on for each in details_of(artifact).placement if each.op in ("attention", "conv")} == {"device"}
     assert len(artifact.manifest.device_programs) == 1
     found = assert_engines_agree(artifact, {"x": rng.normal(size=(1, 20, 24)).astype(np.float32)})

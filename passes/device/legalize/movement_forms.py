@@ -25,9 +25,15 @@ from ...pattern import Match, Rule, node, on_quantized
 _REPEATED = 32
 """Rows and columns that a map repeats around itself by parts, at most: each may be a transfer of its own."""
 
-MOST_ONES = 1 << 22
+_MOST_ONES = 1 << 22
 """Bytes of the weights that give channels other places, at most: they grow with the square of the channels, and signals
 of many samples in one pixel are moved by the host."""
+
+
+def pads_many_channels(op: Op[Pad]) -> bool:
+    """Whether a product that pads channels would have too many weights for that."""
+    x, y = op.inputs[0].type, op.result.type
+    return x.rank > 1 and x.shape[1] * y.shape[1] > _MOST_ONES
 
 
 def is_quantized(op: Op) -> bool:
@@ -112,7 +118,7 @@ def _pad_as_convolution(found: Match[Pad]) -> Value | None:
     inputs, outputs = x.type.shape[1], y.type.shape[1]
     value, user = stored(pad.value, x.type), y.only_user
     taken = is_op(user, Conv, AveragePool) or (is_op(user, MaxPool) and value == limits(x.type)[0])
-    if (taken and inputs == outputs) or value != parameters(x.type)[1] or inputs * outputs > MOST_ONES:
+    if (taken and inputs == outputs) or value != parameters(x.type)[1] or pads_many_channels(found.root):
         return None
     picked = np.arange(outputs) - pad.pads[1]
     picked[picked >= inputs] = -1

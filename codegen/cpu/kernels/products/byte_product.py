@@ -15,10 +15,7 @@ import numpy as np
 from .....ir.layout import CHANNEL_BLOCK
 from .....ir.types import DType
 from ...llvm.builder import FunctionBuilder
-from ...llvm.byte_dot_product import (
-    ACCUMULATOR,
-    add_word_pairs,
-)
+from ...llvm.byte_dot_product import ACCUMULATOR, add_word_pairs
 from ...llvm.types import I8, I32, PTR, Register, Registers, Type, constant, type_of, zero
 from ...spec import ConstantTable
 from ..channel_tiles import WorkItem

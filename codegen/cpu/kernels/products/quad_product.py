@@ -9,15 +9,7 @@ import numpy as np
 from .....ir.layout import CHANNEL_BLOCK, QUAD
 from ...kernel import Kernel
 from ...llvm.builder import FunctionBuilder
-from ...llvm.byte_dot_product import (
-    BYTES,
-    FLIP,
-    add_pairs,
-    dot,
-    flipped,
-    in_order,
-    saturates,
-)
+from ...llvm.byte_dot_product import BYTES, FLIP, add_pairs, dot, flipped, in_order, saturates
 from ...llvm.target import TargetDescription
 from ...llvm.types import I8, I32, I64, PTR, Register, Registers, constant, zero
 from ..channel_tiles import ChannelTiles, WorkItem
@@ -221,7 +213,7 @@ class QuadProduct(MatrixProduct):
             word = b.convert("bitcast", b.load(I8.of(QUAD), b.at(x, row * tile.shape.x_row)), I32)
             value = b.convert("bitcast", b.splat(word, b.target.lanes), I8.of(QUAD * b.target.lanes))
             value = value if order is None else in_order(b, value, order)
-            value = b.binary("xor", value, constant(value.type, FLIP)) if self.flips[0] else value
+            value = self._factors(b, value)
             factors = zip(weights, totals[len(result) :], strict=False)
             result += [add_pairs(b, total, [value], [vector]) for vector, total in factors]
         return tuple(result)
