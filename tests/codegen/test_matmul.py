@@ -53,7 +53,8 @@ def check(
 @pytest.mark.parametrize("transpose_x", [False, True])
 @pytest.mark.parametrize("transpose_w", [False, True])
 @pytest.mark.parametrize(
-    "extents", [(1, 1, 1), (5, 33, 7), (31, 70, 19), (64, 16, 5), (3, 130, 40), (26, 300, 40), (31, 1026, 17)]
+    "extents",
+    [(1, 1, 1), (5, 33, 7), (31, 70, 19), (64, 16, 5), (3, 130, 40), (26, 300, 40), (31, 1026, 17), (19, 517, 2)],
 )
 def test_product(
     extents: tuple[int, int, int], transpose_w: bool, transpose_x: bool, target: str, rng: np.random.Generator
@@ -64,7 +65,7 @@ def test_product(
 
 
 @targets
-@pytest.mark.parametrize("extents", [(1, 16, 7), (5, 33, 7), (31, 70, 19), (64, 200, 5), (3, 24, 40)])
+@pytest.mark.parametrize("extents", [(1, 16, 7), (5, 33, 7), (31, 70, 19), (64, 200, 5), (3, 24, 40), (19, 517, 2)])
 def test_known_factor_in_panels(extents: tuple[int, int, int], target: str, rng: np.random.Generator) -> None:
     rows, columns, inner = extents
     spec = FloatProduct(rows, columns, inner, transpose_x=rows == 5, panels=True, has_bias=True)
@@ -72,7 +73,17 @@ def test_known_factor_in_panels(extents: tuple[int, int, int], target: str, rng:
 
 
 @targets
-@pytest.mark.parametrize("extents", [(2, 2, 1), (5, 33, 7), (31, 70, 19), (29, 157, 40)])
+@pytest.mark.parametrize("steps", [2, 8])
+@pytest.mark.parametrize("panels", [False, True])
+def test_products_of_few_steps_finish_a_few_rows_before_the_next(panels: bool, steps: int, target: str) -> None:
+    """Down a strip each row of 1024 columns would lie in a page of its own."""
+    shape = FloatProduct(512, 1024, steps, panels=panels).shape(described(target))
+    assert shape.cut.row_block == 8
+    assert shape.cut.vectors * shape.lanes < 1024
+
+
+@targets
+@pytest.mark.parametrize("extents", [(2, 2, 1), (5, 33, 7), (31, 70, 19), (29, 157, 40), (19, 137, 2)])
 def test_double_precision(extents: tuple[int, int, int], target: str, rng: np.random.Generator) -> None:
     rows, columns, inner = extents
     added = {"has_bias": rows > 2, "has_residual": rows > 5}

@@ -26,6 +26,13 @@ _PANEL_ROW = 4 * CHANNEL_BLOCK
 _SEVERAL_TILES, _NEAR = 24, 2**15
 """Rows from which several tiles read a strip of w, and bytes of w that a first level cache holds however they lie."""
 
+_FEW_STEPS = 8
+"""Up to so many steps a product takes less time than its result: neighbours of a row are written soon after each other,
+not rows down a strip, which may each lie in a page of their own."""
+
+_WRITTEN_TILE, _WRITTEN_ROWS = (2, 4), 8
+"""Rows and vectors of its tiles then, and the rows for which all columns are computed before going on."""
+
 _MOST_PANELS = 6
 """Of a tile: where panels lie multiples of a page apart, a first level cache of eight ways holds a line of so many."""
 
@@ -63,7 +70,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
     def makes_strips(self) -> bool:
         """Whether each strip of w is made in the work memory."""
         is_read_again = self.rows >= _SEVERAL_TILES and self.element.bytes * self.inner * self.columns > _NEAR
-        return self.transpose_w or (is_read_again and not self.panels)
+        return self.transpose_w or (is_read_again and self.inner > _FEW_STEPS and not self.panels)
 
     def shape(self, target: TargetDescription) -> MatrixShape:
         # Where no strips are made, lines that two tiles share would be read and written twice.
@@ -74,6 +81,8 @@ class FloatProduct(ProductSpec, MatrixProduct):
         rows, vectors = choose_tile(self.rows, size // 4 * self.columns, self.inner, target, together, *most)
         # Rows whose part of x stays in the second level cache while all strips pass by.
         budget = max(1, target.cache_bytes[1] // 2 // (size * self.inner) // rows) * rows
+        if self.inner <= _FEW_STEPS and self.columns > 3 * lanes and self.rows > 1 and not self.makes_strips:
+            (rows, vectors), budget = _WRITTEN_TILE, _WRITTEN_ROWS
         row_block = self.rows if self.makes_strips else min(self.rows, budget)
         strip_row = size * vectors * lanes
         return MatrixShape(
