@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import KeysView, Sequence
+from collections.abc import Collection, KeysView, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast, overload
 
 import numpy as np
@@ -60,10 +60,11 @@ class Value:
     def is_returned(self) -> bool:
         return self._returns > 0
 
-    def replace_all_uses(self, other: Value) -> None:
-        """Make every user read ``other`` instead."""
+    def replace_all_uses(self, other: Value, but: Collection[Op] = ()) -> None:
+        """Make every user read ``other`` instead, ``but`` for those."""
         for user, index in [*self._uses]:
-            user.set_operand(index, other)
+            if user not in but:
+                user.set_operand(index, other)
 
     def __repr__(self) -> str:
         return f"{self.SIGIL}{self.name}: {self.type}"

@@ -8,7 +8,7 @@ import numpy as np
 from tilewright.errors import NoCalibrationError, UnsupportedError, UsageError
 from tilewright.immutable import Immutable
 
-from ...ir.core import Function, Module, Op, Value, is_op
+from ...ir.core import Function, Module, Value, is_op
 from ...ir.ops.activation import HardSigmoid, Sigmoid, Tanh
 from ...ir.ops.quantization import Dequantize, Quantize, QuantizeLinear
 from ...ir.ops.softmax import Softmax
@@ -22,7 +22,7 @@ from ...passes.quantization.integer_interface import (
     symmetric_scale,
 )
 from ...passes.quantization.parameters import Range
-from ...passes.quantization.quantizable import is_moving
+from ...passes.quantization.quantizable import is_moving, sources
 from ...runtime.pictures.inputs import Declared, declared
 from ...runtime.pictures.preprocessing import Preprocessing
 from ..calibration.dataset import are_images
@@ -169,12 +169,9 @@ def with_symmetric_outputs(
     names = {value: name for name, value in values.items()}
     found = dict(ranges)
     for value in main.results:
-        while value not in names and value.producer is not None and is_moving(value.producer):
-            if len(value.producer.inputs) != 1:
-                break
-            value = value.producer.inputs[0]
-        if value in names:
-            found[names[value]] = covered(symmetric_scale(found[names[value]]))
+        name = next((names[each] for each in sources(value) if each in names), None)
+        if name is not None:
+            found[name] = covered(symmetric_scale(found[name]))
     return found
 
 
@@ -214,9 +211,8 @@ def _own_scale(value: Value) -> float | None:
 
 
 def _bounds_of(value: Value) -> Range | None:
-    op: Op | None = value.producer
-    while op is not None and is_moving(op) and len(op.inputs) == 1:
-        op = op.inputs[0].producer
+    *_, source = sources(value)
+    op = source.producer
     return _BOUNDED.get(type(op.operator)) if op is not None else None
 
 

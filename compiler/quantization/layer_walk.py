@@ -13,6 +13,7 @@ from ...ir.core import Constant, Module, Op, Value, is_op
 from ...ir.interp import run_op
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add
+from ...ir.quantized import limits, parameters
 from ...ir.types import DType, TensorType
 from ...passes.quantization.plan import Plan
 from ..calibration.sample_sets import Inputs
@@ -143,10 +144,8 @@ def _present(arrays: Sequence[np.ndarray | None]) -> Arrays:
 
 def rounded(x: np.ndarray, type: TensorType) -> np.ndarray:
     """The numbers that the integers of a type of one scale stand for, float32."""
-    assert type.quant is not None
-    scale, zero = np.float32(type.quant.scale[0]), type.quant.zero_point[0]
-    limits = np.iinfo(type.dtype.numpy)
-    return np.clip(np.rint(x / scale), limits.min - zero, limits.max - zero) * scale
+    (scale, zero), (low, high) = parameters(type), limits(type)
+    return np.clip(np.rint(x / scale), low - zero, high - zero) * scale
 
 
 def computed(module: Module, op: Op, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:

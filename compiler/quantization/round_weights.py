@@ -18,11 +18,11 @@ from tilewright.immutable import Immutable
 
 from ...ir.accumulators import channel_axis
 from ...ir.core import Constant, Module, Op
-from ...ir.ops.quantization import Dequantize
 from ...ir.quantized import limits, parameters
 from ...ir.types import TensorType
 from ...passes.quantization.parameters import GRID_TOLERANCE, LARGEST, on_own_grid, per_channel
 from ...passes.quantization.quantizable import Anchor
+from ...passes.quantization.quantize import set_weights
 from ..calibration.windows import Product, places_of, rows_of_weights, weights_of_rows, windows
 
 DAMPING = 0.01
@@ -207,15 +207,6 @@ def _costs(op: Product) -> tuple[float, int]:
     groups, outputs, inner = rows_of_weights(op, real_weights(op)).shape
     tries = len(WIDENED) if inner <= LARGEST_TRIED else 1
     return groups * (inner**3 / 3 + tries * outputs * inner**2 / 2), 8 * groups * inner**2
-
-
-def set_weights(module: Module, op: Op, integers: np.ndarray, type: TensorType) -> None:
-    """Give an op integers as its weights, dequantised, which quantisation then leaves as they are."""
-    w = op.operands[1]
-    assert w is not None
-    constant = module.add_constant(w.name, integers, type)
-    real = module.main.insert(Op(Dequantize(), [constant], names=[w.name], loc=op.loc), op)
-    op.set_operand(1, real.result)
 
 
 def set_rounded(module: Module, rounded: Iterable[tuple[Op, Rounded]]) -> None:

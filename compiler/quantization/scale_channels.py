@@ -23,9 +23,9 @@ from ...ir.ops.quantization import Dequantize
 from ...ir.types import Quantization, TensorType
 from ...passes.quantization.parameters import Range, on_own_grid
 from ...passes.quantization.plan import Plan
+from ...passes.quantization.quantize import set_weights
 from ...passes.quantization.sink_dequantize_rules import under
 from ..calibration.windows import Product
-from .round_weights import set_weights
 
 MARGIN = 1.25
 """Channels have room for so many times the largest number that samples show of them, at least, for each shows them less

@@ -121,10 +121,8 @@ class Boundary:
     def divide(self, module: Module, scales: ChannelScales) -> None:
         """Divide the value in the weights that make it, or multiply those that read it, and take back the shifts."""
         by, shifts = scales.factors, scales.shifts
-        if self.producer is not None:
-            scale_results(module, self.producer, 1 / by.astype(np.float64), has_bias=True)
-        if self.source is not None:
-            scale_results(module, self.source, 1 / by.astype(np.float64), has_bias=True)
+        for maker in filter(None, (self.producer, self.source)):
+            scale_results(module, maker, 1 / by.astype(np.float64), has_bias=True)
         for reader in self.readers:
             rows = rows_of_weights(reader, real_weights(reader))
             if shifts is not None:

@@ -69,10 +69,9 @@ def _ends(function: Function, given: DType, wanted: DType) -> list[Op]:
         if _holds(value, given) and readers:
             type = _moved(value.type, wanted, _offset(given, wanted))
             moved = function.insert_after(Op(Requantize(), [value], [type], names=[value.name]), None).result
-            for reader in readers:
-                for index, operand in enumerate(reader.operands):
-                    if operand is value:
-                        reader.set_operand(index, moved)
+            for user, index in [*value.uses]:
+                if user in readers:
+                    user.set_operand(index, moved)
     ends: list[Op] = []
     for index, value in enumerate(function.results):
         op = value.producer
@@ -125,10 +124,9 @@ def _convert(function: Function, op: Op, read: Sequence[int], wanted: DType, kep
     if readers:
         type = _moved(op.result.type, wanted, _offset(given, wanted))
         after = function.insert_after(Op(Requantize(), [op.result], [type], names=[op.result.name], loc=op.loc), op)
-        for reader in readers:
-            for index, value in enumerate(reader.operands):
-                if value is op.result:
-                    reader.set_operand(index, after.result)
+        for user, index in [*op.result.uses]:
+            if user in readers:
+                user.set_operand(index, after.result)
 
 
 def _offset(given: DType, wanted: DType) -> int:

@@ -51,13 +51,11 @@ class IntegerInterface(Pass):
 
     def _take_integers(self, main: Function, parameter: Value) -> None:
         shape = parameter.type.shape
-        readers = [*parameter.uses]
         parameter.type = _integers(planes_of(shape), self.input_scale)
-        real = main.insert_after(Op(Dequantize(), [parameter], names=[parameter.name]), None)
+        real = first = main.insert_after(Op(Dequantize(), [parameter], names=[parameter.name]), None)
         if planes_of(shape) != shape:
             real = main.insert_after(Op(Transpose((0, 2, 3, 1)), [real.result], names=[parameter.name]), real)
-        for reader, index in readers:
-            reader.set_operand(index, real.result)
+        parameter.replace_all_uses(real.result, but=[first])
 
     def _given(self, main: Function, index: int, value: Value) -> Value:
         shape = node_shape(value.type.shape)

@@ -38,6 +38,7 @@ from .quantizable import (
     is_mean_of_map,
     is_moving,
     moved,
+    sources,
 )
 
 _SUMMED = 256
@@ -70,12 +71,8 @@ class Plan(Immutable):
 
     def source(self, value: Value) -> Value:
         """The value that is quantised of which ``value`` is a movement, itself if it is none of one operand."""
-        made = set(self.values.values())
-        while value not in made and value.producer is not None and is_moving(value.producer):
-            if len(value.producer.inputs) != 1:
-                break
-            value = value.producer.inputs[0]
-        return value
+        made, found = set(self.values.values()), [*sources(value)]
+        return next((each for each in found if each in made), found[-1])
 
     def only_source(self, value: Value) -> Value | None:
         """The value that ``value`` is a movement of, if nothing else reads either, nor any other part of it."""

@@ -1,5 +1,6 @@
 """Which ops have an integer form, each judged by itself, and why others have none."""
 
+from collections.abc import Iterator
 from typing import TypeGuard, Union
 
 import numpy as np
@@ -82,6 +83,14 @@ def moved(value: Value) -> Value:
     while value.producer is not None and is_moving(value.producer):
         value = value.producer.inputs[0]
     return value
+
+
+def sources(value: Value) -> Iterator[Value]:
+    """A value, and those that it is a movement of, as long as that has one operand."""
+    yield value
+    while value.producer is not None and is_moving(value.producer) and len(value.producer.inputs) == 1:
+        value = value.producer.inputs[0]
+        yield value
 
 
 def is_moving(op: Op) -> bool:

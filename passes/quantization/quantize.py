@@ -104,10 +104,7 @@ class Quantize(Pass):
         stored = stored_weights(op, w.array, _scale_of(x))
         quant = stored[1].quant
         record.counts["weights on their own grid" if quant and quant.axis is None else "weights per channel"] += 1
-        constant = module.add_constant(w.name, *stored)
-        assert op.function is not None
-        real = op.function.insert(Op(Dequantize(), [constant], names=[w.name], loc=op.loc), op)
-        op.set_operand(1, real.result)
+        set_weights(module, op, *stored)
 
 
 def _with_maker(op: Op) -> list[Op | None]:
@@ -141,6 +138,15 @@ def store_numbers(module: Module, op: Op[Mul | Add | Concat], type: TensorType |
         integers = Op(QuantizeOperator(), [constant], [stored])
         real = Op(Dequantize(), [function.insert(integers, op).result])
         op.set_operand(index, function.insert(real, op).result)
+
+
+def set_weights(module: Module, op: Op, integers: np.ndarray, type: TensorType) -> None:
+    """Give an op integers as its weights, dequantised, which quantisation then leaves as they are."""
+    w, function = op.operands[1], op.function
+    assert w is not None and function is not None
+    constant = module.add_constant(w.name, integers, type)
+    real = function.insert(Op(Dequantize(), [constant], names=[w.name], loc=op.loc), op)
+    op.set_operand(1, real.result)
 
 
 def stored_weights(op: Anchor, weights: np.ndarray, x_scale: float) -> tuple[np.ndarray, TensorType]:

@@ -32,14 +32,13 @@ def split_weights(module: Module, plan: Plan, wide: Collection[str]) -> set[Valu
         integers, type = per_channel(w.array, channel_axis(op), None, 1.0)
         assert function is not None
         coarse = real(integers, type)
-        y, readers = op.result, [*op.result.uses]
+        y = op.result
         rest = module.add_constant(f"{w.name}.rest", w.array - coarse)
         second = Op(op.operator, [op.inputs[0], rest], [y.type], names=[names.take(f"{y.name}.rest")], loc=op.loc)
         function.insert_after(second, op)
         total = Op(Add(), [y, second.result], names=[y.name], loc=op.loc)
         function.insert_after(total, second)
-        for reader, index in readers:
-            reader.set_operand(index, total.result)
+        y.replace_all_uses(total.result, but=[total])
         op.set_operand(1, module.add_constant(w.name, coarse))
         total.result.origin, y.origin, y.name = y.origin, None, names.take(f"{y.name}.coarse")
         macs = MACS.get(op)

@@ -25,6 +25,7 @@ from ...ir.ops.quantization import Dequantize, Quantize
 from ...ir.types import Quantization, TensorType
 from ...ir.windows import WindowAxis
 from ..pattern import Match, Rule, node, on_quantized
+from ..simplify.linear_rules import turned
 from .integer_rules import integers_of, is_fused_activation, only_producer
 
 
@@ -137,28 +138,14 @@ def _quantized_phases(found: Match[Quantize]) -> Value | None:
     return found.emit(Slice((0,) * 4, y_type.shape, (1,) * 4), spread, result_types=[y_type])
 
 
-class Turned(Immutable):
-    """Weights of a convolution: array [O, C / group, rows, columns], and their type."""
-
-    array: np.ndarray
-    type: TensorType
-
-
-def turned(array: np.ndarray, group: int) -> np.ndarray:
-    """Weights [C, O / group, *kernel] in the order of a convolution, [O, C / group, *kernel], taps as they are."""
-    channels, outputs, *kernel = array.shape
-    array = array.reshape(group, channels // group, outputs, *kernel).swapaxes(1, 2)
-    return array.reshape(group * outputs, channels // group, *kernel)
-
-
-def _as_convolution(w: Constant, group: int) -> Turned:
-    """The same of a quantised constant."""
+def _as_convolution(w: Constant, group: int) -> Constant:
+    """Quantised weights [C, O / group, rows, columns] as those of a convolution, [O, C / group, rows, columns]."""
     array, quant = turned(w.array, group), w.type.quant
     assert quant is not None
     if quant.axis is not None:
         # Channels of all groups share the scales of those of the first.
         quant = replace(quant, axis=0, scale=quant.scale * group, zero_point=quant.zero_point * group)
-    return Turned(array, TensorType(array.shape, w.type.dtype, quant))
+    return Constant(w.name, array, TensorType(array.shape, w.type.dtype, quant))
 
 
 def _runs(every: Sequence[Sequence[Phase]], outputs: int, *, may_join: bool) -> list[list[tuple[Phase, ...]]]:
@@ -175,7 +162,7 @@ def _runs(every: Sequence[Sequence[Phase]], outputs: int, *, may_join: bool) -> 
     return [[each] for each in alone]
 
 
-def _kernel(weights: Turned, run: Sequence[tuple[tuple[int, ...], ...]]) -> tuple[np.ndarray, TensorType]:
+def _kernel(weights: Constant, run: Sequence[tuple[tuple[int, ...], ...]]) -> tuple[np.ndarray, TensorType]:
     """These rows and columns of a kernel, for each phase; where there are none, or -1, what stands for zero."""
     quant = weights.type.quant
     assert quant is not None

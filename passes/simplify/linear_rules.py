@@ -53,12 +53,14 @@ def _turned(op: Op[Linear], w: np.ndarray) -> np.ndarray:
     """Weights as ``op`` stores them in the form of :func:`_weights`, or the reverse."""
     if isinstance(op.operator, MatMul):
         return w if op.operator.transpose_b else w.T
-    if not isinstance(op.operator, ConvTranspose):
-        return w
-    # [group * I, O, *kernel] to [group * O, I, *kernel]; its own inverse.
-    group = op.operator.group
-    split = w.reshape(group, w.shape[0] // group, *w.shape[1:])
-    return np.swapaxes(split, 1, 2).reshape(group * w.shape[1], w.shape[0] // group, *w.shape[2:])
+    return turned(w, op.operator.group) if isinstance(op.operator, ConvTranspose) else w
+
+
+def turned(w: np.ndarray, group: int) -> np.ndarray:
+    """Weights [group * I, O, *kernel] as [group * O, I, *kernel], which is the reverse as well."""
+    rows, columns, *kernel = w.shape
+    split = w.reshape(group, rows // group, columns, *kernel).swapaxes(1, 2)
+    return split.reshape(group * columns, rows // group, *kernel)
 
 
 def _emit(found: Match, op: Op[Linear], weights: np.ndarray, summand: np.ndarray, x: Value) -> Value | None:

@@ -18,7 +18,8 @@ from ....ir.clone import clone_module
 from ....ir.core import Constant, Module, Op, Value
 from ....ir.ops.elementwise import Add, Mul, Sub
 from ....ir.ops.movement import Slice
-from ....ir.ops.quantization import FakeQuantize
+from ....ir.ops.quantization import FakeQuantize, real
+from ....ir.quantized import limits, parameters
 from ....ir.types import DType, TensorType
 from ....passes.quantization.parameters import Range
 from ....passes.quantization.plan import Plan, plan_quantization
@@ -97,17 +98,11 @@ def output_noise(
     )
 
 
-def _x(op: Op) -> Value:
-    x = op.operands[0]
-    assert x is not None
-    return x
-
-
 def _change(
     op: Anchor, plan: Plan, types: Mapping[Value, TensorType], rounded: Rounded | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """What rounding adds to the weights and the bias of an anchor."""
-    w, bias, x = op.operands[1], op.operands[2], types[plan.source(_x(op))]
+    w, bias, x = op.operands[1], op.operands[2], types[plan.source(op.inputs[0])]
     assert x.quant is not None
     if rounded is not None:
         stored, type = rounded.weights, rounded.type
@@ -115,9 +110,7 @@ def _change(
         stored, type = stored_weights(op, w.array, x.quant.scale[0])
     else:
         return np.zeros(1, np.float32), np.zeros(1, np.float32)
-    assert type.quant is not None
-    scale, zero = type.quant.broadcast(type.rank)
-    found = ((stored.astype(np.float32) - zero) * scale).astype(np.float32) - real_weights(op)
+    found = real(stored, type) - real_weights(op)
     given = bias.array if isinstance(bias, Constant) else np.float32(0)
     return found, rounded.bias - given if rounded is not None else np.zeros(1, np.float32)
 
@@ -131,7 +124,7 @@ def _gate_weights(module: Module, op: Op, change: tuple[np.ndarray, np.ndarray],
     """Add to the result, where its gate is open, what the rounding of the weights makes."""
     uses = [*op.result.uses]
     weights, bias = (module.add_constant(f"{op.result.name}_{name}", a) for name, a in zip("wb", change, strict=True))
-    wrong = Op(op.operator, [_x(op), weights, bias if bias.type.elements > 1 else None], [op.result.type])
+    wrong = Op(op.operator, [op.inputs[0], weights, bias if bias.type.elements > 1 else None], [op.result.type])
     module.main.insert_after(wrong, op)
     _open(module, op.result, wrong, uses, gates, index)
 
@@ -142,9 +135,8 @@ def _gate_value(
     """Round a value for these readers where its gate is open."""
     if not uses:
         return
-    assert type.quant is not None
-    scale, zero, limits = np.float32(type.quant.scale[0]), type.quant.zero_point[0], np.iinfo(type.dtype.numpy)
-    numbers = scale, scale * np.float32(limits.min - zero), scale * np.float32(limits.max - zero)
+    scale, zero = parameters(type)
+    numbers = scale, *(scale * np.float32(limit - zero) for limit in limits(type))
     # Behind what the weights of its producer add.
     x = uses[0][0].operands[uses[0][1]]
     assert x is not None
