@@ -52,6 +52,7 @@ from .movement_support import (
     pixels_in_order,
     rows_of_phases,
     whole_pairs,
+    whole_phases,
     whole_pixels,
 )
 from .rule import Found, Rule, at_most, listed, text_of
@@ -72,7 +73,7 @@ def maps_of(op: Op) -> list[Value]:
     return [*map_operands(op), *op.results]
 
 
-WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat, Slice, Mul, SkipLayerNorm, Transpose)
+WITH_WIDE_MAPS = (Conv, Reshape, MaxPool, GlobalMaxPool, Concat, DepthToSpace, Slice, Mul, SkipLayerNorm, Transpose)
 """Operators that the device has on maps of 16 bits, beside functions that are tables."""
 
 
@@ -334,7 +335,7 @@ OWN_RULES: dict[type[Operator], tuple[Rule, ...]] = {
     **dict.fromkeys((Add, Sub, Mul, Max, Min), ARITHMETIC_RULES),
     Concat: (whole_pairs,),
     Gather: (picks_channels,),
-    DepthToSpace: (whole_pixels, rows_of_phases),
+    DepthToSpace: (whole_pixels, whole_phases, rows_of_phases),
     Slice: (neighbours,),
     Reshape: (moves_no_byte,),
     Transpose: (pixels_in_order,),

@@ -44,6 +44,13 @@ def whole_pixels(op: Op[DepthToSpace], machine: Machine) -> Found | None:
     return Found(op.result, f"mode {op.operator.mode}") if op.operator.mode != "DCR" else None
 
 
+def whole_phases(op: Op[DepthToSpace], machine: Machine) -> Found | None:
+    """Phases of feature maps of i16 have multiples of 16 channels."""
+    y = op.result
+    is_cut = is_wide(y.type) and y.type.shape[1] % CHANNEL_BLOCK
+    return Found(y, f"{y.type.shape[1]} channels") if is_cut else None
+
+
 def rows_of_phases(op: Op[DepthToSpace], machine: Machine) -> Found | None:
     """As many rows of the result as a block has take less than 16 MiB, channels padded to a multiple of 16."""
     shape, step = map_shape(op.result.type), op.operator.blocksize

@@ -9,7 +9,7 @@ from tilewright.ir.op import Operator
 from tilewright.ir.ops.activation import Sigmoid, Swish
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Mul
-from tilewright.ir.ops.movement import Concat
+from tilewright.ir.ops.movement import Concat, DepthToSpace
 from tilewright.ir.ops.pooling import GlobalMaxPool, MaxPool
 from tilewright.ir.types import DType, Quantization, TensorType
 
@@ -57,8 +57,8 @@ class WideNetwork:
 
 
 def wide_network(rng: np.random.Generator) -> Module:
-    """All ways in which convolutions read and make maps of 16 bits, a maximum of windows, maps that are joined, a
-    function, and products with another map and with a number for each channel."""
+    """All ways in which convolutions read and make maps of 16 bits, a maximum of windows, maps that are joined or made
+    of phases, a function, and products with another map and with a number for each channel."""
     made = WideNetwork(rng, I8, 1, 5, 9, 7)
     a = made.conv(made.x, I16, 40, 3, act="relu")
     b = made.conv(a, I16, 40, 3, stride=2, group=40, act="clip")
@@ -67,6 +67,7 @@ def wide_network(rng: np.random.Generator) -> Module:
     c = made.append(Mul(), c, made.append(Swish(), c))
     gates = made.append(Sigmoid(), made.conv(made.append(GlobalMaxPool(), c, shape=(1, 32, 1, 1)), I16, 32, 1))
     c = made.append(Mul(), made.conv(made.append(Mul(), c, gates), I16, 32, 1), c)
+    c = made.function.append(DepthToSpace(2), [made.conv(c, I16, 128, 1)], names=["s"]).result
     pooled = made.function.append(MaxPool((3, 2), (1, 1), (1, 0, 1, 1), (1, 1)), [c], names=["p"]).result
     joined = made.function.append(Concat(1), [c, pooled], names=["j"]).result
     d = made.conv(joined, I16, 32, 3, residual=c)

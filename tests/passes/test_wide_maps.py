@@ -14,7 +14,7 @@ from tilewright.ir import interp
 from tilewright.ir.annotations import CLUSTERS
 from tilewright.ir.core import Op
 from tilewright.ir.feature_map import in_bytes, is_depthwise, of_bytes
-from tilewright.ir.ops.movement import Concat
+from tilewright.ir.ops.movement import Concat, DepthToSpace
 from tilewright.ir.ops.pooling import GlobalAveragePool
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.outline_device import device_functions
@@ -99,5 +99,7 @@ def test_what_stays_on_the_host_and_why(rng: np.random.Generator) -> None:
     few = made.conv(made.x, I16, 24, 1)
     joined = made.function.append(Concat(1), [few, few], names=["j"])
     assert "joined along channels have multiples of 16, but for the last of them: 24 channels" in rejected(joined)
+    phases = made.function.append(DepthToSpace(2), [made.conv(made.x, I16, 96, 1)], names=["s"])
+    assert "Phases of feature maps of i16 have multiples of 16 channels: 24 channels" in rejected(phases)
     mean = made.function.append(GlobalAveragePool(), [made.x], names=["p"])
     assert "Feature maps are i8 or u8" in rejected(mean)
