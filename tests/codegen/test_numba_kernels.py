@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import pkgutil
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from generic_kernels import TARGET, assert_close, assert_equals_reference, execution, generic_kernel, of_family, the_op
-from kernel_harness import Execution, run_kernels
+from kernel_harness import Execution, described, run_kernels
 from network_files import graph_model
 from onnx import TensorProto, helper
 from onnxruntime_oracle import Oracle
@@ -23,15 +24,17 @@ from quantized_cases import check
 from samples import Sample
 
 from tilewright.codegen.cpu import numba as kernels
+from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.numba.generation.function import compile_kernel, library
 from tilewright.codegen.cpu.numba.generation.scalar_functions import hyperbolic_tangent
 from tilewright.errors import CodegenError, InputError
 from tilewright.ir import interp
-from tilewright.ir.core import Op
+from tilewright.ir.core import Function, Op
 from tilewright.ir.op import REGISTRY
 from tilewright.ir.ops.activation import Clip
 from tilewright.ir.ops.elementwise import Div, Elementwise, Max, Min, Mod
 from tilewright.ir.ops.indexing import Gather, GatherElements, GatherND, ScatterElements, ScatterND
+from tilewright.ir.ops.pooling import MaxPoolWithIndices
 from tilewright.ir.ops.reduction import (
     ArgMax,
     ArgMin,
@@ -48,7 +51,7 @@ from tilewright.ir.ops.shape import Cast
 from tilewright.ir.ops.softmax import LogSoftmax, Softmax
 from tilewright.ir.ops.trees import TreeEnsemble
 from tilewright.ir.ops.unary import Abs, Neg, Sign
-from tilewright.ir.types import DType
+from tilewright.ir.types import DType, TensorType
 
 
 def as_cases(*samples: Sample) -> list[Case]:
@@ -72,10 +75,19 @@ def test_special_floats() -> None:
             *(Sample(operator(1), (lines,)) for operator in (ArgMax, ArgMin)),
             *(Sample(operator(0, select_last_index=True), (lines,)) for operator in (ArgMax, ArgMin)),
             *(Sample(TopK(1, k, largest), (x,)) for largest in (True, False) for k, x in ranked),
+            Sample(MaxPoolWithIndices((1, 3), (1, 2), (1, 2, 1, 2), (1, 1), False), (lines[None, None],)),
             *(Sample(operator((1,)), (lines,)) for operator in (ReduceMax, ReduceLogSumExp)),
             *(Sample(operator(1), (lines[:1, 3:],)) for operator in (Softmax, LogSoftmax)),
         )
     )
+
+
+@pytest.mark.parametrize("target", ["portable", "avx2"])
+def test_windows_whose_extremes_have_places_are_compared_side_by_side(target: str) -> None:
+    function = Function("main", [("x", TensorType((1, 3, 28, 41), DType.F32))])
+    pool = MaxPoolWithIndices((2, 2), (2, 2), (0, 0, 0, 0), (1, 1), column_major=False)
+    kernel = lower(function.append(pool, function.parameters), described(target))
+    assert kernel is not None and re.search(r"fcmp[^\n]*<\d+ x float>", kernel.text)
 
 
 def test_integers_wrap_and_division_by_zero_gives_zero() -> None:

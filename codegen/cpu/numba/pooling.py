@@ -14,7 +14,6 @@ from ....ir.ops.pooling import (
     LpPool,
     MaxPool,
     MaxPoolWithIndices,
-    Pool,
     Windowed,
     lowest,
 )
@@ -65,7 +64,7 @@ class _Loop(Immutable):
 _TAPS, _WINDOWS = _Loop("k", "kw", "n[14]"), _Loop("c", "ow", "n[11]")
 
 
-def _row_loops(x: TensorType, operator: Pool, y: TensorType) -> dict[str, _Loop]:
+def _row_loops(x: TensorType, operator: Windowed, y: TensorType) -> dict[str, _Loop]:
     """The outer and the inner loop along a row: windows side by side, but where most taps lie in the padding."""
     is_long = operator.kernel[-1] > x.shape[-1] + y.shape[-1]
     return {"outer": _WINDOWS, "inner": _TAPS} if is_long else {"outer": _TAPS, "inner": _WINDOWS}
@@ -126,38 +125,46 @@ def lower_pool(op: Op[MaxPool | AveragePool | LpPool], target: TargetDescription
 _WITH_INDICES = """def kernel(x, y, indices, n, f, scratch, begin, end):
     depth, height, width, od, oh, ow, kd, kh, kw = n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]
     for u in range(begin, end):
-        for q in range(od * oh * ow):
-            a, b, c = q // (oh * ow), q // ow % oh, q % ow
+        image = u * depth * height * width
+        for q in range(u * od * oh, (u + 1) * od * oh):
+            a, b = q // oh % od, q % oh
             i0, i1 = first_inside(a * n[9] - n[15], n[12]), last_inside(a * n[9] - n[15], n[12], depth, kd)
             j0, j1 = first_inside(b * n[10] - n[16], n[13]), last_inside(b * n[10] - n[16], n[13], height, kh)
-            k0, k1 = first_inside(c * n[11] - n[17], n[14]), last_inside(c * n[11] - n[17], n[14], width, kw)
-            best, found = {lowest}, -1
+            for c in range(ow):
+                scratch[c], indices[q * ow + c] = {lowest}, -1
             for i in range(i0, i1):
                 for j in range(j0, j1):
-                    for k in range(k0, k1):
-                        r, s = a * n[9] - n[15] + i * n[12], b * n[10] - n[16] + j * n[13]
-                        t = c * n[11] - n[17] + k * n[14]
-                        p = (r * height + s) * width + t
-                        v = {element}
-                        if v > best or found < 0 or (v != v and best == best):
-                            best, found = v, {position}
-            {result}
-            indices[u * od * oh * ow + q] = u * depth * height * width + found if found >= 0 else -1
+                    r, s = a * n[9] - n[15] + i * n[12], b * n[10] - n[16] + j * n[13]
+                    for {outer.index} in range({outer.count}):
+                        start, step = {outer.index} * {outer.step} - n[17], {inner.step}
+                        first, last = first_inside(start, step), last_inside(start, step, width, {inner.count})
+                        for {inner.index} in range(first, last):
+                            t = start + {inner.index} * step
+                            p = (r * height + s) * width + t
+                            v, best, found = {element}, scratch[c], indices[q * ow + c]
+                            is_better = (v > best) | (found < 0) | ((v != v) & (best == best))
+                            scratch[c] = v if is_better else best
+                            indices[q * ow + c] = image + {position} if is_better else found
+            for c in range(ow):
+                {result}
     return 0
 """
 
 
 @lowers(MaxPoolWithIndices, needs=(is_plain, has_real_meaning, _has_loops))
 def lower_max_pool_with_indices(op: Op[MaxPoolWithIndices], target: TargetDescription) -> Kernel:
-    type, dtype = op.inputs[0].type, op.inputs[0].type.dtype
+    operator, type, result = op.operator, op.inputs[0].type, op.results[0].type
+    dtype = type.dtype
+    wide = DType.F32 if dtype is DType.F16 else dtype
     source = _WITH_INDICES.format(
+        **_row_loops(type, operator, result),
         lowest=number(lowest(dtype.numpy).item(), dtype),
-        element=load("x", "u * depth * height * width + p", dtype),
-        position="(t * height + s) * depth + r" if op.operator.column_major else "p",
-        result=store("y", "u * od * oh * ow + q", "best", dtype, DType.F32),
+        element=load("x", "image + p", dtype),
+        position="(t * height + s) * depth + r" if operator.column_major else "p",
+        result=store("y", "q * ow + c", "scratch[c]", dtype, wide),
     )
-    geometry = _geometry(op.operator, type.shape, op.results[0].type.shape)
-    return compile_kernel(op, source, target, units=math.prod(type.shape[:2]), integers=geometry)
+    geometry, scratch = _geometry(operator, type.shape, result.shape), (wide, result.shape[-1])
+    return compile_kernel(op, source, target, units=math.prod(type.shape[:2]), integers=geometry, scratch=scratch)
 
 
 @lowers(AveragePool, needs=(is_plain, _has_loops))
