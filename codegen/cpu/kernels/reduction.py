@@ -229,6 +229,41 @@ class Sum(Reduction):
     def join(self, b: FunctionBuilder, one: Registers, other: Registers) -> list[Register]:
         return [b.binary("fadd", one[0], other[0])]
 
+    def generate(self, target: TargetDescription) -> Kernel:
+        (count, _), (length, _), rows = self.kept[-1], self.reduced[-1], target.lanes // 2
+        is_short = len(self.kept) == len(self.reduced) == 1 and length < 2 * _LONG * target.lanes
+        if not (self.is_row and is_short and count >= rows and self.element == F32):
+            return super().generate(target)
+        b, _ = self.entry(target, writes=self.arguments[1:])
+        return self.each_unit(b, partial(self._rows, b, rows), units=-(-count // rows))
+
+    def _rows(self, b: FunctionBuilder, rows: int, unit: Register) -> None:
+        """Neighbouring elements of the result, whose lanes are added up together: of short rows that takes as long as
+        the rest. The last of them begin where they end with the rows."""
+        ((count, distance),), ((length, _),), pointers, lanes = self.kept, self.reduced, self.bind(b), b.target.lanes
+        first, size = b.minimum(b.multiply(unit, rows), count - rows), self.element.bytes
+        x = b.at(pointers["x"], b.multiply(first, size * distance))
+
+        def along(index: Register, states: Registers, mask: Register | None = None) -> Registers:
+            starts = (b.at(x, size * row * distance, b.multiply(index, size)) for row in range(rows))
+            each = (self._vectors(b, start, (state,), [mask]) for start, state in zip(starts, states, strict=True))
+            return tuple(state for (state,) in each)
+
+        whole = length // lanes * lanes
+        sums = b.loop(0, whole, along, self.start(b) * rows, step=lanes)
+        if whole < length:
+            sums = along(b.integer(whole), tuple(sums), partial_mask(lanes, length - whole))
+
+        def halves(one: Register, other: Register, *parts: range) -> Register:
+            return b.binary("fadd", *(b.shuffle(one, other, part) for part in parts))
+
+        sums = [halves(each, each, range(rows), range(rows, lanes)) for each in sums]
+        while len(sums) > 1:
+            pairs = zip(sums[::2], sums[1::2], strict=True)
+            sums = [halves(*pair, range(0, lanes, 2), range(1, lanes, 2)) for pair in pairs]
+        result = self.of_columns(b, tuple(sums))
+        b.store(result, b.at(pointers["y"], b.multiply(first, result.type.element.bytes)))
+
     def of_lanes(self, b: FunctionBuilder, state: Registers) -> Register:
         return self.of_columns(b, (b.sum_of_lanes(state[0]),))
 
