@@ -66,17 +66,13 @@ class _Walker:
 
     def generate(self) -> Kernel:
         b, operator = self.b, self.operator
-        rows = self.vectors * self.lanes
-        blocks = -(-operator.rows // rows)
-        last = -(-(operator.rows - (blocks - 1) * rows) // self.lanes)
+        vectors = -(-operator.rows // self.lanes)
+        blocks = -(-vectors // self.vectors)
 
         def unit(index: Register) -> None:
-            matrix, first = b.divide(index, blocks), b.multiply(b.remainder(index, blocks), rows)
-            if last == self.vectors:
-                self._rows(matrix, first, last)
-            else:
-                is_last = b.compare("eq", first, (blocks - 1) * rows)
-                b.if_(is_last, lambda: self._rows(matrix, first, last), lambda: self._rows(matrix, first, self.vectors))
+            matrix, block = b.divide(index, blocks), b.remainder(index, blocks)
+            first = b.multiply(block, self.vectors * self.lanes)
+            b.of_part(block, vectors, self.vectors, lambda count: self._rows(matrix, first, count))
 
         b.each(self.arguments["begin"], self.arguments["end"], unit)
         units = math.prod(operator.batch) * blocks
@@ -356,10 +352,7 @@ class _Part:
 
                     b.if_(b.compare("slt", b.integer(row), rest), store, lambda: None)
 
-        whole = operator.depth // lanes * lanes
-        b.each(0, whole, lambda column: square(column, lanes), step=lanes)
-        if whole < operator.depth:
-            square(b.integer(whole), operator.depth - whole)
+        b.in_steps(operator.depth, lanes, square)
 
 
 @lowers(Attention, needs=(is_float, is_plain))

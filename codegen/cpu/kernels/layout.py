@@ -69,7 +69,6 @@ class BlockChannels(KernelSpec):
     def generate(self, target: TargetDescription) -> Kernel:
         b, arguments = self.entry(target, writes=("y",))
         blocks = -(-self.channels // CHANNEL_BLOCK)
-        last_active = (self.channels - 1) % CHANNEL_BLOCK + 1
         # Inputs that fill the last block are zero.
         absent = -(self.pixels // self.taps) % CHANNEL_BLOCK if self.taps else 0
         present = self.pixels + absent * self.taps
@@ -82,29 +81,18 @@ class BlockChannels(KernelSpec):
             x = b.at(arguments["x"], blocked if self.inverse else plain)
             y = b.at(arguments["y"], plain if self.inverse else blocked)
 
-            def work(active: int) -> None:
-                self._block(b, x, y, active)
-
             def filled(pixel: Register) -> None:
                 b.store(zero(self.vector), self._place(b, y, pixel, 0))
 
             b.each(self.pixels, present, filled)
-
-            if blocks == 1 or last_active == CHANNEL_BLOCK:
-                work(last_active)
-            else:
-                b.if_(b.compare("eq", block, blocks - 1), lambda: work(last_active), lambda: work(CHANNEL_BLOCK))
+            b.of_part(block, self.channels, CHANNEL_BLOCK, lambda active: self._block(b, x, y, active))
 
         return self.each_unit(b, unit, units=self.batch * blocks)
 
     def _block(self, b: FunctionBuilder, x: Register, y: Register, active: int) -> None:
         """One block of which ``active`` channels exist."""
-        whole = self.pixels // CHANNEL_BLOCK * CHANNEL_BLOCK
         move = self._to_plain if self.inverse else self._to_blocks
-
-        b.each(0, whole, lambda pixel: move(b, x, y, pixel, active, CHANNEL_BLOCK), step=CHANNEL_BLOCK)
-        if whole < self.pixels:
-            move(b, x, y, b.integer(whole), active, self.pixels - whole)
+        b.in_steps(self.pixels, CHANNEL_BLOCK, lambda pixel, count: move(b, x, y, pixel, active, count))
 
     def _to_blocks(
         self, b: FunctionBuilder, x: Register, y: Register, pixel: Register, active: int, count: int

@@ -122,8 +122,8 @@ class _Walker:
         self.spec, self.operator = spec, spec.operator
         self.b, self.arguments = spec.entry(target, writes=("y", "scratch"))
         self.most = -(-self.operator.rows // spec.blocks)
-        self.last = self.operator.rows - (spec.blocks - 1) * self.most
-        self.kernels = {rows: spec.products(rows, target) or [] for rows in {self.most, self.last}}
+        last = self.operator.rows - (spec.blocks - 1) * self.most
+        self.kernels = {rows: spec.products(rows, target) or [] for rows in {self.most, last}}
         # Scores, weights, their sums and those of weighted values, and the work memory of products.
         sizes = 4 * spec.pitch, spec.pitch, 4, 4 * self.operator.depth
         self.places = [0]
@@ -137,11 +137,7 @@ class _Walker:
         def unit(index: Register) -> None:
             matrix, block = b.divide(index, spec.blocks), b.remainder(index, spec.blocks)
             first = b.multiply(block, self.most)
-            if self.last == self.most:
-                self._rows(matrix, first, self.most)
-                return
-            is_last = b.compare("eq", block, spec.blocks - 1)
-            b.if_(is_last, lambda: self._rows(matrix, first, self.last), lambda: self._rows(matrix, first, self.most))
+            b.of_part(block, self.operator.rows, self.most, lambda rows: self._rows(matrix, first, rows))
 
         b.each(self.arguments["begin"], self.arguments["end"], unit)
         kernels = {kernel.name: kernel for pair in self.kernels.values() for kernel in pair}

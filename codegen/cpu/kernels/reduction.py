@@ -144,8 +144,7 @@ class Reduction(KernelSpec):
                 state = tuple(self.step(b, self.seen(b, column), state))
             self.keep_columns(b, state, x, b.integer(0), first, partial_mask(lanes, count))
 
-        whole, rest = divmod(inner, lanes)
-        b.if_(b.compare("slt", unit, whole), lambda: some(lanes), lambda: some(rest or lanes))
+        b.of_part(unit, inner, lanes, some)
 
     def _columns(self, b: FunctionBuilder, vectors: int, strips: int, unit: Register) -> None:
         """Neighbouring elements of the result."""

@@ -89,7 +89,8 @@ class VectorSoftmax(KernelSpec):
         def along_rows(numbers: Register) -> Register:
             return b.shuffle(numbers, numbers, [lane // length for lane in range(elements)])
 
-        def group(mask: Register | None) -> None:
+        def group(count: int) -> None:
+            mask = mask_constant(elements, count * length) if count < lanes else None
             rows = b.load_masked(F32.of(elements), x, mask)
             rows = b.binary("fsub", rows, along_rows(over_columns(b.larger, rows)))
             e = vm.exp_below_zero(b, rows)
@@ -100,9 +101,7 @@ class VectorSoftmax(KernelSpec):
                 result = b.binary("fmul", e, along_rows(b.binary("fdiv", constant(total.type, 1), total)))
             b.store_masked(result, y, mask)
 
-        whole, rest = divmod(self.outer, lanes)
-        last = mask_constant(elements, rest * length)
-        b.if_(b.compare("slt", index, whole), lambda: group(None), lambda: group(last if rest else None))
+        b.of_part(index, self.outer, lanes, group)
 
     def _softmax(self, b: FunctionBuilder, offset: Register, vector: Type, over: Callable[..., Registers]) -> None:
         """Softmax of a row, or of columns side by side; ``over`` goes along it as :func:`over_row` does, by vectors."""

@@ -61,12 +61,7 @@ class Transposition(KernelSpec):
                 position, index = b.remainder(index, extents[d]), b.divide(index, extents[d])
                 x = b.at(x, b.multiply(position, size * self.strides[d]))
                 y = b.at(y, b.multiply(position, size * steps[d]))
-            rest = extents[turned] % _LINE
-            if not rest:
-                self._lines(b, x, y, _LINE)
-            else:
-                is_last = b.compare("eq", block, blocks - 1)
-                b.if_(is_last, lambda: self._lines(b, x, y, rest), lambda: self._lines(b, x, y, _LINE))
+            b.of_part(block, extents[turned], _LINE, lambda present: self._lines(b, x, y, present))
 
         return self.each_unit(b, unit, units=blocks * math.prod(extents[d] for d in outer))
 
@@ -75,12 +70,9 @@ class Transposition(KernelSpec):
         is_picked, length = present < _LEAST and present == self.strides[-1], self.extents[-1]
         lanes = b.target.vector_bits // 8 // self.element.bytes if is_picked else self._lanes(b.target)
         moved = partial(self._picked if is_picked else self._squares, b, x, y, present)
-        whole = length // lanes * lanes
-        b.each(0, whole, partial(moved, lanes), step=lanes)
-        if whole < length:
-            moved(length - whole, b.integer(whole))
+        b.in_steps(length, lanes, moved)
 
-    def _picked(self, b: FunctionBuilder, x: Register, y: Register, present: int, count: int, first: Register) -> None:
+    def _picked(self, b: FunctionBuilder, x: Register, y: Register, present: int, first: Register, count: int) -> None:
         """Of positions that lie one after the other in x, so many elements each, the first, the second and so on."""
         step, size = row_major(self.extents)[self.turned], self.element.bytes
         lanes = b.target.vector_bits // 8 // size
@@ -95,7 +87,7 @@ class Transposition(KernelSpec):
         least = min(self.extents[-1], self.extents[self.turned])
         return min(_LINE, target.vector_bits // 8 // self.element.bytes, 1 << (least - 1).bit_length())
 
-    def _squares(self, b: FunctionBuilder, x: Register, y: Register, present: int, count: int, first: Register) -> None:
+    def _squares(self, b: FunctionBuilder, x: Register, y: Register, present: int, first: Register, count: int) -> None:
         lanes, step, size = self._lanes(b.target), row_major(self.extents)[self.turned], self.element.bytes
         vector = self.element.of(lanes)
         x, y = b.at(x, b.multiply(first, size * self.strides[-1])), b.at(y, b.multiply(first, size))

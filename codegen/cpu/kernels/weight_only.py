@@ -16,7 +16,7 @@ from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import add_pairs, digit_bits, dot, has_byte_product, multiplies_signed, saturates
 from ..llvm.row_vectors import first_lanes
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I1, I8, I32, I64, Register, Registers, constant, zero
+from ..llvm.types import F32, I8, I32, I64, Register, Registers, constant, zero
 from .activation import ProductSpec, what_follows
 from .products.float_product import FloatProduct
 from .products.matrix_product import MatrixShape
@@ -243,8 +243,8 @@ class WeightOnlyRows(WeightOnlySpec):
                 b.store_masked(self.activation.apply(b, value), y, masks[v])
 
         def visit(index: Register) -> None:
-            is_last = b.compare("eq", index, self.groups - 1) if self.absent else constant(I1, False)
-            b.if_(is_last, lambda: group(index, self.rows - self.absent), lambda: group(index, self.rows))
+            present = self.groups * self.rows - self.absent
+            b.of_part(index, present, self.rows, lambda rows: group(index, rows))
 
         b.each(b.divide(begin, strips), b.divide(b.add(end, strips - 1), strips), visit)
         scratch_bytes = self.rows * self.row_bytes

@@ -174,6 +174,22 @@ class ValueBuilder:
 
         self.loop(begin, end, visit, step=step)
 
+    def in_steps(self, total: int, step: int, body: Callable[[Register, int], None]) -> None:
+        """Run ``body`` for each ``step`` of so many, and for those that are left: with the first and their number."""
+        whole = total // step * step
+        self.each(0, whole, lambda first: body(first, step), step=step)
+        if whole < total:
+            body(self.integer(whole), total - whole)
+
+    def of_part(self, index: Register, total: int, size: int, body: Callable[[int], None]) -> None:
+        """Run ``body`` with how many of ``total`` are in part ``index``: ``size``, or in the last one what is left."""
+        last = -(-total // size) - 1
+        rest = total - last * size
+        if rest == size or last == 0:
+            body(rest)
+        else:
+            self.if_(self.compare("eq", index, last), lambda: body(rest), lambda: body(size))
+
     def if_(self, condition: Register, then: Branch, otherwise: Branch) -> Registers:
         """The values of the branch that is taken."""
         if condition.constant is not None:

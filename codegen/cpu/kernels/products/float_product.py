@@ -127,7 +127,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
         self, b: FunctionBuilder, shape: MatrixShape, w: Register, column: Register, columns: int
     ) -> Register:
         """Columns of w side by side as rows of a strip, filled up with zeros."""
-        lanes, whole = shape.lanes, self.inner // shape.lanes * shape.lanes
+        lanes = shape.lanes
         strip, vector = self.bind(b)["scratch"], self.element.of(lanes)
         size, row_bytes = self.element.bytes, self.element.bytes * self.inner
         if not self.transpose_w:
@@ -143,7 +143,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
             return strip
         for first in range(0, columns, lanes):
 
-            def square(step: Register, first: int = first, count: int = lanes) -> None:
+            def square(step: Register, count: int, first: int = first) -> None:
                 source = b.at(w, first * row_bytes, b.multiply(step, size))
                 rows = [zero(vector)] * lanes
                 for index in range(min(lanes, columns - first)):
@@ -153,9 +153,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
                 for index, column in enumerate(transpose_square(b, rows)[:count]):
                     b.store(column, b.at(target, index * shape.w_step))
 
-            b.each(0, whole, square, step=lanes)
-            if whole < self.inner:
-                square(b.integer(whole), count=self.inner - whole)
+            b.in_steps(self.inner, lanes, square)
         return strip
 
     def start(self, tile: MatrixTile) -> list[Register]:

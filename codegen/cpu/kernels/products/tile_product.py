@@ -213,15 +213,12 @@ class TileBlocks:
 
 def each_four_rows(b: FunctionBuilder, rows: int, sums: Register, some: Callable[[Register, Registers], None]) -> None:
     """The sums of rows of a tile, four rows at a time and then the others, with the number of the first of them."""
-    whole = rows // 4 * 4
 
     def visit(first: Register, count: int) -> None:
         source = b.at(sums, b.multiply(first, tiles.ROW_BYTES))
         some(first, tuple(b.load(VECTOR, b.at(source, row * tiles.ROW_BYTES)) for row in range(count)))
 
-    b.each(0, whole, lambda first: visit(first, 4), step=4)
-    if whole < rows:
-        visit(b.integer(whole), rows - whole)
+    b.in_steps(rows, 4, visit)
 
 
 _VECTOR_ROWS = 7

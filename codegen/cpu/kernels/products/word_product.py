@@ -141,10 +141,7 @@ class WordProduct(MatrixProduct):
 
             over_rows(item, -(-count // lanes), (count - 1) % lanes + 1, moved)
 
-        whole = columns // wide * wide
-        b.each(0, whole, lambda first: some(first, wide), step=wide)
-        if whole < columns:
-            some(b.integer(whole), columns - whole)
+        b.in_steps(columns, wide, some)
 
     def strip(self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int) -> TileArguments:
         pointers, packing = self.bind(b), self._packing(b.target, shape.cut.vectors, shape.cut.row_block)
