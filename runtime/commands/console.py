@@ -102,7 +102,7 @@ def tell(kind: str, message: object, *, quiet: bool = False) -> None:
 
 
 BAR = 30
-"""Characters of a progress bar."""
+"""Characters of a progress bar, where the terminal is wide enough."""
 
 
 @contextlib.contextmanager
@@ -148,9 +148,11 @@ class _Bar:
             if stage != self._stage:
                 self._stage, self._since = stage, now
             self._due = now + 0.1
-            filled = done * BAR // max(total, 1)
-            how_far = f" [{'#' * filled:<{BAR}}] {done} of {total}, {now - self._since:.0f} s"
-            self.draw(printable(stage)[: max(get_terminal_size().columns - len(how_far) - 1, 8)] + how_far)
+            columns = get_terminal_size().columns - 1
+            stage, counted = printable(stage), f" {done} of {total}, {now - self._since:.0f} s"
+            length = min(BAR, columns - len(counted) - 3 - min(len(stage), 24))
+            bar = f" [{'#' * (done * length // max(total, 1)):<{length}}]" if length > 4 else ""
+            self.draw((stage[: max(columns - len(bar + counted), 0)] + bar + counted)[:columns])
 
     def draw(self, line: str) -> None:
         """A line in place of the one that is there."""

@@ -79,9 +79,13 @@ def output_path(text: str) -> Path:
 
 
 def output_folder(text: str) -> Path:
-    """The path of a folder to write to; an empty one would mean the current folder. Raises UsageError: it is empty."""
+    """The path of a folder to write to; an empty one would mean the current folder, and
+    - is stdout elsewhere. Raises UsageError: it is one of them."""
     if not text:
         raise UsageError("the name of the output is empty", hint="Give the output a name, or leave it out.")
+    if text == "-":
+        hint = "/dev/stdout writes to stdout, ./- to a file of this name."
+        raise UsageError("the name of the output is that of no file", found=text, hint=hint)
     return Path(text)
 
 
@@ -224,18 +228,6 @@ class _Format(argparse.RawDescriptionHelpFormatter):
         super().add_usage(" ".join(words), actions, groups, "Usage: ")
 
 
-def _described(error: argparse.ArgumentError) -> str:
-    """A mistake in our words."""
-    if error.argument_name is None:
-        return error.message
-    name = max(error.argument_name.split("/"), key=len)
-    if error.message == "expected one argument":
-        return f"Option {name!r} requires an argument"
-    if error.message.startswith("ignored explicit argument"):
-        return f"Option {name!r} does not take a value"
-    return f"Invalid value for {name!r}: {error.message}"
-
-
 def _without_separator(words: Sequence[str]) -> list[str]:
     """The words without ``--``; files after it that look like options are spelled so that they do not."""
     end = [*words, "--"].index("--")
@@ -272,10 +264,25 @@ class CommandParser(argparse.ArgumentParser):
         try:
             arguments, others = self.parse_known_intermixed_args(words, argparse.Namespace(json_file=json_file))
         except argparse.ArgumentError as error:
-            self.error(_described(error))
+            self.error(self._described(error, words))
         if others:
             self._refuse(others[0])
         return arguments
+
+    def _described(self, error: argparse.ArgumentError, words: Sequence[str]) -> str:
+        """A mistake in ``words``, in our words."""
+        if error.argument_name is None:
+            return error.message
+        name = max(error.argument_name.split("/"), key=len)
+        if error.message == "expected one argument":
+            option = next((at for at, word in enumerate(words) if word in error.argument_name.split("/")), len(words))
+            meant = "".join(words[option + 1 : option + 2])
+            is_option = meant in ("", *self._option_string_actions)
+            question = "" if is_option else f". If {meant!r} is meant, write {name}={meant}"
+            return f"Option {name!r} requires an argument{question}"
+        if error.message.startswith("ignored explicit argument"):
+            return f"Option {name!r} does not take a value"
+        return f"Invalid value for {name!r}: {error.message}"
 
     def _refuse(self, word: str) -> NoReturn:
         option = word.partition("=")[0]

@@ -18,6 +18,7 @@ _TORCH = "In Python, torch.onnx.export(model, example_inputs, 'model.onnx') writ
 
 _CORE_ML = "Export the network that it was made of to ONNX."
 _ARRAYS = "Arrays are inputs, of `tilewright run`, or calibration data; a network is an .onnx file."
+_ONNX_TEXT = "In Python: onnx.save(onnx.load({{path!r}}, format={!r}), 'model.onnx')."
 _MODULE = "Run passes on it with `tilewright opt`, which reads it."
 
 
@@ -45,6 +46,10 @@ class Format(Immutable):
 
 def _begins(*starts: bytes) -> Callable[[bytes], bool]:
     return lambda start: start.startswith(starts)
+
+
+def _matches(pattern: bytes) -> Callable[[bytes], bool]:
+    return lambda start: re.match(pattern, start) is not None
 
 
 def _first_member(pattern: bytes) -> Callable[[bytes], bool]:
@@ -99,7 +104,7 @@ FORMATS = (
     Format(
         "a saved model of TensorFlow",
         "Convert its folder with: python -m tf2onnx.convert --saved-model FOLDER --output model.onnx",
-        lambda start: re.match(rb'\x08\x01\x12[\x80-\xff]*[\0-\x7f]\n[\x80-\xff]*[\0-\x7f][\x12"]', start) is not None,
+        _matches(rb'\x08\x01\x12[\x80-\xff]*[\0-\x7f]\n[\x80-\xff]*[\0-\x7f][\x12"]'),
     ),
     Format(
         "a saved model of TensorFlow",
@@ -113,7 +118,7 @@ FORMATS = (
     Format(
         "a model of Core ML",
         _CORE_ML,
-        lambda start: re.match(rb"\x08[\x01-\x20]\x12[\x80-\xff]{0,2}[\0-\x7f]\n", start) is not None,
+        _matches(rb"\x08[\x01-\x20]\x12[\x80-\xff]{0,2}[\0-\x7f]\n"),
         (".mlmodel",),
     ),
     Format(
@@ -127,6 +132,8 @@ FORMATS = (
         "Convert it with: paddle2onnx --model_dir FOLDER --model_filename {path} --save_file model.onnx",
         endings=(".pdmodel",),
     ),
+    Format("an ONNX model as text", _ONNX_TEXT.format("textproto"), _matches(rb"\s*ir_version:")),
+    Format("an ONNX model as text", _ONNX_TEXT.format("json"), _matches(rb'\s*\{\s*"irVersion"')),
     Format("a model of Caffe", "Convert it to ONNX first.", endings=(".caffemodel", ".prototxt")),
     Format(
         "a container of models of the kp API",
@@ -144,7 +151,7 @@ FORMATS = (
     Format(
         "a network of the Inference Engine",
         "Give its name the ending .xml, and the name of its weights beside it the ending .bin.",
-        lambda start: re.match(rb"\s*(<\?xml[^>]*>)?\s*<net\s", start) is not None,
+        _matches(rb"\s*(<\?xml[^>]*>)?\s*<net\s"),
     ),
     Format(
         "a frozen graph of TensorFlow",

@@ -45,6 +45,16 @@ def test_not_a_model(content: bytes, tmp_path: Path, fails: Fails) -> None:
     assert fails(["inspect", "m.onnx"]) == expected
 
 
+def test_a_model_without_a_version_of_its_operators(fails: Fails) -> None:
+    model = onnx.load(MODEL)
+    del model.opset_import[:]
+    Path("m.onnx").write_bytes(model.SerializeToString())
+    assert fails(["compile", "m.onnx"]) == (
+        "import: 'm.onnx' names no version of its operators. "
+        "Add the version that its exporter wrote: model.opset_import.add(version=...) in Python."
+    )
+
+
 def test_no_file_and_a_folder(tmp_path: Path, fails: Fails) -> None:
     (tmp_path / "folder.onnx").mkdir()
     assert fails(["compile", "none.onnx"]) == "import: cannot read 'none.onnx': No such file or directory"
@@ -607,6 +617,9 @@ def test_run_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -> No
     assert fails([*words, "none/a.npz"]) == f"cannot write 'none/a.npz': No such file or directory. {FOLDER}"
     assert fails([*words, "folder"]) == f"cannot write 'folder': Is a directory. {FOLDER}"
     assert fails([*words, ""], code=2) == "the name of the output is empty. Give the output a name, or leave it out."
+    assert fails([*words, "-"], code=2) == (
+        "the name of the output is that of no file; found -. /dev/stdout writes to stdout, ./- to a file of this name."
+    )
 
 
 def test_run_does_not_overwrite_the_artifact(tmp_path: Path, fails: Fails) -> None:

@@ -116,6 +116,8 @@ FILES = {
         "a network of the Inference Engine",
         "the ending .xml",
     ),
+    "onnx_textproto": (b"ir_version: 8\ngraph {\n}\n", "an ONNX model as text", "format='textproto'), 'model.onnx')."),
+    "onnx_json": (b'{\n  "irVersion": "8"\n}', "an ONNX model as text", "format='json'), 'model.onnx')."),
     "text": ("# Étude\nThe model.\n".encode(), "a text", "Models are .onnx or .xml files, "),
 }
 
@@ -123,6 +125,7 @@ NAMED = {
     "model.onnx.data": ("the weights of an ONNX model", "Give the .onnx file that belongs to them."),
     "model.onnx_data": ("the weights of an ONNX model", "Give the .onnx file that belongs to them."),
     "net.pdmodel": ("a model of PaddlePaddle", "--model_filename {path} --save_file model.onnx"),
+    "net.prototxt": ("a model of Caffe", "Convert it to ONNX first."),
     "net.caffemodel": ("a model of Caffe", "Convert it to ONNX first."),
     "net.NEF": ("a container of models of the kp API", "tilewright inspect shows what is in it."),
 }

@@ -209,6 +209,9 @@ def load_model(
         found = foreign_format(data[:START], path)
         if found is not None:
             raise ModelError(f"{what} is {found.name}, no ONNX model", stage="import", hint=found.advice(path))
+        if model is not None and model.graph.node:
+            hint = "Add the version that its exporter wrote: model.opset_import.add(version=...) in Python."
+            raise ModelError(f"{what} names no version of its operators", stage="import", hint=hint)
         hint = "Check it with onnx.checker.check_model."
         raise ModelError(f"{what} is not an ONNX model, or is truncated", stage="import", hint=hint)
     return reader.without_sparse(model), hashlib.sha256(data).hexdigest()

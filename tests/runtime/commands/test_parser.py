@@ -69,6 +69,11 @@ def test_json_goes_into_the_file_that_is_named(words: str, file: str | None, par
         ("a.twa -x.npy", "No such option: -x.npy"),
         ("a.twa --engine", "Option '--engine' requires an argument"),
         ("a.twa -o", "Option '--output' requires an argument"),
+        (
+            "a.twa -o -x.npz --random 1",
+            "Option '--output' requires an argument. If '-x.npz' is meant, write --output=-x.npz",
+        ),
+        ("a.twa --output --random", "Option '--output' requires an argument"),
         ("a.twa --json=1", "Option '--json' does not take a value"),
         ("a.twa --random -1", "Invalid value for '--random': '-1' is not a whole number of at least 0"),
         ("a.twa --random x", "Invalid value for '--random': 'x' is not a whole number of at least 0"),

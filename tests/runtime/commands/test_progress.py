@@ -45,12 +45,21 @@ def test_progress_on_a_terminal_names_the_stage_and_is_cleared(monkeypatch: pyte
     assert not stream.getvalue().split("\r")[-2].strip()
 
 
-def test_a_line_never_exceeds_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (60, "a stage of a very long n [#######       ] 1000 of 2000, 0 s"),
+        (40, "a stage of a very lon 1000 of 2000, 0 s"),
+        (10, " 1000 of "),
+    ],
+)
+def test_a_line_never_exceeds_the_terminal(columns: int, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
     stream = Terminal()
     with progress_bar(stream) as report:
         report("a stage of a very long name indeed", 1000, 2000)
-    assert max(map(len, stream.getvalue().split("\r"))) < 60
+    assert stream.getvalue().split("\r")[1] == line
+    assert len(line) < columns
 
 
 def test_what_else_goes_to_stderr_takes_the_place_of_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
