@@ -90,6 +90,17 @@ def test_windows_whose_extremes_have_places_are_compared_side_by_side(target: st
     assert kernel is not None and re.search(r"fcmp[^\n]*<\d+ x float>", kernel.text)
 
 
+@pytest.mark.parametrize("shape", [(300, 4), (3, 100, 1)])
+def test_rows_that_are_gathered_are_not_divided_by_their_number(shape: tuple[int, ...]) -> None:
+    """Where a batch of them begins is found once for all."""
+    operands = [("x", TensorType(shape, DType.F32)), ("indices", TensorType((77,), DType.I64))]
+    function = Function("main", operands)
+    kernel = lower(function.append(Gather(len(shape) - 2), function.parameters), described("avx2"))
+    assert kernel is not None
+    reading = [block for block in kernel.text.split("\n\n") if "load i64" in block]
+    assert reading and not any(re.search("[su](div|rem)", block) for block in reading)
+
+
 def test_integers_wrap_and_division_by_zero_gives_zero() -> None:
     cases: list[Sample] = []
     for dtype in (np.int8, np.int32, np.int64, np.uint64):

@@ -21,15 +21,22 @@ from .generation.scalar_functions import from_front, to_int64
 
 def _gather(x, indices, y, n, f, scratch, begin, end):
     coordinates, slices, again, batch_stride, inner = n[0], n[1], n[2], n[3], n[4]
-    for u in range(begin, end):
-        p, row = u // slices * batch_stride, u - u // slices * again
-        for c in range(coordinates):
-            index = from_front(indices[row * coordinates + c], n[5 + 2 * c])
-            if index < 0:
-                return 1
-            p += index * n[6 + 2 * c]
-        for i in range(inner):
-            y[u * inner + i] = x[p + i]
+    first = begin
+    while first < end:
+        # The quotient takes longer than a row of few elements.
+        whole = first // slices
+        last = end if slices == 1 else min((whole + 1) * slices, end)
+        for u in range(first, last):
+            batch = u if slices == 1 else whole
+            p, row = batch * batch_stride, u - batch * again
+            for c in range(coordinates):
+                index = from_front(indices[row * coordinates + c], n[5 + 2 * c])
+                if index < 0:
+                    return 1
+                p += index * n[6 + 2 * c]
+            for i in range(inner):
+                y[u * inner + i] = x[p + i]
+        first = last
     return 0
 
 
