@@ -25,6 +25,7 @@ from ...ir.types import DType
 from ...runtime.native.team_layout import FUTEX_WAIT, FUTEX_WAKE, HELP, RECALL, SCRATCH, TeamLayout
 from .kernel import Kernel
 from .llvm.byte_dot_product import saturates
+from .llvm.module import addressed
 from .llvm.target import TargetDescription
 from .waiting import waiting_text
 
@@ -106,14 +107,12 @@ entry:
   %some = icmp sgt i32 %mine, 0
   br i1 %some, label %add, label %end
 add:
-  %done = getelementptr i8, ptr %team, i64 {DONE}
-  atomicrmw add ptr %done, i32 %mine seq_cst
-  %waiting_at = getelementptr i8, ptr %team, i64 {WAITING}
-  %waiting = load atomic i32, ptr %waiting_at seq_cst, align 4
+  atomicrmw add ptr [%team + {DONE}], i32 %mine seq_cst
+  %waiting = load atomic i32, ptr [%team + {WAITING}] seq_cst, align 4
   %is_asleep = icmp ne i32 %waiting, 0
   br i1 %is_asleep, label %wake, label %end
 wake:
-  call i64 @futex(ptr %team, ptr %done, i32 {WAKE}, i32 1)
+  call i64 @futex(ptr %team, ptr [%team + {DONE}], i32 {WAKE}, i32 1)
   br label %end
 end:
   ret void
@@ -122,9 +121,7 @@ end:
 define internal i32 @chunks(ptr %team, ptr %scratch, i64 %place, ptr %since) noinline nounwind {{
 entry:
   %is_caller = icmp eq ptr %since, null
-  %members = getelementptr i8, ptr %team, i64 {MEMBERS}
-  %threads_at = getelementptr i8, ptr %team, i64 {THREADS}
-  %threads = load atomic i64, ptr %threads_at monotonic, align 8
+  %threads = load atomic i64, ptr [%team + {THREADS}] monotonic, align 8
   %inside = icmp slt i64 %place, %threads
   %own = select i1 %inside, i64 %place, i64 0
   br label %visit
@@ -132,32 +129,25 @@ visit:
   %seen = phi i64 [ 0, %entry ], [ %more, %further ]
   %part = phi i64 [ %own, %entry ], [ %following, %further ]
   %kept = phi i32 [ 0, %entry ], [ %held, %further ]
-  %bytes = mul i64 %part, {MEMBER_BYTES}
-  %member = getelementptr i8, ptr %members, i64 %bytes
-  %open = getelementptr i8, ptr %member, i64 {OPEN}
+  %member = getelementptr [{MEMBER_BYTES} x i8], ptr [%team + {MEMBERS}], i64 %part
   %is_own = icmp eq i64 %seen, 0
   br i1 %is_own, label %take, label %next
 next:
   %so_far = phi i32 [ %kept, %visit ], [ %now, %finish ], [ %now, %look ], [ 0, %yield ]
-  %now_open = load atomic i64, ptr %open monotonic, align 8
+  %now_open = load atomic i64, ptr [%member + {OPEN}] monotonic, align 8
   %some = icmp sgt i64 %now_open, 0
   br i1 %some, label %take, label %other
 take:
   %mine = phi i32 [ %kept, %visit ], [ %so_far, %next ]
-  %left = atomicrmw sub ptr %open, i64 1 acquire
+  %left = atomicrmw sub ptr [%member + {OPEN}], i64 1 acquire
   %is_mine = icmp sgt i64 %left, 0
   br i1 %is_mine, label %run, label %other
 run:
-  %each_at = getelementptr i8, ptr %team, i64 {EACH}
-  %each = load i64, ptr %each_at, align 8
-  %count_at = getelementptr i8, ptr %team, i64 {COUNT}
-  %count = load i64, ptr %count_at, align 8
-  %units_at = getelementptr i8, ptr %team, i64 {UNITS}
-  %units = load i64, ptr %units_at, align 8
-  %task_at = getelementptr i8, ptr %team, i64 {TASK}
-  %task = load ptr, ptr %task_at, align 8
-  %context_at = getelementptr i8, ptr %team, i64 {CONTEXT}
-  %context = load ptr, ptr %context_at, align 8
+  %each = load i64, ptr [%team + {EACH}], align 8
+  %count = load i64, ptr [%team + {COUNT}], align 8
+  %units = load i64, ptr [%team + {UNITS}], align 8
+  %task = load ptr, ptr [%team + {TASK}], align 8
+  %context = load ptr, ptr [%team + {CONTEXT}], align 8
   %part_end = add i64 %part, 1
   %chunks_before = mul i64 %part_end, %each
   %chunk = sub i64 %chunks_before, %left
@@ -174,8 +164,7 @@ compute:
   %refused = icmp ne i32 %status, 0
   br i1 %refused, label %refuse, label %finish
 refuse:
-  %status_at = getelementptr i8, ptr %team, i64 {STATUS}
-  store atomic i32 %status, ptr %status_at monotonic, align 4
+  store atomic i32 %status, ptr [%team + {STATUS}] monotonic, align 4
   br label %finish
 finish:
   br i1 %is_caller, label %next, label %look
@@ -213,8 +202,7 @@ entry:
   %no_team = icmp eq ptr %team, null
   br i1 %no_team, label %alone, label %ask
 ask:
-  %threads_at = getelementptr i8, ptr %team, i64 {THREADS}
-  %threads = load i64, ptr %threads_at, align 8
+  %threads = load i64, ptr [%team + {THREADS}], align 8
   %is_alone = icmp slt i64 %threads, 2
   br i1 %is_alone, label %alone, label %share
 alone:
@@ -228,37 +216,26 @@ share:
   %each = select i1 %few, i64 %at_most, i64 %chunks
   %count = mul i64 %each, %threads
   %all = trunc i64 %count to i32
-  %count_at = getelementptr i8, ptr %team, i64 {COUNT}
-  store i64 %count, ptr %count_at, align 8
-  %units_at = getelementptr i8, ptr %team, i64 {UNITS}
-  store i64 %units, ptr %units_at, align 8
-  %each_at = getelementptr i8, ptr %team, i64 {EACH}
-  store i64 %each, ptr %each_at, align 8
-  %task_at = getelementptr i8, ptr %team, i64 {TASK}
-  store ptr %task, ptr %task_at, align 8
-  %context_at = getelementptr i8, ptr %team, i64 {CONTEXT}
-  store ptr %context, ptr %context_at, align 8
+  store i64 %count, ptr [%team + {COUNT}], align 8
+  store i64 %units, ptr [%team + {UNITS}], align 8
+  store i64 %each, ptr [%team + {EACH}], align 8
+  store ptr %task, ptr [%team + {TASK}], align 8
+  store ptr %context, ptr [%team + {CONTEXT}], align 8
   %here = call i32 @processor(ptr %team)
-  %processor_at = getelementptr i8, ptr %team, i64 {PROCESSOR}
-  store atomic i32 %here, ptr %processor_at monotonic, align 4
+  store atomic i32 %here, ptr [%team + {PROCESSOR}] monotonic, align 4
   %done = getelementptr i8, ptr %team, i64 {DONE}
   %before = load atomic i32, ptr %done monotonic, align 4
-  %members = getelementptr i8, ptr %team, i64 {MEMBERS}
   br label %publish
 publish:
   %part = phi i64 [ 0, %share ], [ %next_part, %publish ]
-  %bytes = mul i64 %part, {MEMBER_BYTES}
-  %member = getelementptr i8, ptr %members, i64 %bytes
-  %open = getelementptr i8, ptr %member, i64 {OPEN}
-  store atomic i64 %each, ptr %open release, align 8
+  %member = getelementptr [{MEMBER_BYTES} x i8], ptr [%team + {MEMBERS}], i64 %part
+  store atomic i64 %each, ptr [%member + {OPEN}] release, align 8
   %next_part = add i64 %part, 1
   %more_parts = icmp slt i64 %next_part, %threads
   br i1 %more_parts, label %publish, label %announce
 announce:
-  %generation = getelementptr i8, ptr %team, i64 {GENERATION}
-  atomicrmw add ptr %generation, i32 1 seq_cst
-  %sleepers_at = getelementptr i8, ptr %team, i64 {SLEEPERS}
-  %sleepers = load atomic i32, ptr %sleepers_at seq_cst, align 4
+  atomicrmw add ptr [%team + {GENERATION}], i32 1 seq_cst
+  %sleepers = load atomic i32, ptr [%team + {SLEEPERS}] seq_cst, align 4
   %some_sleep = icmp ne i32 %sleepers, 0
   %is_worth_it = and i1 %some_sleep, %wakes
   br i1 %is_worth_it, label %wake, label %work
@@ -278,18 +255,16 @@ wait:
   %changed = call i1 @changes(ptr %team, ptr %done, i32 %finished)
   br i1 %changed, label %look, label %sleep
 sleep:
-  %waiting_at = getelementptr i8, ptr %team, i64 {WAITING}
-  store atomic i32 1, ptr %waiting_at seq_cst, align 4
+  store atomic i32 1, ptr [%team + {WAITING}] seq_cst, align 4
   call i64 @futex(ptr %team, ptr %done, i32 {WAIT}, i32 %finished)
-  store atomic i32 0, ptr %waiting_at seq_cst, align 4
+  store atomic i32 0, ptr [%team + {WAITING}] seq_cst, align 4
   br label %look
 end:
-  %status_at = getelementptr i8, ptr %team, i64 {STATUS}
-  %status = load atomic i32, ptr %status_at monotonic, align 4
+  %status = load atomic i32, ptr [%team + {STATUS}] monotonic, align 4
   %refused = icmp ne i32 %status, 0
   br i1 %refused, label %refuse, label %return
 refuse:
-  store atomic i32 0, ptr %status_at monotonic, align 4
+  store atomic i32 0, ptr [%team + {STATUS}] monotonic, align 4
   br label %return
 return:
   ret i32 %status
@@ -298,57 +273,47 @@ return:
 define void @{HELP}(ptr %team, i64 %helper) nounwind {{
 entry:
   %generation = getelementptr i8, ptr %team, i64 {GENERATION}
-  %sleepers = getelementptr i8, ptr %team, i64 {SLEEPERS}
-  %offset = mul i64 %helper, {MEMBER_BYTES}
-  %members = getelementptr i8, ptr %team, i64 {MEMBERS}
-  %mine = getelementptr i8, ptr %members, i64 %offset
+  %mine = getelementptr [{MEMBER_BYTES} x i8], ptr [%team + {MEMBERS}], i64 %helper
   %scratch = load ptr, ptr %mine, align 8
-  %here = getelementptr i8, ptr %mine, i64 {HERE}
-  %away_at = getelementptr i8, ptr %mine, i64 {AWAY}
-  %place_at = getelementptr i8, ptr %mine, i64 {PLACE}
   %since = getelementptr i8, ptr %mine, i64 {SINCE}
   %arrival = call i64 @clock(ptr %team)
   store i64 %arrival, ptr %since, align 8
-  store atomic i32 1, ptr %here seq_cst, align 4
+  store atomic i32 1, ptr [%mine + {HERE}] seq_cst, align 4
   br label %next
 next:
   %seen = load atomic i32, ptr %generation acquire, align 4
-  %place = load atomic i64, ptr %place_at monotonic, align 8
+  %place = load atomic i64, ptr [%mine + {PLACE}] monotonic, align 8
   call i32 @chunks(ptr %team, ptr %scratch, i64 %place, ptr %since)
   br label %look
 look:
-  %away = load atomic i32, ptr %away_at seq_cst, align 4
+  %away = load atomic i32, ptr [%mine + {AWAY}] seq_cst, align 4
   %is_away = icmp ne i32 %away, 0
   br i1 %is_away, label %leave, label %spin
 spin:
   %changed = call i1 @changes(ptr %team, ptr %generation, i32 %seen)
   br i1 %changed, label %next, label %tire
 tire:
-  %away_now = load atomic i32, ptr %away_at seq_cst, align 4
+  %away_now = load atomic i32, ptr [%mine + {AWAY}] seq_cst, align 4
   %is_away_now = icmp ne i32 %away_now, 0
   br i1 %is_away_now, label %leave, label %sleep
 sleep:
-  atomicrmw add ptr %sleepers, i32 1 seq_cst
+  atomicrmw add ptr [%team + {SLEEPERS}], i32 1 seq_cst
   %slept = call i64 @futex(ptr %team, ptr %generation, i32 {WAIT}, i32 %seen)
-  atomicrmw sub ptr %sleepers, i32 1 seq_cst
+  atomicrmw sub ptr [%team + {SLEEPERS}], i32 1 seq_cst
   call void @part_from_caller(ptr %team, ptr %since)
   %awake = call i64 @clock(ptr %team)
   store i64 %awake, ptr %since, align 8
   br label %next
 leave:
-  store atomic i32 0, ptr %here seq_cst, align 4
+  store atomic i32 0, ptr [%mine + {HERE}] seq_cst, align 4
   ret void
 }}
 
 define void @{RECALL}(ptr %team, i64 %helper) nounwind {{
-  %offset = mul i64 %helper, {MEMBER_BYTES}
-  %members = getelementptr i8, ptr %team, i64 {MEMBERS}
-  %theirs = getelementptr i8, ptr %members, i64 %offset
-  %away = getelementptr i8, ptr %theirs, i64 {AWAY}
-  store atomic i32 1, ptr %away seq_cst, align 4
-  %generation = getelementptr i8, ptr %team, i64 {GENERATION}
-  atomicrmw add ptr %generation, i32 1 seq_cst
-  call i64 @futex(ptr %team, ptr %generation, i32 {WAKE}, i32 2147483647)
+  %theirs = getelementptr [{MEMBER_BYTES} x i8], ptr [%team + {MEMBERS}], i64 %helper
+  store atomic i32 1, ptr [%theirs + {AWAY}] seq_cst, align 4
+  atomicrmw add ptr [%team + {GENERATION}], i32 1 seq_cst
+  call i64 @futex(ptr %team, ptr [%team + {GENERATION}], i32 {WAKE}, i32 2147483647)
   ret void
 }}
 
@@ -365,4 +330,4 @@ def pool_text(target: TargetDescription, scratch_bytes: int) -> str:
     """The functions :data:`REGION`, :data:`HELP` and :data:`RECALL`, and the constant :data:`SCRATCH`."""
     names = {"HELP": HELP, "RECALL": RECALL, "SCRATCH": SCRATCH, "scratch_bytes": scratch_bytes}
     numbers = {"TURN": _TURN, "WAIT": FUTEX_WAIT, "WAKE": FUTEX_WAKE}
-    return waiting_text(target) + _POOL.format(**TeamLayout.fields(), **numbers, **names)
+    return addressed(waiting_text(target) + _POOL.format(**TeamLayout.fields(), **numbers, **names))

@@ -21,22 +21,18 @@ _NOTHING = 100_000
 
 _WAITING = """
 define internal i64 @futex(ptr %team, ptr %word, i32 %operation, i32 %value) noinline nounwind {{
-  %function = getelementptr i8, ptr %team, i64 {SYSCALL}
-  %syscall = load ptr, ptr %function, align 8
-  %place = getelementptr i8, ptr %team, i64 {FUTEX}
-  %number = load i64, ptr %place, align 8
+  %syscall = load ptr, ptr [%team + {SYSCALL}], align 8
+  %number = load i64, ptr [%team + {FUTEX}], align 8
   %result = call i64 (i64, ...) %syscall(i64 %number, ptr %word, i32 %operation, i32 %value, ptr null)
   ret i64 %result
 }}
 
 define internal i64 @clock(ptr %team) noinline nounwind {{
   %time = alloca [2 x i64], align 8
-  %function = getelementptr i8, ptr %team, i64 {CLOCK}
-  %gettime = load ptr, ptr %function, align 8
+  %gettime = load ptr, ptr [%team + {CLOCK}], align 8
   call i32 %gettime(i32 1, ptr %time)
   %seconds = load i64, ptr %time, align 8
-  %rest_at = getelementptr i8, ptr %time, i64 8
-  %rest = load i64, ptr %rest_at, align 8
+  %rest = load i64, ptr [%time + 8], align 8
   %whole = mul i64 %seconds, 1000000000
   %now = add i64 %whole, %rest
   ret i64 %now
@@ -68,8 +64,7 @@ end:
 }}
 
 define internal i32 @processor(ptr %team) noinline nounwind {{
-  %function = getelementptr i8, ptr %team, i64 {GETCPU}
-  %getcpu = load ptr, ptr %function, align 8
+  %getcpu = load ptr, ptr [%team + {GETCPU}], align 8
   %processor = call i32 %getcpu()
   ret i32 %processor
 }}
@@ -77,10 +72,8 @@ define internal i32 @processor(ptr %team) noinline nounwind {{
 define internal i1 @allows(ptr %team, i64 %thread, i32 %processor, i1 %may) noinline nounwind {{
 entry:
   %mask = alloca [{MASK_BYTES} x i8], align 8
-  %function = getelementptr i8, ptr %team, i64 {SYSCALL}
-  %syscall = load ptr, ptr %function, align 8
-  %get_at = getelementptr i8, ptr %team, i64 {GET_AFFINITY}
-  %get = load i64, ptr %get_at, align 8
+  %syscall = load ptr, ptr [%team + {SYSCALL}], align 8
+  %get = load i64, ptr [%team + {GET_AFFINITY}], align 8
   %size = call i64 (i64, ...) %syscall(i64 %get, i64 %thread, i64 {MASK_BYTES}, ptr %mask)
   %byte = lshr i32 %processor, 3
   %offset = zext i32 %byte to i64
@@ -100,8 +93,7 @@ read:
   br i1 %is_same, label %as_before, label %change
 change:
   store i8 %new, ptr %place, align 1
-  %set_at = getelementptr i8, ptr %team, i64 {SET_AFFINITY}
-  %set = load i64, ptr %set_at, align 8
+  %set = load i64, ptr [%team + {SET_AFFINITY}], align 8
   call i64 (i64, ...) %syscall(i64 %set, i64 %thread, i64 %size, ptr %mask)
   ret i1 true
 as_before:
@@ -109,28 +101,24 @@ as_before:
 }}
 
 define internal i1 @takes(ptr %helper, i32 %taker) noinline nounwind {{
-  %taken_at = getelementptr i8, ptr %helper, i64 {TAKEN}
-  %pair = cmpxchg ptr %taken_at, i32 0, i32 %taker acquire monotonic
+  %pair = cmpxchg ptr [%helper + {TAKEN}], i32 0, i32 %taker acquire monotonic
   %was_free = extractvalue {{ i32, i1 }} %pair, 1
   ret i1 %was_free
 }}
 
 define internal void @releases(ptr %helper) noinline nounwind {{
-  %taken_at = getelementptr i8, ptr %helper, i64 {TAKEN}
-  store atomic i32 0, ptr %taken_at release, align 4
+  store atomic i32 0, ptr [%helper + {TAKEN}] release, align 4
   ret void
 }}
 
 define internal void @part_from_caller(ptr %team, ptr %since) noinline nounwind {{
 entry:
   %processor = call i32 @processor(ptr %team)
-  %callers_at = getelementptr i8, ptr %team, i64 {PROCESSOR}
-  %callers = load atomic i32, ptr %callers_at monotonic, align 4
+  %callers = load atomic i32, ptr [%team + {PROCESSOR}] monotonic, align 4
   %is_same = icmp eq i32 %processor, %callers
   br i1 %is_same, label %ask, label %end
 ask:
-  %self_at = getelementptr i8, ptr %since, i64 {SELF_FROM_SINCE}
-  %self = load ptr, ptr %self_at, align 8
+  %self = load ptr, ptr [%since + {SELF_FROM_SINCE}], align 8
   %is_unknown = icmp eq ptr %self, null
   br i1 %is_unknown, label %move, label %take
 take:
@@ -149,18 +137,13 @@ end:
 
 define internal void @wake(ptr %team, i32 %processor) noinline nounwind {{
 entry:
-  %generation = getelementptr i8, ptr %team, i64 {GENERATION}
-  %threads_at = getelementptr i8, ptr %team, i64 {THREADS}
-  %threads = load i64, ptr %threads_at, align 8
+  %threads = load i64, ptr [%team + {THREADS}], align 8
   br label %next
 next:
   %place = phi i64 [ 1, %entry ], [ %following, %further ], [ 1, %wake ]
   %may = phi i1 [ false, %entry ], [ %may, %further ], [ true, %wake ]
-  %bytes = mul i64 %place, {MEMBER_BYTES}
-  %members = getelementptr i8, ptr %team, i64 {MEMBERS}
-  %member = getelementptr i8, ptr %members, i64 %bytes
-  %helper_at = getelementptr i8, ptr %member, i64 {HELPER}
-  %helper = load ptr, ptr %helper_at, align 8
+  %member = getelementptr [{MEMBER_BYTES} x i8], ptr [%team + {MEMBERS}], i64 %place
+  %helper = load ptr, ptr [%member + {HELPER}], align 8
   %is_unknown = icmp eq ptr %helper, null
   br i1 %is_unknown, label %further, label %known
 known:
@@ -177,8 +160,7 @@ keep:
   %changed = call i1 @allows(ptr %team, i64 %number, i32 %processor, i1 false)
   br i1 %changed, label %further, label %leave
 kept:
-  %taken_at = getelementptr i8, ptr %helper, i64 {TAKEN}
-  %taken = load atomic i32, ptr %taken_at monotonic, align 4
+  %taken = load atomic i32, ptr [%helper + {TAKEN}] monotonic, align 4
   %is_kept = icmp eq i32 %taken, 2
   br i1 %is_kept, label %put_back, label %further
 put_back:
@@ -194,7 +176,7 @@ further:
 round:
   br i1 %may, label %end, label %wake
 wake:
-  call i64 @futex(ptr %team, ptr %generation, i32 {WAKE}, i32 2147483647)
+  call i64 @futex(ptr %team, ptr [%team + {GENERATION}], i32 {WAKE}, i32 2147483647)
   br label %next
 end:
   ret void
@@ -202,18 +184,15 @@ end:
 
 define internal void @give_way(ptr %team, ptr %since, i64 %before) noinline nounwind {{
 entry:
-  %function = getelementptr i8, ptr %team, i64 {SYSCALL}
-  %syscall = load ptr, ptr %function, align 8
-  %place = getelementptr i8, ptr %team, i64 {YIELD}
-  %number = load i64, ptr %place, align 8
+  %syscall = load ptr, ptr [%team + {SYSCALL}], align 8
+  %number = load i64, ptr [%team + {YIELD}], align 8
   call i64 (i64, ...) %syscall(i64 %number)
   %after = call i64 @clock(ptr %team)
   %lost = sub i64 %after, %before
   %others_ran = icmp sgt i64 %lost, {NOTHING}
   br i1 %others_ran, label %tell, label %go_on
 tell:
-  %lost_at = getelementptr i8, ptr %team, i64 {LOST}
-  atomicrmw add ptr %lost_at, i64 %lost monotonic
+  atomicrmw add ptr [%team + {LOST}], i64 %lost monotonic
   br label %go_on
 go_on:
   call void @part_from_caller(ptr %team, ptr %since)
@@ -232,7 +211,7 @@ _COMPILER_BARRIER = 'call void asm sideeffect "", "~{memory}"()'
 
 def waiting_text(target: TargetDescription) -> str:
     """The functions ``futex``, ``clock``, ``changes``, ``processor``, ``allows``, ``takes``, ``releases``,
-    ``part_from_caller``, ``wake`` and ``give_way``."""
+    ``part_from_caller``, ``wake`` and ``give_way``, to be :func:`.llvm.module.addressed`."""
     pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
     numbers = {"LOOKS": _LOOKS, "SPIN": _SPIN, "MASK_BYTES": _MASK_BYTES, "NOTHING": _NOTHING, "WAKE": FUTEX_WAKE}
     numbers["SELF_FROM_SINCE"] = TeamLayout.SELF - TeamLayout.SINCE

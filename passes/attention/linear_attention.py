@@ -59,17 +59,10 @@ def shares_of(op: Op) -> Shares | None:
         return None  # the number that is added has more dimensions
     for axis in (rank - 1, rank - 2):
         depth = both.type.shape[axis] - 1
-        cuts = [(0, depth), (depth, 1)]
-        if all(_takes(part, axis, *cut) for part, cut in zip(parts, cuts, strict=True)):
+        cuts = [Slice.along(axis, *cut, both.type.shape) for cut in ((0, depth), (depth, 1))]
+        if [part.operator for part in parts] == cuts:
             return _shares(both, least, is_turned=axis < rank - 1)
     return None
-
-
-def _takes(part: Op[Slice], axis: int, begin: int, count: int) -> bool:
-    """Whether a slice takes so many neighbours along one dimension, and all along the others."""
-    cut, shape = part.operator, part.inputs[0].type.shape
-    expected = [(begin, count, 1) if d == axis else (0, extent, 1) for d, extent in enumerate(shape)]
-    return [*zip(cut.begin, cut.extent, cut.step, strict=True)] == expected
 
 
 def _factors(product: Value, uses: int, *, is_turned: bool) -> tuple[Side, Side] | None:

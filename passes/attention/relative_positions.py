@@ -76,8 +76,7 @@ def _computed(ops: Iterable[Op], base: Value, array: np.ndarray) -> dict[Value, 
     made = {base: array}
     for op in ops:
         operands = [each.array if isinstance(each, Constant) else each and made[each] for each in op.operands]
-        results = op.operator.reference(*operands)
-        made.update(zip(op.results, results if isinstance(results, (tuple, list)) else [results], strict=True))
+        made.update(zip(op.results, op.evaluate(operands), strict=True))
     return made
 
 

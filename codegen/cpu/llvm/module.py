@@ -1,5 +1,6 @@
 """LLVM modules: their text, and modules made of it with nothing visible but one function."""
 
+import re
 from collections.abc import Collection, Sequence
 
 import llvmlite.binding as llvm
@@ -14,6 +15,17 @@ def module_text(functions: Sequence[FunctionBuilder]) -> str:
     """The text of a module with these functions and what they declare."""
     declarations = {symbol: text for function in functions for symbol, text in function.declarations.items()}
     return "\n".join([*declarations.values(), *(function.text() for function in functions)])
+
+
+def addressed(text: str) -> str:
+    """A text in which ``ptr [%base + 8]``, for which LLVM wants an instruction, may stand for an address."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        for base, offset in re.findall(r"ptr \[(%\w+) \+ (\d+)\]", line):
+            lines.append(f"  %at{len(lines)} = getelementptr i8, ptr {base}, i64 {offset}")
+            line = line.replace(f"[{base} + {offset}]", f"%at{len(lines) - 1}")
+        lines.append(line)
+    return "\n".join([*lines, ""])
 
 
 @forks_wait()
