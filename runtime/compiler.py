@@ -39,7 +39,10 @@ class NotInstalledError(TilewrightError):
         lack = "which the runtime alone does not install"
         if package == "numpy":
             # The runtime does install it: this is another Python, or one that may not read its packages.
-            lack, hint = f"which is not there for {sys.executable}", "Install it there: pip install numpy"
+            lack, hint = (
+                f"which is not there for {sys.executable or 'this Python'}",
+                "Install it there: pip install numpy",
+            )
         super().__init__(f"{what} needs the package {package!r}, {lack}", hint=hint)
 
 

@@ -51,7 +51,7 @@ def is_anchor(op: Op) -> TypeGuard[Anchor]:
     operator, (x, w, b, residual) = op.operator, op.operands
     if isinstance(x, Constant) or x.type.dtype is not DType.F32 or op.result.type.quant is not None:
         return False
-    if not is_known(w) or not isinstance(b, (Constant, type(None))) or residual is not None:
+    if not is_known(w) or not isinstance(b, (Constant, type(None))) or residual is not None or not w.type.elements:
         return False
     return operator.act == "none" and (isinstance(operator, Conv) or w.type.rank == 2)
 

@@ -185,10 +185,13 @@ def test_what_is_compared_with_is_in_no_extra() -> None:
     assert (done.returncode, done.stderr) == (1, f"error: comparing with onnxruntime {text}\n")
 
 
-def test_without_numpy_the_python_that_lacks_it_is_named() -> None:
+def test_without_numpy_the_python_that_lacks_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the extra of the compiler: the runtime installs it."""
     expected = f"`tilewright run` needs the package 'numpy', which is not there for {sys.executable}. "
     assert str(NotInstalledError("`tilewright run`", "numpy")) == f"{expected}Install it there: pip install numpy"
+    # As where it may not be read by who runs it.
+    monkeypatch.setattr(sys, "executable", "")
+    assert "which is not there for this Python. " in str(NotInstalledError("`tilewright run`", "numpy"))
 
 
 def test_the_functions_of_the_compiler_name_what_it_needs() -> None:

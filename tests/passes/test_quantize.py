@@ -168,6 +168,23 @@ def test_operators_without_a_rule_stay_real_between_integers(rng: np.random.Gene
     assert names(module) == ["quantize", "conv", "dequantize", "softmax", "quantize", "conv", "dequantize"]
 
 
+def test_products_over_nothing_stay_real() -> None:
+    """As adapters of low rank are, before they are given."""
+    blobs = {f"{rows:064d}": np.zeros((rows, 6 - rows), np.float32) for rows in (6, 0)}
+    down, up = blobs
+    attributes = '{act="none", act_args=[], transpose_a=false, transpose_b=false}'
+    text = f"""const @down : f32[6,0] = blob "sha256:{down}"
+  const @up : f32[0,6] = blob "sha256:{up}"
+  func @main(%x: f32[2,6]) -> (%y: f32[2,6]) {{
+    %a = matmul(%x, @down, _, _) {attributes} : f32[2,0]
+    %y = matmul(%a, @up, _, _) {attributes} : f32[2,6]
+    return %y
+  }}"""
+    module = parse(text, blobs)
+    run_pass(Quantize(()), module)
+    assert names(module) == ["matmul", "matmul"]
+
+
 @pytest.mark.parametrize("keep", ["first", "conv"])
 def test_nodes_and_operators_can_be_kept_real(keep: str, rng: np.random.Generator) -> None:
     module = network(rng, f"%b = tanh(%a) : {FLOATS}")
