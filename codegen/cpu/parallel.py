@@ -25,7 +25,7 @@ from ...ir.types import DType
 from ...runtime.native.team_layout import FUTEX_WAIT, FUTEX_WAKE, HELP, RECALL, SCRATCH, TeamLayout
 from .kernel import Kernel
 from .llvm.byte_dot_product import saturates
-from .llvm.module import addressed
+from .llvm.module import spelled_out
 from .llvm.target import TargetDescription
 from .waiting import waiting_text
 
@@ -104,13 +104,11 @@ def chunks(kernel: Kernel) -> int:
 _POOL = """
 define internal void @tell(ptr %team, i32 %mine) noinline nounwind {{
 entry:
-  %some = icmp sgt i32 %mine, 0
-  br i1 %some, label %add, label %end
+  br i1 [sgt i32 %mine, 0], label %add, label %end
 add:
   atomicrmw add ptr [%team + {DONE}], i32 %mine seq_cst
   %waiting = load atomic i32, ptr [%team + {WAITING}] seq_cst, align 4
-  %is_asleep = icmp ne i32 %waiting, 0
-  br i1 %is_asleep, label %wake, label %end
+  br i1 [ne i32 %waiting, 0], label %wake, label %end
 wake:
   call i64 @futex(ptr %team, ptr [%team + {DONE}], i32 {WAKE}, i32 1)
   br label %end
@@ -130,18 +128,15 @@ visit:
   %part = phi i64 [ %own, %entry ], [ %following, %further ]
   %kept = phi i32 [ 0, %entry ], [ %held, %further ]
   %member = getelementptr [{MEMBER_BYTES} x i8], ptr [%team + {MEMBERS}], i64 %part
-  %is_own = icmp eq i64 %seen, 0
-  br i1 %is_own, label %take, label %next
+  br i1 [eq i64 %seen, 0], label %take, label %next
 next:
   %so_far = phi i32 [ %kept, %visit ], [ %now, %finish ], [ %now, %look ], [ 0, %yield ]
   %now_open = load atomic i64, ptr [%member + {OPEN}] monotonic, align 8
-  %some = icmp sgt i64 %now_open, 0
-  br i1 %some, label %take, label %other
+  br i1 [sgt i64 %now_open, 0], label %take, label %other
 take:
   %mine = phi i32 [ %kept, %visit ], [ %so_far, %next ]
   %left = atomicrmw sub ptr [%member + {OPEN}], i64 1 acquire
-  %is_mine = icmp sgt i64 %left, 0
-  br i1 %is_mine, label %run, label %other
+  br i1 [sgt i64 %left, 0], label %run, label %other
 run:
   %each = load i64, ptr [%team + {EACH}], align 8
   %count = load i64, ptr [%team + {COUNT}], align 8
@@ -157,12 +152,10 @@ run:
   %scaled_end = mul i64 %units, %chunk_end
   %end_unit = udiv i64 %scaled_end, %count
   %now = add i32 %mine, 1
-  %is_empty = icmp eq i64 %begin, %end_unit
-  br i1 %is_empty, label %finish, label %compute
+  br i1 [eq i64 %begin, %end_unit], label %finish, label %compute
 compute:
   %status = call i32 %task(ptr %context, ptr %scratch, i64 %begin, i64 %end_unit)
-  %refused = icmp ne i32 %status, 0
-  br i1 %refused, label %refuse, label %finish
+  br i1 [ne i32 %status, 0], label %refuse, label %finish
 refuse:
   store atomic i32 %status, ptr [%team + {STATUS}] monotonic, align 4
   br label %finish
@@ -172,8 +165,7 @@ look:
   %time = call i64 @clock(ptr %team)
   %start = load i64, ptr %since, align 8
   %used = sub i64 %time, %start
-  %is_over = icmp sgt i64 %used, {TURN}
-  br i1 %is_over, label %yield, label %next
+  br i1 [sgt i64 %used, {TURN}], label %yield, label %next
 yield:
   call void @tell(ptr %team, i32 %now)
   call void @give_way(ptr %team, ptr %since, i64 %time)
@@ -190,8 +182,7 @@ further:
   %after = add i64 %part, 1
   %wraps = icmp sge i64 %after, %threads
   %following = select i1 %wraps, i64 0, i64 %after
-  %unseen = icmp slt i64 %more, %threads
-  br i1 %unseen, label %visit, label %end
+  br i1 [slt i64 %more, %threads], label %visit, label %end
 end:
   ret i32 %held
 }}
@@ -199,12 +190,10 @@ end:
 define i32 @region(ptr %team, ptr %task, ptr %context, ptr %scratch, i64 %units, i64 %chunks, i1 %wakes)
     noinline nounwind {{
 entry:
-  %no_team = icmp eq ptr %team, null
-  br i1 %no_team, label %alone, label %ask
+  br i1 [eq ptr %team, null], label %alone, label %ask
 ask:
   %threads = load i64, ptr [%team + {THREADS}], align 8
-  %is_alone = icmp slt i64 %threads, 2
-  br i1 %is_alone, label %alone, label %share
+  br i1 [slt i64 %threads, 2], label %alone, label %share
 alone:
   %result = call i32 %task(ptr %context, ptr %scratch, i64 0, i64 %units)
   ret i32 %result
@@ -231,8 +220,7 @@ publish:
   %member = getelementptr [{MEMBER_BYTES} x i8], ptr [%team + {MEMBERS}], i64 %part
   store atomic i64 %each, ptr [%member + {OPEN}] release, align 8
   %next_part = add i64 %part, 1
-  %more_parts = icmp slt i64 %next_part, %threads
-  br i1 %more_parts, label %publish, label %announce
+  br i1 [slt i64 %next_part, %threads], label %publish, label %announce
 announce:
   atomicrmw add ptr [%team + {GENERATION}], i32 1 seq_cst
   %sleepers = load atomic i32, ptr [%team + {SLEEPERS}] seq_cst, align 4
@@ -249,8 +237,7 @@ work:
   br label %look
 look:
   %finished = load atomic i32, ptr %done acquire, align 4
-  %is_finished = icmp eq i32 %finished, %due
-  br i1 %is_finished, label %end, label %wait
+  br i1 [eq i32 %finished, %due], label %end, label %wait
 wait:
   %changed = call i1 @changes(ptr %team, ptr %done, i32 %finished)
   br i1 %changed, label %look, label %sleep
@@ -261,8 +248,7 @@ sleep:
   br label %look
 end:
   %status = load atomic i32, ptr [%team + {STATUS}] monotonic, align 4
-  %refused = icmp ne i32 %status, 0
-  br i1 %refused, label %refuse, label %return
+  br i1 [ne i32 %status, 0], label %refuse, label %return
 refuse:
   store atomic i32 0, ptr [%team + {STATUS}] monotonic, align 4
   br label %return
@@ -287,15 +273,13 @@ next:
   br label %look
 look:
   %away = load atomic i32, ptr [%mine + {AWAY}] seq_cst, align 4
-  %is_away = icmp ne i32 %away, 0
-  br i1 %is_away, label %leave, label %spin
+  br i1 [ne i32 %away, 0], label %leave, label %spin
 spin:
   %changed = call i1 @changes(ptr %team, ptr %generation, i32 %seen)
   br i1 %changed, label %next, label %tire
 tire:
   %away_now = load atomic i32, ptr [%mine + {AWAY}] seq_cst, align 4
-  %is_away_now = icmp ne i32 %away_now, 0
-  br i1 %is_away_now, label %leave, label %sleep
+  br i1 [ne i32 %away_now, 0], label %leave, label %sleep
 sleep:
   atomicrmw add ptr [%team + {SLEEPERS}], i32 1 seq_cst
   %slept = call i64 @futex(ptr %team, ptr %generation, i32 {WAIT}, i32 %seen)
@@ -330,4 +314,4 @@ def pool_text(target: TargetDescription, scratch_bytes: int) -> str:
     """The functions :data:`REGION`, :data:`HELP` and :data:`RECALL`, and the constant :data:`SCRATCH`."""
     names = {"HELP": HELP, "RECALL": RECALL, "SCRATCH": SCRATCH, "scratch_bytes": scratch_bytes}
     numbers = {"TURN": _TURN, "WAIT": FUTEX_WAIT, "WAKE": FUTEX_WAKE}
-    return addressed(waiting_text(target) + _POOL.format(**TeamLayout.fields(), **numbers, **names))
+    return spelled_out(waiting_text(target) + _POOL.format(**TeamLayout.fields(), **numbers, **names))

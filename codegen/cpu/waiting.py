@@ -50,15 +50,13 @@ look:
 again:
   {PAUSE}
   %more = add i32 %looks, 1
-  %goes_on = icmp ult i32 %more, {LOOKS}
-  br i1 %goes_on, label %look, label %on
+  br i1 [ult i32 %more, {LOOKS}], label %look, label %on
 on:
   %now = call i64 @clock(ptr %team)
   %is_first = icmp eq i64 %since, 0
   %start = select i1 %is_first, i64 %now, i64 %since
   %spent = sub i64 %now, %start
-  %is_over = icmp sgt i64 %spent, {SPIN}
-  br i1 %is_over, label %end, label %look
+  br i1 [sgt i64 %spent, {SPIN}], label %end, label %look
 end:
   ret i1 %changed
 }}
@@ -77,8 +75,7 @@ entry:
   %size = call i64 (i64, ...) %syscall(i64 %get, i64 %thread, i64 {MASK_BYTES}, ptr %mask)
   %byte = lshr i32 %processor, 3
   %offset = zext i32 %byte to i64
-  %is_inside = icmp sgt i64 %size, %offset
-  br i1 %is_inside, label %read, label %as_before
+  br i1 [sgt i64 %size, %offset], label %read, label %as_before
 read:
   %place = getelementptr i8, ptr %mask, i64 %offset
   %old = load i8, ptr %place, align 1
@@ -89,8 +86,7 @@ read:
   %with = or i8 %old, %one
   %without = and i8 %old, %others
   %new = select i1 %may, i8 %with, i8 %without
-  %is_same = icmp eq i8 %old, %new
-  br i1 %is_same, label %as_before, label %change
+  br i1 [eq i8 %old, %new], label %as_before, label %change
 change:
   store i8 %new, ptr %place, align 1
   %set = load i64, ptr [%team + {SET_AFFINITY}], align 8
@@ -115,8 +111,7 @@ define internal void @part_from_caller(ptr %team, ptr %since) noinline nounwind 
 entry:
   %processor = call i32 @processor(ptr %team)
   %callers = load atomic i32, ptr [%team + {PROCESSOR}] monotonic, align 4
-  %is_same = icmp eq i32 %processor, %callers
-  br i1 %is_same, label %ask, label %end
+  br i1 [eq i32 %processor, %callers], label %ask, label %end
 ask:
   %self = load ptr, ptr [%since + {SELF_FROM_SINCE}], align 8
   %is_unknown = icmp eq ptr %self, null
@@ -144,15 +139,13 @@ next:
   %may = phi i1 [ false, %entry ], [ %may, %further ], [ true, %wake ]
   %member = getelementptr [{MEMBER_BYTES} x i8], ptr [%team + {MEMBERS}], i64 %place
   %helper = load ptr, ptr [%member + {HELPER}], align 8
-  %is_unknown = icmp eq ptr %helper, null
-  br i1 %is_unknown, label %further, label %known
+  br i1 [eq ptr %helper, null], label %further, label %known
 known:
   %thread = load i32, ptr %helper, align 4
   %number = zext i32 %thread to i64
   br i1 %may, label %kept, label %started
 started:
-  %has_started = icmp ne i32 %thread, 0
-  br i1 %has_started, label %take, label %further
+  br i1 [ne i32 %thread, 0], label %take, label %further
 take:
   %is_mine = call i1 @takes(ptr %helper, i32 2)
   br i1 %is_mine, label %keep, label %further
@@ -161,8 +154,7 @@ keep:
   br i1 %changed, label %further, label %leave
 kept:
   %taken = load atomic i32, ptr [%helper + {TAKEN}] monotonic, align 4
-  %is_kept = icmp eq i32 %taken, 2
-  br i1 %is_kept, label %put_back, label %further
+  br i1 [eq i32 %taken, 2], label %put_back, label %further
 put_back:
   call i1 @allows(ptr %team, i64 %number, i32 %processor, i1 true)
   br label %leave
@@ -171,8 +163,7 @@ leave:
   br label %further
 further:
   %following = add i64 %place, 1
-  %goes_on = icmp ult i64 %following, %threads
-  br i1 %goes_on, label %next, label %round
+  br i1 [ult i64 %following, %threads], label %next, label %round
 round:
   br i1 %may, label %end, label %wake
 wake:
@@ -189,8 +180,7 @@ entry:
   call i64 (i64, ...) %syscall(i64 %number)
   %after = call i64 @clock(ptr %team)
   %lost = sub i64 %after, %before
-  %others_ran = icmp sgt i64 %lost, {NOTHING}
-  br i1 %others_ran, label %tell, label %go_on
+  br i1 [sgt i64 %lost, {NOTHING}], label %tell, label %go_on
 tell:
   atomicrmw add ptr [%team + {LOST}], i64 %lost monotonic
   br label %go_on
@@ -211,7 +201,7 @@ _COMPILER_BARRIER = 'call void asm sideeffect "", "~{memory}"()'
 
 def waiting_text(target: TargetDescription) -> str:
     """The functions ``futex``, ``clock``, ``changes``, ``processor``, ``allows``, ``takes``, ``releases``,
-    ``part_from_caller``, ``wake`` and ``give_way``, to be :func:`.llvm.module.addressed`."""
+    ``part_from_caller``, ``wake`` and ``give_way``, for :func:`.llvm.module.spelled_out`."""
     pause, declaration = _PAUSES.get(target.triple.partition("-")[0], (_COMPILER_BARRIER, ""))
     numbers = {"LOOKS": _LOOKS, "SPIN": _SPIN, "MASK_BYTES": _MASK_BYTES, "NOTHING": _NOTHING, "WAKE": FUTEX_WAKE}
     numbers["SELF_FROM_SINCE"] = TeamLayout.SELF - TeamLayout.SINCE

@@ -17,13 +17,16 @@ def module_text(functions: Sequence[FunctionBuilder]) -> str:
     return "\n".join([*declarations.values(), *(function.text() for function in functions)])
 
 
-def addressed(text: str) -> str:
-    """A text in which ``ptr [%base + 8]``, for which LLVM wants an instruction, may stand for an address."""
+def spelled_out(text: str) -> str:
+    """A text in which ``ptr [%base + 8]`` may stand for an address, and ``i1 [slt i64 %a, %b]`` for a comparison: for
+    each of them LLVM wants an instruction."""
     lines: list[str] = []
     for line in text.splitlines():
-        for base, offset in re.findall(r"ptr \[(%\w+) \+ (\d+)\]", line):
-            lines.append(f"  %at{len(lines)} = getelementptr i8, ptr {base}, i64 {offset}")
-            line = line.replace(f"[{base} + {offset}]", f"%at{len(lines) - 1}")
+        for short in re.findall(r"\b(?:ptr|i1) \[(\S.*?)\]", line):
+            base, plus, offset = short.partition(" + ")
+            line = line.replace(f"[{short}]", f"%s{len(lines)}")
+            instruction = f"getelementptr i8, ptr {base}, i64 {offset}" if plus else f"icmp {short}"
+            lines.append(f"  %s{len(lines)} = {instruction}")
         lines.append(line)
     return "\n".join([*lines, ""])
 
