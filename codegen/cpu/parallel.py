@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from ...ir.calls import macs_of
 from ...ir.core import Module, Op, is_op
 from ...ir.layout import bytes_of
+from ...ir.ops.indexing import Gather, GatherElements, GatherND
 from ...ir.ops.reduction import TopK
 from ...ir.types import DType
 from ...runtime.native.team_layout import FUTEX_WAIT, FUTEX_WAKE, HELP, RECALL, SCRATCH, TeamLayout
@@ -60,7 +61,9 @@ _RANKED = 4
 
 def nanoseconds(module: Module, op: Op, target: TargetDescription) -> int:
     """A rough estimate of the time that one thread takes for an op, on the low side."""
-    tensors = (*op.inputs, *op.results)
+    # Of what is gathered no more is read than is written, however long the table is.
+    read = op.results + op.inputs[1:] if is_op(op, Gather, GatherND, GatherElements) else op.inputs
+    tensors = (*read, *op.results)
     moved = sum(bytes_of(value.type) for value in tensors)
     # Two vectors of products each cycle, three cycles a nanosecond; bytes are four times as many in a vector, words
     # twice, of which half of the products take another instruction where bytes are added up in pairs.

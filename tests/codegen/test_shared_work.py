@@ -15,6 +15,7 @@ from tilewright.codegen.cpu.kernels.products.blocking import Blocking, rows_of_i
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.parallel import nanoseconds, shared_steps, shared_within
 from tilewright.ir.core import Function, Module
+from tilewright.ir.ops.indexing import Gather
 from tilewright.ir.ops.integer_products import MatMulInteger
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.reduction import TopK
@@ -110,6 +111,13 @@ def test_ranking_is_taken_for_more_than_moving() -> None:
     function = Function("main", [("x", TensorType((32, 1000), DType.F32))])
     op = function.append(TopK(1, 100, True), function.parameters)
     assert shared_steps({0: nanoseconds(Module("ranks"), op, described("host"))}) == {0: True}
+
+
+def test_a_few_rows_of_a_long_table_are_no_work_for_several_threads() -> None:
+    """Threads were woken for the words of a text as if all of the vocabulary were read."""
+    function = Function("main", [("table", TensorType((30_000, 128), DType.F32)), ("x", TensorType((64,), DType.I64))])
+    op = function.append(Gather(0), function.parameters)
+    assert shared_steps({0: nanoseconds(Module("words"), op, described("host"))}) == {}
 
 
 def test_calls_within_a_loop_are_shared_by_the_time_of_all_its_steps() -> None:
