@@ -138,7 +138,7 @@ def _entry(
         if call is not None:
             call = replace(call, number=call.number or step + 1)
             is_asked = b.binary("and", b.compare("sle", first, step), b.compare("sgt", last, step))
-            b.if_(is_asked, partial(run, call, shared.get(step)), lambda: None)
+            b.if_(is_asked, partial(run, call, shared.get(step)))
     b.return_(zero(I32))
     return b
 

@@ -181,11 +181,9 @@ class _Writer:
 
         done, _, *places = b.while_((constant(I64, 0), going, *starts, *homes), goes_on, take)
         for home, source, size in zip(homes, places, state_bytes, strict=False):
-            arguments = [home, source, b.integer(size), constant(I1, False)]
+            copied = [home, source, b.integer(size), constant(I1, False)]
             is_elsewhere = b.compare("ne", home, source)
-            b.if_(
-                is_elsewhere, lambda given=arguments: b.intrinsic("llvm.memcpy.p0.p0.i64", None, given) and None, tuple
-            )
+            b.if_(is_elsewhere, lambda given=copied: b.intrinsic("llvm.memcpy.p0.p0.i64", None, given) and None)
         for whole, size in zip(stacked, row_bytes, strict=True):
             rest = b.multiply(b.subtract(b.integer(rows), done), size)
             empty = [b.at(whole, b.multiply(done, size)), constant(I8, 0), rest, constant(I1, False)]

@@ -174,7 +174,7 @@ class _Part:
                     if columns.constant is not None and columns.constant % lanes == 0:
                         store()
                     else:
-                        b.if_(b.compare("slt", b.add(column, lane), columns), store, lambda: None)
+                        b.if_(b.compare("slt", b.add(column, lane), columns), store)
 
         b.each(0, columns, square, step=lanes)
 
@@ -196,7 +196,7 @@ class _Part:
         whole = b.multiply(b.divide(count, self.tile), self.tile)
         b.each(0, whole, lambda row: tile(row, self.tile), step=self.tile)
         if remainder:
-            b.if_(b.compare("slt", whole, count), lambda: tile(whole, remainder), lambda: None)
+            b.if_(b.compare("slt", whole, count), lambda: tile(whole, remainder))
 
     def _product(
         self,
@@ -350,7 +350,7 @@ class _Part:
                     def store(value: Register = value, address: Register = address) -> None:
                         b.store_masked(value, address, partial_mask(lanes, count))
 
-                    b.if_(b.compare("slt", b.integer(row), rest), store, lambda: None)
+                    b.if_(b.compare("slt", b.integer(row), rest), store)
 
         b.in_steps(operator.depth, lanes, square)
 

@@ -210,7 +210,7 @@ class _Walker:
                 b.each(b.maximum(begin, low), b.minimum(end, high), some)
         if rest := axis.output - whole * pixels:
             vectors = -(-rest // self.vector.lanes)
-            b.if_(b.compare("sgt", end, whole), lambda: tile(b.integer(whole), vectors, False), lambda: None)
+            b.if_(b.compare("sgt", end, whole), lambda: tile(b.integer(whole), vectors, False))
 
     def _tile(self, tile: _Tile) -> None:
         """Neighbouring pixels of the last dimension, for all channels of the work item."""

@@ -200,7 +200,7 @@ class _Walker(WindowWalk):
 
         def row(y: Register) -> None:
             if w is not None and asking is not None:
-                b.if_(b.compare("slt", y, asking), lambda w=w: self._ask_ahead(w, y), lambda: None)
+                b.if_(b.compare("slt", y, asking), lambda w=w: self._ask_ahead(w, y))
             call, reach = self.row(y, x, w, output)
             self.call_row(
                 {**call, **spec.row_values(b, values, y, reach)},

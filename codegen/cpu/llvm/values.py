@@ -190,8 +190,8 @@ class ValueBuilder:
         else:
             self.if_(self.compare("eq", index, last), lambda: body(rest), lambda: body(size))
 
-    def if_(self, condition: Register, then: Branch, otherwise: Branch) -> Registers:
-        """The values of the branch that is taken."""
+    def if_(self, condition: Register, then: Branch, otherwise: Branch = tuple) -> Registers:
+        """The values of the branch that is taken; the second one may do nothing."""
         if condition.constant is not None:
             return tuple((then() if condition.constant else otherwise()) or ())
         yes, no, following = self._name("then"), self._name("else"), self._name("end")

@@ -303,7 +303,7 @@ class _Walker:
                 self._pack(item)
                 b.store(copied, self.present)
 
-            b.if_(b.compare("ne", b.load(I64, self.present), copied), pack, lambda: None)
+            b.if_(b.compare("ne", b.load(I64, self.present), copied), pack)
         block = b.add(b.multiply(item.image, spec.groups * spec.output_blocks), item.block)
         width, height = spec.columns.output, b.subtract(item.last_row, item.first_row)
         across, pixels = -(-width // self.rows), b.multiply(height, width)

@@ -167,7 +167,7 @@ class _Generator:
         b, a, spec = self.b, self.arguments, self.spec
         scratch = a["scratch"]
         is_new = b.compare("ne", b.load(I64, self.present), item.first_row)
-        b.if_(is_new, lambda: self._inputs(item), lambda: None)
+        b.if_(is_new, lambda: self._inputs(item))
         w = b.at(a["w"], b.multiply(item.block, self.products * self.w_step))
         sums = b.at(scratch, self.products * self.v_step)
         runs = b.divide(b.add(b.subtract(item.last_row, item.first_row), self.together - 1), self.together)
@@ -348,7 +348,7 @@ class _Generator:
             if surely < m:
                 further = f.add(offset, surely * self.x_pixel)
                 is_whole = f.compare("sgt", call["columns"], surely)
-                f.if_(is_whole, lambda: spec.write(f, call, further, values[surely:], active), lambda: None)
+                f.if_(is_whole, lambda: spec.write(f, call, further, values[surely:], active))
 
         f.each(0, f.minimum(call["rows"], self.m_down), row)
 

@@ -93,7 +93,7 @@ class TiledRows(KernelSpec):
             if copied:
                 x = b.at(arguments["scratch"], BLOCK_BYTES)
                 is_new = b.compare("ne", b.load(I64, present), item.first_row)
-                b.if_(is_new, lambda: copy(item, x), lambda: None)
+                b.if_(is_new, lambda: copy(item, x))
 
             def columns(first: Register, over_rows: OverRows) -> None:
                 first = b.add(item.block, first)
