@@ -17,15 +17,8 @@ others waiting.
 
 from collections.abc import Mapping
 
-from ...ir.calls import macs_of
-from ...ir.core import Module, Op, is_op
-from ...ir.layout import bytes_of
-from ...ir.ops.indexing import Gather, GatherElements, GatherND
-from ...ir.ops.reduction import TopK
-from ...ir.types import DType
 from ...runtime.native.team_layout import FUTEX_WAIT, FUTEX_WAKE, HELP, RECALL, SCRATCH, TeamLayout
 from .kernel import Kernel
-from .llvm.byte_dot_product import saturates
 from .llvm.module import spelled_out
 from .llvm.target import TargetDescription
 from .waiting import waiting_text
@@ -44,34 +37,12 @@ _TURN = 1_000_000
 """Nanoseconds that a helper computes before it gives way to other programs: a little less than a scheduler lets it, so
 that it is rarely stopped while it has a chunk for which the others must wait."""
 
-_ALONE, _ASLEEP = 3_000, 40_000
+_ALONE, _ASLEEP = 1_500, 15_000
 """Nanoseconds of work below which a step is not shared out, and below which nobody is woken for it."""
 
-_TEAM, _LEFT = 80_000, 80_000
+_TEAM, _LEFT = 40_000, 25_000
 """Nanoseconds of shared steps below which a program has no team, which takes Python some microseconds in each run; and
 from which on, with what follows in the run, threads are woken for shorter steps."""
-
-_WITHIN = 20_000
-"""Nanoseconds below which a call in a branch or loop is not shared out: weights that a loop reads again and again stay
-in the second cache, where they take a fifth of that."""
-
-_RANKED = 4
-"""Nanoseconds for each element of which many may be among the best."""
-
-
-def nanoseconds(module: Module, op: Op, target: TargetDescription) -> int:
-    """A rough estimate of the time that one thread takes for an op, on the low side."""
-    # Of what is gathered no more is read than is written, however long the table is.
-    read = op.results + op.inputs[1:] if is_op(op, Gather, GatherND, GatherElements) else op.inputs
-    tensors = (*read, *op.results)
-    moved = sum(bytes_of(value.type) for value in tensors)
-    # Two vectors of products each cycle, three cycles a nanosecond; bytes are four times as many in a vector, words
-    # twice, of which half of the products take another instruction where bytes are added up in pairs.
-    factor = op.inputs[0].type.dtype if op.inputs else DType.F32
-    narrow = {1: 2 if saturates(target) else 4, 2: 2}.get(factor.bytes, 1) if factor.is_integer else 1
-    products = target.lanes * 6 * narrow
-    ranked = _RANKED * op.inputs[0].type.elements if is_op(op, TopK) and op.operator.k > 1 else 0
-    return macs_of(module, op) // products + moved // 16 + ranked
 
 
 def is_shared(kernel: Kernel, time: int) -> bool:
@@ -95,8 +66,7 @@ def shared_within(times: Mapping[int, int], steps: int) -> frozenset[int]:
     """Likewise of the calls, by number, that a branch makes, or a loop in each of so many steps.
 
     There sleeping threads are always woken: in a loop they stay awake from one step to the next."""
-    long = {call: time for call, time in times.items() if time >= _WITHIN}
-    return frozenset(long) if sum(long.values()) * steps >= _TEAM else frozenset()
+    return frozenset(times) if sum(times.values()) * steps >= _TEAM else frozenset()
 
 
 def chunks(kernel: Kernel) -> int:

@@ -16,10 +16,10 @@ from ..stored_module import constants_inside
 from .assemble import KernelCall, Location, assemble, kernels_of
 from .constants import ALIGNMENT, ConstantPool, aligned
 from .control_flow import Body, control_flow_kernel
+from .estimates import nanoseconds
 from .families import lower
 from .kernel import Kernel
 from .llvm.target import TargetDescription
-from .parallel import nanoseconds
 
 
 class LoweredOp(Immutable):
@@ -212,8 +212,11 @@ class _Lowering:
             operands, results = ([locations[value] for value in values] for values in (op.inputs, op.results))
             data = [Location("constants", self._pool.place(kernel.data))] if kernel is not None and kernel.data else []
             tensors = (*operands, *data, *results, *context)
-            time = 0 if self._is_alone else nanoseconds(self._module, op, self._target)
-            calls.append(KernelCall(kernel, tensors, time, self._numbers[op]) if kernel is not None else None)
+            if kernel is None:
+                calls.append(None)
+                continue
+            time = 0 if self._is_alone else nanoseconds(self._module, op, self._target, kernel)
+            calls.append(KernelCall(kernel, tensors, time, self._numbers[op]))
         return calls
 
 

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from kernel_harness import CANARY, Invocation, described, in_two_calls, invoke
 
+from tilewright.codegen.cpu.estimates import nanoseconds
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.kernels.convolutions.convolution import Convolution
 from tilewright.codegen.cpu.kernels.convolutions.depthwise import Depthwise
 from tilewright.codegen.cpu.kernels.products.blocking import Blocking, rows_of_item
 from tilewright.codegen.cpu.kernels.window import Axis
-from tilewright.codegen.cpu.parallel import nanoseconds, shared_steps, shared_within
+from tilewright.codegen.cpu.parallel import shared_steps, shared_within
 from tilewright.ir.core import Function, Module
+from tilewright.ir.ops.activation import Relu, Tanh
+from tilewright.ir.ops.fused import FusedElementwise
 from tilewright.ir.ops.indexing import Gather
 from tilewright.ir.ops.integer_products import MatMulInteger
 from tilewright.ir.ops.matmul import MatMul
@@ -89,18 +92,34 @@ def test_products_of_bytes_take_as_long_whatever_their_sums_become() -> None:
     for dtype, product in ((DType.U8, MatMulInteger()), (DType.F32, MatMul())):
         function = module.add_function(Function(dtype.name))
         factors = [function.add_parameter(name, TensorType((512, 512), dtype)) for name in "xw"]
-        times.append(nanoseconds(module, function.append(product, factors), target))
-    moved = [(2 * size + 4) * 512**2 // 16 for size in (1, 4)]
+        times.append(nanoseconds(module, function.append(product, factors), target, _kernel("product")))
+    moved = [(2 * size + 4) * 512**2 // 96 for size in (1, 4)]
     assert times[0] - moved[0] == (times[1] - moved[1]) // 2
 
 
+def _kernel(family: str) -> Kernel:
+    return Kernel(f"{family}_0123456789ab", "", units=2)
+
+
+def test_families_take_times_of_their_own() -> None:
+    """A map was taken for as long whatever is computed of it, and for six times as long as moving it takes."""
+    function, module = Function("main", [("x", TensorType((64, 1024), DType.F32))]), Module("paces")
+    moved = 2 * 4 * 64 * 1024 // 96
+    relu, tanh = (function.append(operator(), function.parameters) for operator in (Relu, Tanh))
+    body = ("t0 = relu(a0)", "t1 = tanh(t0)")
+    fused = function.append(FusedElementwise(body), function.parameters)
+    nest, target = _kernel("vector_nest"), described("host")
+    assert [nanoseconds(module, op, target, nest) for op in (relu, tanh, fused)] == [moved, 3 * moved, 3 * moved]
+    assert nanoseconds(module, relu, target, _kernel("vector_softmax")) == int(4.5 * moved)
+
+
 def test_short_programs_have_no_team() -> None:
-    assert shared_steps({0: 15_000, 3: 40_000}) == {}
+    assert shared_steps({0: 15_000, 3: 24_000}) == {}
     # Woken for a long step, or for what is left of the run.
-    assert shared_steps({0: 20_000, 1: 100_000, 4: 20_000, 5: 41_000, 7: 9_000}) == {
+    assert shared_steps({0: 9_000, 1: 40_000, 4: 7_000, 5: 16_000, 7: 3_000}) == {
         0: True,
         1: True,
-        4: False,
+        4: True,
         5: True,
         7: False,
     }
@@ -110,17 +129,17 @@ def test_ranking_is_taken_for_more_than_moving() -> None:
     """The best hundred of some rows were found by one thread, as if they were copied."""
     function = Function("main", [("x", TensorType((32, 1000), DType.F32))])
     op = function.append(TopK(1, 100, True), function.parameters)
-    assert shared_steps({0: nanoseconds(Module("ranks"), op, described("host"))}) == {0: True}
+    assert shared_steps({0: nanoseconds(Module("ranks"), op, described("host"), _kernel("top_k"))}) == {0: True}
 
 
 def test_a_few_rows_of_a_long_table_are_no_work_for_several_threads() -> None:
     """Threads were woken for the words of a text as if all of the vocabulary were read."""
     function = Function("main", [("table", TensorType((30_000, 128), DType.F32)), ("x", TensorType((64,), DType.I64))])
     op = function.append(Gather(0), function.parameters)
-    assert shared_steps({0: nanoseconds(Module("words"), op, described("host"))}) == {}
+    assert shared_steps({0: nanoseconds(Module("words"), op, described("host"), _kernel("gather"))}) == {}
 
 
 def test_calls_within_a_loop_are_shared_by_the_time_of_all_its_steps() -> None:
-    times = {0: 5_000, 1: 30_000, 4: 20_000}
-    assert shared_within(times, 2) == {1, 4}
-    assert shared_within(times, 1) == set()
+    times = {1: 9_000, 4: 4_000}
+    assert shared_within(times, 4) == {1, 4}
+    assert shared_within(times, 3) == set()
