@@ -82,6 +82,13 @@ def test_products_of_few_steps_finish_a_few_rows_before_the_next(panels: bool, s
     assert shape.cut.vectors * shape.lanes < 1024
 
 
+@pytest.mark.parametrize("extents", [(97, 97, 40), (49, 49, 32), (13, 128, 128)])
+@pytest.mark.parametrize("target", ["x86-64-v2", "avx2"])
+def test_what_is_loaded_of_rows_meets_several_vectors(target: str, extents: tuple[int, int, int]) -> None:
+    """With one, each product waited for a load of its own, where tiles of so many rows fit the extents better."""
+    assert FloatProduct(*extents, transpose_w=True).shape(described(target)).cut.vectors > 1
+
+
 @targets
 @pytest.mark.parametrize("extents", [(2, 2, 1), (5, 33, 7), (31, 70, 19), (29, 157, 40), (19, 137, 2)])
 def test_double_precision(extents: tuple[int, int, int], target: str, rng: np.random.Generator) -> None:

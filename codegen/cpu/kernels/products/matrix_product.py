@@ -145,9 +145,10 @@ def choose_tile(
 
     def cost(tile_rows: int, vectors: int) -> float:
         def tile(p: int, q: int) -> float:
-            # Two multiply-adds and two loads a cycle, four cycles a link of a chain; vectors come from the second level
-            # cache at about 28 bytes a cycle.
-            step = max(p * q / 2, (p + q) / 2, 4 if p * q < 8 else 0, q * target.vector_bits / 8 / 28)
+            # Two multiply-adds and two loads a cycle, but one load where each product has its own; four cycles a link
+            # of a chain; vectors come from the second level cache at about 28 bytes a cycle.
+            loads = (p + q) / 2 if vectors > 1 else p
+            step = max(p * q / 2, loads, 4 if p * q < 8 else 0, q * target.vector_bits / 8 / 28)
             return inner * step + 2 * p * q + 20
 
         across = -(-vectors_in_row // vectors)
