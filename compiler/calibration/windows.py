@@ -32,13 +32,17 @@ def windows(op: Product, x: np.ndarray, index: int, places: int = PLACES) -> np.
     """Elements of x that results are made of: [places, groups, inner], in the order of :func:`rows_of_weights`.
     ``index``: of the sample; places are drawn anew for each, the same ones every time.
     ``places``: at most so many, all if there are fewer."""
-    rng = np.random.default_rng(index)
     if is_op(op, MatMul):
-        rows = np.swapaxes(x, -1, -2) if op.operator.transpose_a else x
-        rows = rows.reshape(-1, 1, rows.shape[-1])
-        return rows[_some(rng, len(rows), places)]
+        return some_rows(np.swapaxes(x, -1, -2) if op.operator.transpose_a else x, index, places)[:, None]
+    rng = np.random.default_rng(index)
     image, *at = _places(rng, (x.shape[0], *op.result.type.shape[2:]), places)
     return windows_at(op, x, (image, at))
+
+
+def some_rows(x: np.ndarray, index: int, places: int = PLACES) -> np.ndarray:
+    """Rows along the last dimension of x, [places, channels]; arguments as of :func:`windows`."""
+    rows = x.reshape(-1, x.shape[-1])
+    return rows[_some(np.random.default_rng(index), len(rows), places)]
 
 
 def windows_at(op: Product, x: np.ndarray, place: Place) -> np.ndarray:
@@ -88,6 +92,17 @@ def rows_of_weights(op: Product, weights: np.ndarray) -> np.ndarray:
         return (weights if op.operator.transpose_b else weights.T)[None]
     assert is_op(op, Conv)
     return weights.reshape(op.operator.group, weights.shape[0] // op.operator.group, -1)
+
+
+def inner_axis(op: Product) -> int:
+    """The dimension of the weights along which the channels lie that they are multiplied with."""
+    return int(not is_op(op, MatMul) or op.operator.transpose_b)
+
+
+def weights_of_channels(op: Product, weights: np.ndarray) -> np.ndarray:
+    """Weights by what they multiply, each place of a window in a row of its own: [rows, channels]."""
+    along = np.moveaxis(weights, inner_axis(op), -1)
+    return along.reshape(-1, along.shape[-1])
 
 
 def weights_of_rows(op: Product, rows: np.ndarray) -> np.ndarray:

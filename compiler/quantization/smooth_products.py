@@ -35,12 +35,13 @@ from ...ir.ops.matmul import MatMul
 from ...ir.text.names import Names
 from ...ir.types import DType, TensorType
 from ...passes.quantization.parameters import LARGEST, affine_parameters
-from ...passes.quantization.plan import NORMS, Plan
+from ...passes.quantization.plan import Plan
 from ...passes.quantization.quantizable import is_moving
 from ..calibration.computations import computations
 from ..calibration.observation import Observation
-from ..calibration.windows import rows_of_weights, weights_of_rows, windows
+from ..calibration.windows import Product, inner_axis, some_rows, weights_of_channels
 from .layer_walk import rounded
+from .moved_channels import normalized_for
 from .round_weights import real_weights
 from .scale_channels import SMALLEST, Candidate, ChannelScales, scale_results, with_margin
 from .smooth_maps import MapBoundary, is_table
@@ -70,7 +71,9 @@ class Boundary:
 
     Attributes:
         producer: the product whose result only floating point reads, or
-        readers: the products that read what floating point made, or what was multiplied.
+        readers: the products that read what floating point made, or what was multiplied; also convolutions of what was
+            normalised, moved or not.
+        seen: what these read, which the value is moved to; its channels are dimension ``axis``.
         source: the product that made one of the factors, whose weights take the division.
         is_rounded: whether what it made is of integers, too.
         is_free: whether the division is part of what is computed anyway.
@@ -82,9 +85,11 @@ class Boundary:
 
     value: Value
     producer: Op[MatMul] | None
-    readers: tuple[Op[MatMul], ...]
+    readers: tuple[Product, ...]
     low: np.ndarray
     high: np.ndarray
+    seen: Value
+    axis: int = -1
     source: Op[MatMul] | None = None
     is_rounded: bool = False
     is_free: bool = False
@@ -100,15 +105,16 @@ class Boundary:
 
     def observe(self, x: np.ndarray, index: int, samples: int) -> None:
         """Take in the value on sample ``index`` of so many."""
+        x = np.moveaxis(x, self.axis, -1)
         axes = tuple(range(x.ndim - 1))
         np.minimum(self.low, x.min(axes), out=self.low)
         np.maximum(self.high, x.max(axes), out=self.high)
         if self.readers:
-            self.rows.append(windows(self.readers[0], x, index, -(-ROWS // samples))[:, 0])
+            self.rows.append(some_rows(x, index, -(-ROWS // samples)))
 
     def observe_factor(self, x: np.ndarray, index: int, samples: int) -> None:
         """Take in the factor on the same places."""
-        self.factor_rows.append(windows(self.readers[0], x, index, -(-ROWS // samples))[:, 0])
+        self.factor_rows.append(some_rows(x, index, -(-ROWS // samples)))
 
     def scales(self) -> ChannelScales | None:
         """What to divide by; ``None`` if that is not worth it."""
@@ -124,13 +130,14 @@ class Boundary:
         for maker in filter(None, (self.producer, self.source)):
             scale_results(module, maker, 1 / by.astype(np.float64), has_bias=True)
         for reader in self.readers:
-            rows = rows_of_weights(reader, real_weights(reader))
+            weights = real_weights(reader)
             if shifts is not None:
-                b, moved = reader.operands.b, rows[0].astype(np.float64) @ shifts
+                rows = weights_of_channels(reader, weights)
+                b, moved = reader.operands.b, rows.astype(np.float64) @ shifts
                 bias = moved + (b.array if isinstance(b, Constant) else 0.0)
                 reader.set_operand(2, module.add_constant(f"{reader.result.name}_bias", bias.astype(np.float32)))
-            scaled = rows * by
-            reader.set_operand(1, module.add_constant(reader.operands.w.name, weights_of_rows(reader, scaled)))
+            along = [-1 if d == inner_axis(reader) else 1 for d in range(weights.ndim)]
+            reader.set_operand(1, module.add_constant(reader.operands.w.name, weights * by.reshape(along)))
 
     def _reach(self, shifts: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """How far each channel reaches, 0 included; of inputs, of which samples have few numbers for each, with room
@@ -144,7 +151,7 @@ class Boundary:
 
     def _nearest(self, reach: np.ndarray) -> ChannelScales | None:
         """The scales by which the products of the rows change least."""
-        weights = np.concatenate([rows_of_weights(op, real_weights(op))[0] for op in self.readers])
+        weights = np.concatenate([weights_of_channels(op, real_weights(op)) for op in self.readers])
         rows, against = np.concatenate(self.rows), np.abs(weights).max(0)
         spans, factor = [reach, np.sqrt(np.square(rows).mean(0))], None
         if self.source is not None:
@@ -225,16 +232,20 @@ def boundaries(plan: Plan, *, tables: bool = False, wide: bool = False) -> dict[
         source = _source(value, plan)
         is_free = producer not in plan.ops or may_be_real or source is not None
         is_read = bool(readers) and is_free and not is_op(producer, MatMul)
-        if len(readers) == len(users) and (is_read or (made is not None and not readers)):
+        normalized = normalized_for(value, plan)
+        if normalized is not None:
+            zeros = np.zeros(value.type.shape[-1], np.float32)
+            readers, seen, axis = normalized
+            found[name] = Boundary(value, None, readers, zeros, zeros.copy(), seen, axis, is_free=True)
+        elif len(readers) == len(users) and (is_read or (made is not None and not readers)):
             zeros = np.zeros(value.type.shape[-1], np.float32)
             is_input = producer is None and all(isinstance(op.operands.b, (Constant, type(None))) for op in readers)
             low, high = (zeros + np.inf, zeros - np.inf) if is_input else (zeros, zeros.copy())
-            found[name] = Boundary(value, made, readers, low, high, is_movable=is_input, may_be_wide=wide)
+            found[name] = Boundary(value, made, readers, low, high, value, is_movable=is_input, may_be_wide=wide)
             if readers:
                 found[name].source = source
                 found[name].is_rounded = source is not None and source.result in quantized
-                is_last = len(users) == len(value.users) and not value.is_returned
-                found[name].is_free = source is not None or (is_last and is_op(producer, *NORMS))
+                found[name].is_free = source is not None
     return found
 
 
@@ -254,7 +265,7 @@ def _source(value: Value, plan: Plan) -> Op[MatMul] | None:
 
 def looked_at(wanted: Mapping[str, Boundary | MapBoundary]) -> dict[str, Value]:
     """What scales are chosen by, by the names that it is observed under."""
-    found = {name: each.value for name, each in wanted.items()}
+    found = {name: each.seen if isinstance(each, Boundary) else each.value for name, each in wanted.items()}
     sources = {name: each.source for name, each in wanted.items() if isinstance(each, Boundary)}
     return found | {_factor_name(name): op.result for name, op in sources.items() if op is not None}
 
@@ -317,7 +328,8 @@ def set_boundary_scales(
             each.divide(module, scales[name])
             found[name] = name
             continue
-        uses = [(user, index) for user, index in value.uses if each.producer is not None or user in each.readers]
+        is_whole = each.producer is not None or (isinstance(each, Boundary) and each.is_free)
+        uses = [(user, index) for user, index in value.uses if is_whole or user in each.readers]
         along = by.reshape(each.along)
         constant = module.add_constant(f"{name}_by", along if each.producer is not None else 1 / along)
         # A node that is named for 16 bits has them in the quotient of what it makes, too.

@@ -103,6 +103,25 @@ def test_a_normalisation_that_nothing_else_reads_takes_the_division_over(
     assert sum(isinstance(op.operator, Mul) for op in found.main.ops) == multiplications
 
 
+@pytest.mark.parametrize("engines", [None, "device"])
+@pytest.mark.parametrize("read_as", ["rows", "first row", "map"])
+def test_channels_of_a_normalisation_that_is_moved_meet_weights_of_their_own(read_as: str, engines: str | None) -> None:
+    net = OnnxNetwork(np.random.default_rng(0))
+    outlying = np.ones(CHANNELS, np.float32)
+    outlying[3] = 60.0
+    x = net.op("LayerNormalization", "x", net.number(outlying), net.number(np.zeros(CHANNELS, np.float32)))
+    if read_as == "map":
+        x = net.op("Reshape", net.op("Transpose", x, perm=[0, 2, 1]), net.number(np.array([1, CHANNELS, 2, 4])))
+        weights = net.rng.normal(size=(16, CHANNELS, 2, 2)) / outlying[:, None, None]
+        y = net.op("Conv", x, net.number(weights.astype(np.float32)))
+    else:
+        x = net.op("Slice", x, *(net.number(np.array([each])) for each in (0, 1, 1))) if read_as == "first row" else x
+        weights = net.rng.normal(size=(CHANNELS, 16)) / outlying[:, None]
+        y = net.op("MatMul", x, net.number(weights.astype(np.float32)))
+    model = net.model([1, ROWS, CHANNELS], y)
+    assert decibels(model, "products", engines) > decibels(model, "none", engines) + 6
+
+
 def test_channels_that_reach_alike_stay_as_they_are() -> None:
     model = transformer(has_shortcut=True, reach=1.0)
     choices = Choices()
