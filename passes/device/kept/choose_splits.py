@@ -2,9 +2,10 @@
 
 With all maps in DRAM, clusters that share out channels load the same map several times over, so that rows are mostly
 cheaper. Maps on chip are moved between scratchpads instead, which costs little, but each cluster then holds all rows of
-what it reads. Three things are therefore weighed for each op, with all others as they are: the price of its tile beside
-the maps that are kept, the moves of the maps that it touches, and what these take of scratchpads that are too small for
-all maps that could be kept.
+what it reads. Four things are therefore weighed for each op, with all others as they are: the price of its tile beside
+the maps that are kept, the moves of the maps that it touches, what these take of scratchpads that are too small for all
+maps that could be kept, and how long weights behind it are waited for. What they wait for stands ahead of them, so the
+last op comes first.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import numpy as np
 
 from ....ir.annotations import SPLIT, Split
 from ....ir.core import Op, Value
-from ....ir.feature_map import MOVEMENT, map_shape
+from ....ir.feature_map import MOVEMENT, is_product, map_shape
 from ....runtime.machines.machine import CHANNEL_BLOCK, LINE_BYTES, Machine
 from ..fused_pairs import fused_convolution, with_fused
 from ..tiling.candidates import Misfit, Tile
@@ -23,6 +24,7 @@ from ..tiling.tile_searches import set_tile
 from .chip_places import Rows, obstacle
 from .choose_kept import TRAFFIC_WEIGHT, Chosen, KeptMaps
 from .kept_maps import Holding, Touch, Touched, holdings, is_read_where_made, root_of, touches
+from .late_weights import LateWeights
 
 ROUNDS = 2
 """Each begins with the maps that are kept with the splits of the one before."""
@@ -40,15 +42,15 @@ def with_best_splits(choice: KeptMaps, first: Chosen, share: float) -> Chosen:
     if not weighed:
         return first
     weights = _Weights(choice, share, first.kept)
-    before, current = first.cost + weights.moves(), first
+    before, current = first.cost + weights.total(), first
     for _ in range(ROUNDS):
         beside = dict(zip(choice.ops, current.taken, strict=True))
-        changed = [_split_anew(op, choice, beside[op], current.kept, weights) for op in weighed]
+        changed = [_split_anew(op, choice, beside[op], current.kept, weights) for op in reversed(weighed)]
         found = choice.choose(share) if any(changed) else None
         if found is None:
             break
         current, weights = found, _Weights(choice, share, found.kept)
-    best = current if current.cost + weights.moves() < WORTH * before else first
+    best = current if current.cost + weights.total() < WORTH * before else first
     for op, tile in zip(choice.ops, best.tiles, strict=True):
         if fused_convolution(op) is None:
             set_tile(op, tile)
@@ -138,6 +140,7 @@ class _Weights:
 
     def __init__(self, choice: KeptMaps, share: float, kept: frozenset[Value]) -> None:
         ops, clusters, machine, rows = choice.ops, choice.clusters, choice.machine, choice.rows
+        self._late = LateWeights(ops, machine, clusters)
         self._kept = _OnChip(ops, clusters, machine, kept, rows)
         possible = frozenset(op.result for op in ops if obstacle(op.result) is None)
         self._possible = _OnChip(ops, clusters, machine, possible, rows)
@@ -148,18 +151,21 @@ class _Weights:
         # What does not fit goes to DRAM and back from all clusters.
         self._cycles_of_a_byte = 2 * clusters / machine.dram_bytes_per_cycle
 
-    def moves(self) -> float:
-        """Of all maps that are kept, in cycles."""
-        return TRAFFIC_WEIGHT * sum(self._kept.moves(root, held) for root, held in self._kept.held.items())
+    def total(self) -> float:
+        """Cycles of moves of all maps that are kept, and in which weights are waited for."""
+        moves = sum(self._kept.moves(root, held) for root, held in self._kept.held.items())
+        return TRAFFIC_WEIGHT * moves + self._late.cycles()
 
     def cost(self, op: Op) -> float:
-        """Cycles of moves, and of bytes that have no room, of the maps that an op touches, as it is split now."""
+        """Cycles of moves, and of bytes that have no room, of the maps that an op touches, as it is split now, and in
+        which weights are waited for."""
         moves = sum(self._kept.moves(root, held) for root, held in self._kept.touched(op).items())
         touched = self._possible.touched(op)
         self._change(touched, 1)
         beyond = max((self._taken[each.first : each.last + 1].max() for each in touched.values()), default=0.0)
         self._change(touched, -1)
-        return TRAFFIC_WEIGHT * moves + max(beyond - self._limit, 0.0) * self._cycles_of_a_byte
+        late = self._late.cycles() if is_product(op) else 0.0
+        return TRAFFIC_WEIGHT * moves + max(beyond - self._limit, 0.0) * self._cycles_of_a_byte + late
 
     def update(self, op: Op) -> None:
         """An op is split otherwise from now on."""
