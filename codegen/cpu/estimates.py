@@ -37,10 +37,10 @@ _PACES: Mapping[str, float] = {
     **dict.fromkeys(("exp", "erf", "tanh", "sigmoid", "elu", "celu", "selu", "gelu", "silu", "mish", "atan"), 3),
     **dict.fromkeys(("sin", "cos", "sinh", "cosh", "log", "mod", "space_to_depth"), 4),
     **dict.fromkeys(("vector_softmax", "scatter_elements", "gather_elements", "nonzero", "local_response"), 4.5),
-    **dict.fromkeys(("resize", "softplus"), 8),
+    **dict.fromkeys(("resize", "softplus", "max_pool_with_indices"), 8),
     **dict.fromkeys(("log_sum_exp", "lp_pool"), 12),
     "grid_sample": 20,
-    "pow": 70,
+    **dict.fromkeys(("pow", "roi_align"), 70),
 }
 """How many times as long kernels of a family take, or those of an operator, where it is more than half as long again or
 less than two thirds."""

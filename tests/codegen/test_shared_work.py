@@ -17,6 +17,7 @@ from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.parallel import shared_steps, shared_within
 from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.activation import Relu, Tanh
+from tilewright.ir.ops.detection.region_pooling import RoiAlign
 from tilewright.ir.ops.fused import FusedElementwise
 from tilewright.ir.ops.indexing import Gather
 from tilewright.ir.ops.integer_products import MatMulInteger
@@ -130,6 +131,16 @@ def test_ranking_is_taken_for_more_than_moving() -> None:
     function = Function("main", [("x", TensorType((32, 1000), DType.F32))])
     op = function.append(TopK(1, 100, True), function.parameters)
     assert shared_steps({0: nanoseconds(Module("ranks"), op, described("host"), _kernel("top_k"))}) == {0: True}
+
+
+def test_regions_are_taken_for_more_than_moving() -> None:
+    """Each element of 50 regions is a mean of samples of four pixels each; one of two threads made all of them."""
+    operands = {"x": (1, 48, 29, 41), "regions": (50, 4), "images": (50,)}
+    dtypes = (DType.F32, DType.F32, DType.I64)
+    types = [(name, TensorType(shape, dtype)) for (name, shape), dtype in zip(operands.items(), dtypes, strict=True)]
+    function = Function("main", types)
+    op = function.append(RoiAlign((7, 7), 2), function.parameters)
+    assert shared_steps({0: nanoseconds(Module("regions"), op, described("host"), _kernel("roi_align"))}) == {0: True}
 
 
 def test_a_few_rows_of_a_long_table_are_no_work_for_several_threads() -> None:
