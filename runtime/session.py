@@ -68,8 +68,9 @@ def load(
         machine: the accelerator at hand, or the name or path of its description, which must be the one that the
             artifact was compiled for; for engine ``device`` only.
         threads: threads that compute one request on the CPU; by default one for each core that this process may use,
-            or as many as the environment variable ``TILEWRIGHT_THREADS`` says, and never more. Results do not depend on
-            it. All sessions and workers of a process share these threads, so that there are never more at work.
+            or as many as the environment variable ``TILEWRIGHT_THREADS`` says, up to four for each processor, and never
+            more. Results do not depend on it. All sessions and workers of a process share these threads, so that there
+            are never more at work.
         workers: how many submitted requests run at once.
         queue: how many further requests may wait.
         trust: whose native code may run: ``sha256:`` and the digest of the artifact, or ``ed25519:`` and the public

@@ -176,10 +176,10 @@ def assemble(
     """
     kernels = kernels_of(calls)
     times = {step: call.time for step, call in enumerate(calls) if call is not None and call.is_shared}
-    by_step = shared_steps(times)
+    within = [each for kernel in kernels if kernel.shares for each in kernel.calls]
+    by_step = shared_steps(times, has_team=bool(within))
     shared = {_task_name(call): call for step, call in enumerate(calls) if call is not None and step in by_step}
     tasks = [_task(call, target, input_count) for call in shared.values()]
-    within = [each for kernel in kernels if kernel.shares for each in kernel.calls]
     most = max((kernel.scratch_bytes for kernel in (*(call.kernel for call in shared.values()), *within)), default=0)
     pool = pool_text(target, most) if shared or within else ""
     visible, doors = ((ENTRY, *POOL), []) if door is None else ((door.name,), [door])

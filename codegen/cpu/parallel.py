@@ -50,11 +50,11 @@ def is_shared(kernel: Kernel, time: int) -> bool:
     return kernel.units > 1 and time >= _ALONE
 
 
-def shared_steps(times: Mapping[int, int]) -> dict[int, bool]:
+def shared_steps(times: Mapping[int, int], *, has_team: bool = False) -> dict[int, bool]:
     """Of steps that are worth several threads those that are shared out in a program, and whether sleeping threads are
-    woken for each."""
+    woken for each. ``has_team``: what its loops or branches share is reason enough for one."""
     left, found = sum(times.values()), dict[int, bool]()
-    if left < _TEAM:
+    if left < _TEAM and not has_team:
         return found
     for step, time in times.items():
         found[step] = time >= _ASLEEP or left >= _LEFT

@@ -27,6 +27,9 @@ from ..waiting import at_fork, start
 
 VARIABLE = "TILEWRIGHT_THREADS"
 
+_MOST = 4
+"""Threads for each processor: of many more, most wait while they have work that the others need."""
+
 _Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 
 _TRIED_AFTER = (4, 128)
@@ -49,14 +52,17 @@ architecture."""
 
 @cache
 def processors() -> int:
-    """How many threads compute at once in this process: one for each processor, or as many as the environment says.
-    Raises UsageError: the environment says what is no number, or out of range."""
+    """How many threads compute at once in this process: one for each processor, or as many as the environment says, up
+    to :data:`_MOST` for each. Raises UsageError: the environment says what is no number, or out of range."""
     given = os.environ.get(VARIABLE)
     if given is None:
         return min(host.processors(), THREADS)
     if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= THREADS):
-        raise UsageError(f"wrong {VARIABLE}", expected=f"a number from 1 to {THREADS}", found=f"{given:.40}")
-    return int(given)
+        hint = f"Without {VARIABLE} there is one for each core."
+        raise UsageError(
+            f"wrong {VARIABLE}", expected=f"a number from 1 to {THREADS}", found=f"{given!r:.42}", hint=hint
+        )
+    return min(int(given), _MOST * (os.cpu_count() or 1))
 
 
 def thread_count(threads: int | None) -> int:

@@ -116,6 +116,8 @@ def test_families_take_times_of_their_own() -> None:
 
 def test_short_programs_have_no_team() -> None:
     assert shared_steps({0: 15_000, 3: 24_000}) == {}
+    # But where a loop has one.
+    assert shared_steps({0: 15_000, 3: 12_000}, has_team=True) == {0: True, 3: False}
     # Woken for a long step, or for what is left of the run.
     assert shared_steps({0: 9_000, 1: 40_000, 4: 7_000, 5: 16_000, 7: 3_000}) == {
         0: True,
