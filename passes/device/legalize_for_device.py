@@ -24,7 +24,7 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..pattern import Const, Driver, Match, Rule, node, on_quantized
 from ..quantization import integer_rules
 from ..simplify import movement_rules, window_rules
-from .legalize import attention_forms, movement_forms, pixel_views, row_forms, volume_forms
+from .legalize import attention_forms, head_forms, movement_forms, pixel_views, row_forms, volume_forms
 from .legalize.movement_forms import is_quantized
 
 COPIES_LIMIT = 16
@@ -35,7 +35,7 @@ class LegalizeForDevice(Pass):
     """Products with constant matrices become convolutions, with a kernel as large as the map that was flattened before;
     padding goes into windows, parts of too long ones into channels, and dilations that are too large into columns;
     choices of channels copy a channel that has several kernels of its own or stands beside many; movements, what is
-    between products, heads of attention, volumes, and tensors whose channels come last get the forms of
+    between products, heads, attention, volumes, and tensors whose channels come last get the forms of
     :mod:`tilewright.passes.device.legalize`; clamps that saturation does anyway go; constants get the shape of maps.
     No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
 
@@ -45,7 +45,8 @@ class LegalizeForDevice(Pass):
     ensures = (PLAIN,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        found = [Driver(rules).run(module, record) for rules in (RULES, MOVED, pixel_views.LAST, pixel_views.RULES)]
+        stages = head_forms.RULES, RULES, MOVED, pixel_views.LAST, pixel_views.RULES
+        found = [Driver(rules).run(module, record) for rules in stages]
         return any(found)
 
 

@@ -509,6 +509,28 @@ NETWORKS = {
 }
 """What rules fire on whose patterns leave open what they ask for."""
 NETWORKS["view"] = NETWORKS["last_view"]
+_BESIDE = ("transpose(%a) {perm=[0, 2, 1, 3]}", "1,3,2,4"), ("reshape(%b) {shape=[1, 3, 8]}", "1,3,8")
+_VIEWS = ", ".join(f"{name}_view=[0, 24, 12, 4, 1]" for name in "qkvy")
+_BY_HEAD = f"  const @k : i8[2,1,4]{Q} = [1, 2, 3, 4, 5, 6, 7, 8]\n"
+NETWORKS["before_heads_move"] = _BY_HEAD + of_integers("1,2,3,4", ("mul(%x, @k)", "1,2,3,4"), *_BESIDE)
+NETWORKS["heads_written_as_rows"] = of_integers(
+    "1,2,3,4",
+    (
+        f"attention(%x, %x, %x, _) {{batch=[1, 2], rows=3, keys=3, width=4, depth=4, shape=[1, 2, 3, 4], {_VIEWS}, "
+        "mask_view=[], scale=0x1.0p0, causal=false, shares=false}",
+        "1,2,3,4",
+    ),
+    *_BESIDE,
+)
+NETWORKS["part_of_rows"] = of_integers(
+    "5,12,1,1",
+    ("reshape(%x) {shape=[1, 5, 3, 2, 2]}", "1,5,3,2,2"),
+    ("transpose(%a) {perm=[2, 0, 3, 1, 4]}", "3,1,2,5,2"),
+    ("slice(%b) {begin=[2, 0, 0, 1, 0], extent=[1, 1, 2, 4, 2], step=[1, 1, 1, 1, 1]}", "1,1,2,4,2"),
+    ("reshape(%c) {shape=[1, 2, 4, 2]}", "1,2,4,2"),
+    ("transpose(%d) {perm=[0, 1, 3, 2]}", "1,2,2,4"),
+    ("reshape(%e) {shape=[1, 4, 2, 2]}", "1,4,2,2"),
+)
 
 
 def of_joined_convolutions(op: str) -> str:
