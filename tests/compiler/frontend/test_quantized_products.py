@@ -137,3 +137,6 @@ def test_integers_in_vectors(shapes: Sequence[Sequence[int]], rng: np.random.Gen
     x, w = integers(rng, np.uint8, shapes[0]), weights(rng, np.int8, shapes[1])
     inputs = [x, w, np.array(117, np.uint8), np.array(0, np.int8)]
     assert_imports_like_onnxruntime(node_model("MatMulInteger", inputs, constants=(2, 3)), inputs)
+    end = (scalar(0.07), scalar(77, np.uint8))
+    arrays = (x, scalar(0.04), scalar(9, np.uint8), w, scalar(0.01), scalar(3, np.int8), *end)
+    check("QLinearMatMul", arrays, range(1, 8))

@@ -21,6 +21,7 @@ from ......ir.ops.quantization import Dequantize, Quantize, QuantizeLinear, Requ
 from ......ir.quantized import CLAMPING, clamp_bounds, limits, quantization_of
 from ......ir.types import DType, Quantization, TensorType
 from ....elementwise import scaled
+from ....matmul import product_by
 from ....movement import transpose
 from ....shape import cast, reshape
 from ...exporter import MICROSOFT, Exporter, exports
@@ -169,11 +170,12 @@ def import_conv(node: Node, importer: Importer) -> Value:
 @imports("QLinearMatMul")
 def import_matmul(node: Node, importer: Importer) -> Value:
     x, w = node.input(0), node.input(3)
-    y = _product(node, importer, MatMul(), w.type.rank - 1, None)
+    are_matrices = x.type.rank > 1 and w.type.rank > 1
+    y = _product(node, importer, MatMul(), w.type.rank - 1, None) if are_matrices else None
     if y is not None:
         return y
-    total = importer.emit_one(MatMulInteger(), x, w, node.input(2), node.input(5))
-    return _requantized(node, importer, total, w.type.shape[-1:])
+    total = product_by(node, importer, MatMulInteger(), x, w, node.input(2), node.input(5))
+    return _requantized(node, importer, total, w.type.shape[-1:] if w.type.rank > 1 else ())
 
 
 def _product(node: Node, importer: Importer, operator: Conv | MatMul, axis: int, b: Value | None) -> Value | None:
