@@ -13,12 +13,16 @@ from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.options import CompileOptions
 from tilewright.errors import NothingToQuantizeError
 from tilewright.runtime.execution import team
+from tilewright.runtime.native.team_layout import HELP
 from tilewright.runtime.session import load
 
 
-def check(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def check(seed: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether there was a step to share."""
     monkeypatch.setattr(parallel, "_ALONE", 0)
     monkeypatch.setattr(parallel, "_ASLEEP", 0)
+    # Networks so small have no team else, and nothing would be shared.
+    monkeypatch.setattr(parallel, "_TEAM", 0)
     monkeypatch.setattr(team, "processors", lambda: 4)
     monkeypatch.setattr(team, "_crew", team._Crew())
     rng = np.random.default_rng(seed)
@@ -37,11 +41,12 @@ def check(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             for _ in range(3):
                 found.add(tuple(array.tobytes() for array in session.run(inputs).values()))
     assert len(found) == 1
+    return HELP.encode() in bytes(artifact.section(artifact.manifest.cpu_programs[engine].code))
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_networks(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    check(seed, monkeypatch)
+    assert check(seed, monkeypatch)
 
 
 @pytest.mark.sweep
