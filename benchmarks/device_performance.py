@@ -166,7 +166,7 @@ def measure(case: Case, module: Module, folder: Path, schedules: Schedules, repo
     if case.slower > 1:
         machine = replace(machine, dram_bytes_per_second=machine.dram_bytes_per_second // case.slower)
         name = machine_file(folder, machine)
-    return row_of(case, machine, schedules.make(outlined(module, name), name, case.clusters, report))
+    return row_of(case, machine, schedules.make(outlined(module, name, case.clusters), name, case.clusters, report))
 
 
 def machine_file(folder: Path, machine: Machine) -> str:

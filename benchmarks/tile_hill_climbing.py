@@ -205,7 +205,7 @@ def _read(ops: Sequence[Op]) -> Iterator[Value]:
 
 def climb(network: str, machine: str, clusters: int, seconds: float, seed: int) -> str:
     """Climb from the tiles of a network, and say how far that led."""
-    module = outlined(quantized(network), machine)
+    module = outlined(quantized(network), machine, clusters)
     schedule, tiles = schedule_pipeline(machine), tile_pipeline(machine)
     choose_plans(module, load(machine), schedule, tiles, clusters)
     place = next(index for index, each in enumerate(schedule.passes) if isinstance(each, TileDevice))

@@ -297,3 +297,12 @@ def test_the_host_multiplies_half_as_many_numbers_of_16_bits_or_in_floating_poin
     ways = {"narrow": options, "wide": replace(options, wide=("all",)), "real": replace(options, keep_float=(last,))}
     seconds = {name: layer_costs(quantize_module(module, each), each).total for name, each in ways.items()}
     assert seconds["wide"] > seconds["real"] > 1.3 * seconds["narrow"], seconds
+
+
+def test_layers_take_what_all_clusters_take_unless_the_options_say_otherwise() -> None:
+    net = OnnxNetwork(np.random.default_rng(0))
+    model = net.model([1, 32, 32, 32], net.op("Conv", "x", net.some(64, 32, 3, 3)))
+    options = CompileOptions(calibration=np.ones((2, 32, 32, 32), np.float32), engines=("device",), machine="m4096")
+    module = quantize_module(import_model(model), options)
+    one, some = (layer_costs(module, replace(options, clusters=clusters)).total for clusters in (1, 4))
+    assert layer_costs(module, options).total == some < one

@@ -10,6 +10,8 @@ from ....ir.core import Module
 from ....passes.pipeline import Pipeline
 from ....passes.placement.partition import Partition, seconds_apart, seconds_together
 from ....runtime.machines.machine import DEFAULT
+from ....runtime.machines.machine import load as load_machine
+from ...device.units import clusters_of
 from ...options import CompileOptions
 from ...pipeline import outline_pipeline
 
@@ -32,7 +34,8 @@ def layer_costs(quantized: Module, options: CompileOptions) -> LayerCosts:
     ``options``: which machine it is for, and whether the accelerator is among the engines."""
     placed, on_device = clone_module(quantized), "device" in (options.engines or ())
     machine = os.fspath(options.machine or DEFAULT)
-    passes = outline_pipeline(machine, order=options.devices if on_device else "cpu").passes
+    order, clusters = options.devices if on_device else "cpu", clusters_of(options, load_machine(machine))
+    passes = outline_pipeline(machine, order=order, clusters=clusters).passes
     at = next(index for index, each in enumerate(passes) if isinstance(each, Partition))
     Pipeline(passes[: at + 1], "place").run(placed)
     partition = passes[at]
