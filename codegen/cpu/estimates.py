@@ -4,7 +4,7 @@ Two rates and a table of families, from the steps of 22 networks and 420 network
 tensors lay in caches (``docs/decisions/0134-one-crew-of-threads.md``).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from ...ir.calls import macs_of
 from ...ir.core import Module, Op, is_op
@@ -26,6 +26,9 @@ _MOVED = 96
 _RANKED = 4
 """Nanoseconds for each element of which many may be among the best."""
 
+_PICKED = 2
+"""Rows that are gathered each nanosecond, beside what moving them takes."""
+
 _PACES: Mapping[str, float] = {
     "winograd_convolution": 0.4,
     "quantized_depthwise": 2.4,
@@ -35,15 +38,29 @@ _PACES: Mapping[str, float] = {
     **dict.fromkeys(("max_pooling", "row_major_max_pooling", "row_major_average_pooling", "sqrt"), 2),
     **dict.fromkeys(("row_normalization", "group_norm", "dynamic_quantization", "cum_sum"), 2.5),
     **dict.fromkeys(("exp", "erf", "tanh", "sigmoid", "elu", "celu", "selu", "gelu", "silu", "mish", "atan"), 3),
-    **dict.fromkeys(("sin", "cos", "sinh", "cosh", "log", "mod", "space_to_depth"), 4),
+    **dict.fromkeys(("asin", "acos"), 3),
+    **dict.fromkeys(("sin", "cos", "tan", "sinh", "cosh", "log", "mod", "space_to_depth"), 4),
     **dict.fromkeys(("vector_softmax", "scatter_elements", "gather_elements", "nonzero", "local_response"), 4.5),
-    **dict.fromkeys(("resize", "softplus", "max_pool_with_indices"), 8),
+    **dict.fromkeys(("resize", "softplus", "max_pool_with_indices", "asinh", "acosh", "atanh"), 8),
     **dict.fromkeys(("log_sum_exp", "lp_pool"), 12),
     "grid_sample": 20,
     **dict.fromkeys(("pow", "roi_align"), 70),
 }
 """How many times as long kernels of a family take, or those of an operator, where it is more than half as long again or
 less than two thirds."""
+
+_IN_LOOPS: Mapping[str, float] = {
+    **dict.fromkeys(("max_pool", "average_pool"), 4),
+    "matmul": 7,
+    **dict.fromkeys(("conv", "conv_transpose"), 10),
+    **dict.fromkeys(("celu", "log"), 20),
+    **dict.fromkeys(("exp", "sigmoid", "mish"), 24),
+    **dict.fromkeys(("softmax", "log_softmax", "reduce_log_sum_exp"), 40),
+    **dict.fromkeys(("erf", "gelu", "atan", "sin", "cos", "tan", "sinh", "cosh"), 60),
+    "determinant": 90,
+    "softplus": 190,
+}
+"""Likewise of kernels named as their operators, which have no vectors: those of double precision, for the most part."""
 
 
 def nanoseconds(module: Module, op: Op, target: TargetDescription, kernel: Kernel) -> int:
@@ -57,13 +74,13 @@ def nanoseconds(module: Module, op: Op, target: TargetDescription, kernel: Kerne
     factor = op.inputs[0].type.dtype if op.inputs else DType.F32
     narrow = {1: 2 if saturates(target) else 4, 2: 2}.get(factor.bytes, 1) if factor.is_integer else 1
     ranked = _RANKED * op.inputs[0].type.elements if is_op(op, TopK) and op.operator.k > 1 else 0
+    picked = kernel.units // _PICKED if is_op(op, Gather, GatherND) else 0
     time = macs_of(module, op) // (target.lanes * _PRODUCTS * narrow) + moved // _MOVED
-    return int(time * max(_PACES.get(name, 0) for name in _names(op, kernel)) or time) + ranked
+    return int(time * _pace(op, kernel.name.rpartition("_")[0])) + ranked + picked
 
 
-def _names(op: Op, kernel: Kernel) -> Iterator[str]:
-    """Of the family of a kernel, and of what it computes."""
-    yield kernel.name.rpartition("_")[0]
-    yield op.name
-    if is_op(op, FusedElementwise):
-        yield from (step.operator.name for step in op.operator.steps)
+def _pace(op: Op, family: str) -> float:
+    """Of an op whose kernel is of a family."""
+    steps = [step.operator.name for step in op.operator.steps] if is_op(op, FusedElementwise) else []
+    of_loops = _IN_LOOPS.get(family, 0) if family == op.name else 0
+    return max(of_loops, *(_PACES.get(name, 0) for name in (family, op.name, *steps))) or 1

@@ -9,6 +9,7 @@ import pytest
 from kernel_harness import CANARY, Invocation, described, in_two_calls, invoke
 
 from tilewright.codegen.cpu.estimates import nanoseconds
+from tilewright.codegen.cpu.families import lower
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.kernels.convolutions.convolution import Convolution
 from tilewright.codegen.cpu.kernels.convolutions.depthwise import Depthwise
@@ -23,6 +24,7 @@ from tilewright.ir.ops.indexing import Gather
 from tilewright.ir.ops.integer_products import MatMulInteger
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.reduction import TopK
+from tilewright.ir.ops.softmax import Softmax
 from tilewright.ir.types import DType, TensorType
 
 EXTENT = 28
@@ -114,6 +116,16 @@ def test_families_take_times_of_their_own() -> None:
     assert nanoseconds(module, relu, target, _kernel("vector_softmax")) == int(4.5 * moved)
 
 
+def test_what_is_computed_without_vectors_takes_longer() -> None:
+    """Rows of half a megabyte in double precision take 300 microseconds and were taken for eleven, so one thread had
+    all of them."""
+    function = Function("main", [("x", TensorType((256, 256), DType.F64))])
+    op = function.append(Softmax(1), function.parameters)
+    kernel = lower(op, described("host"))
+    assert kernel is not None
+    assert shared_steps({0: nanoseconds(Module("rows"), op, described("host"), kernel)}) == {0: True}
+
+
 def test_short_programs_have_no_team() -> None:
     assert shared_steps({0: 15_000, 3: 24_000}) == {}
     # But where a loop has one.
@@ -150,6 +162,14 @@ def test_a_few_rows_of_a_long_table_are_no_work_for_several_threads() -> None:
     function = Function("main", [("table", TensorType((30_000, 128), DType.F32)), ("x", TensorType((64,), DType.I64))])
     op = function.append(Gather(0), function.parameters)
     assert shared_steps({0: nanoseconds(Module("words"), op, described("host"), _kernel("gather"))}) == {}
+
+
+def test_elements_that_are_picked_out_of_rows_are_taken_for_more_than_moving() -> None:
+    function = Function("main", [("x", TensorType((512, 512), DType.F32)), ("which", TensorType((512,), DType.I64))])
+    op = function.append(Gather(1), function.parameters)
+    kernel = lower(op, described("host"))
+    assert kernel is not None
+    assert shared_steps({0: nanoseconds(Module("columns"), op, described("host"), kernel)}) == {0: True}
 
 
 def test_calls_within_a_loop_are_shared_by_the_time_of_all_its_steps() -> None:
