@@ -246,7 +246,7 @@ def boundaries(plan: Plan, *, tables: bool = False, wide: bool = False) -> dict[
                 found[name].source = source
                 found[name].is_rounded = source is not None and source.result in quantized
                 found[name].is_free = source is not None
-    return found
+    return {name: each for name, each in found.items() if each.seen.type.elements}
 
 
 def _source(value: Value, plan: Plan) -> Op[MatMul] | None:
@@ -342,6 +342,11 @@ def set_boundary_scales(
             moved = Op(Add(), [op.result, constant], names=[names.take(f"{name}_moved")], loc=loc)
             module.main.insert_after(moved, op)
             op = moved
+        for reader in each.readers:
+            # On the way there are other numbers than in the tensors of the source.
+            moved = reader.inputs[0]
+            while moved is not value and moved.producer is not None:
+                moved.origin, moved = None, moved.producer.inputs[0]
         for user, index in uses:
             user.set_operand(index, op.result)
         if each.producer is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from onnx_networks import OnnxNetwork
 
 import tilewright
+from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.methods import Choices
@@ -21,6 +24,7 @@ from tilewright.ir.core import Module, is_op
 from tilewright.ir.ops.elementwise import Mul
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.types import DType
+from tilewright.runtime.session import load
 
 F32 = onnx.TensorProto.FLOAT
 ROWS, CHANNELS = 8, 32
@@ -120,6 +124,38 @@ def test_channels_of_a_normalisation_that_is_moved_meet_weights_of_their_own(rea
         y = net.op("MatMul", x, net.number(weights.astype(np.float32)))
     model = net.model([1, ROWS, CHANNELS], y)
     assert decibels(model, "products", engines) > decibels(model, "none", engines) + 6
+
+
+def normalized(moved_by: Callable[[OnnxNetwork, str], str]) -> bytes:
+    """A product of what is moved behind a normalisation of which one channel reaches further than all others."""
+    net = OnnxNetwork(np.random.default_rng(0))
+    outlying = np.ones(CHANNELS, np.float32)
+    outlying[3] = 60.0
+    x = net.op("LayerNormalization", "x", net.number(outlying), net.number(np.zeros(CHANNELS, np.float32)))
+    weights = (net.rng.normal(size=(CHANNELS, 16)) / outlying[:, None]).astype(np.float32)
+    return net.model([1, ROWS, CHANNELS], net.op("MatMul", moved_by(net, x), net.number(weights)))
+
+
+def test_what_is_divided_on_the_way_is_no_tensor_of_the_source() -> None:
+    model = normalized(lambda net, x: net.op("Transpose", x, perm=[1, 0, 2]))
+    whole = CompileOptions(keep=["all"])
+    kept: list[dict[str, np.ndarray]] = []
+    for options in (whole, replace(whole, calibration=SAMPLES[:16], methods="products", engines="software")):
+        with load(compile_to_memory(model, options)) as session:
+            kept.append(session.run({"x": SAMPLES[16:17]}))
+    exact, found = kept
+    assert "v1" in exact
+    for name, array in found.items():
+        np.testing.assert_allclose(array, exact[name], atol=0.1 * np.abs(exact[name]).max())
+
+
+def test_nothing_that_is_read_takes_no_factors() -> None:
+    def nothing(net: OnnxNetwork, x: str) -> str:
+        return net.op("Slice", x, *(net.number(np.array([each])) for each in (0, 0, 1)))
+
+    choices = Choices()
+    quantized(normalized(nothing), "products", choices)
+    assert not choices.boundaries
 
 
 def test_channels_that_reach_alike_stay_as_they_are() -> None:
