@@ -202,8 +202,14 @@ class CpuExecutor:
         helpers: tuple[int, ...] = ()
         if team is None:
             failed = self._run(buffers.context, first, last)
+        elif (pace := team.pace(first, last)).unlearnt:
+            pace.unlearnt -= 1
+            own = team.rest()
+            try:
+                failed = self._run(buffers.context, first, last)
+            finally:
+                team.rested(own)
         else:
-            pace = team.pace(first, last)
             together = pace.next()
             lost, start = team.lost if together else 0.0, perf_counter()
             helpers = team.gather(together)

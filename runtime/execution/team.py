@@ -57,12 +57,13 @@ def processors() -> int:
     given = os.environ.get(VARIABLE)
     if given is None:
         return min(host.processors(), THREADS)
-    if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= THREADS):
+    digits = given.lstrip("0")
+    if not (given.isascii() and given.isdigit() and len(digits) < 9 and 1 <= int(digits or 0) <= THREADS):
         hint = f"Without {VARIABLE} there is one for each core."
         raise UsageError(
             f"wrong {VARIABLE}", expected=f"a number from 1 to {THREADS}", found=f"{given!r:.42}", hint=hint
         )
-    return min(int(given), _MOST * (os.cpu_count() or 1))
+    return min(int(digits), _MOST * (os.cpu_count() or 1))
 
 
 def thread_count(threads: int | None) -> int:
@@ -150,9 +151,13 @@ class Pace:
     Where other programs use the processors, a helper that waits for one keeps the caller waiting, and both together may
     be slower than the caller alone. So the other way is tried once in a while, and the faster one is taken, by the mean
     of its last runs: helpers are held up in some runs, and then for long. The first run of all does not count: it may
-    take many times as long as those that follow."""
+    take many times as long as those that follow.
+
+    ``unlearnt``: runs ahead without helpers of which nothing need be learnt, as those before the next trial are enough
+    to compare it with: after a pause what learns takes a cold interpreter as long as a short step."""
 
     def __init__(self) -> None:
+        self.unlearnt = self._unlearnt = 0
         self._together, self._is_proven = True, False
         self._usual, self._tried = deque[float](maxlen=_REMEMBERED), list[float]()
         # Runs in each way before the other is tried again.
@@ -161,7 +166,8 @@ class Pace:
 
     def next(self) -> bool:
         """Whether helpers are to take part in the next run."""
-        return self._together if self._runs <= self._patience[self._together] else not self._together
+        runs = self._runs + self._unlearnt - self.unlearnt
+        return self._together if runs <= self._patience[self._together] else not self._together
 
     def took(self, together: bool, seconds: float) -> None:
         """Learn how long a run took."""
@@ -188,6 +194,7 @@ class Pace:
         self._is_proven = not is_better
         if is_better:
             self._together, self._usual = together, deque(tried, maxlen=_REMEMBERED)
+        self.unlearnt = self._unlearnt = 0 if self._together else max(0, self._patience[False] - _REMEMBERED)
         self._runs = 1
 
 
@@ -258,6 +265,21 @@ class Team:
         if (count := max(1, len(taken))) != self._count:
             self._count = self._long[TeamLayout.THREADS // 8] = count
         return tuple(helper.number for helper in taken[1:]) if count > 1 else ()
+
+    def rest(self) -> _Helper | None:
+        """Begin a run without helpers, in fewer lines than :meth:`gather`; who stands for its processor."""
+        if self._count != 1:
+            self._count = self._long[TeamLayout.THREADS // 8] = 1
+        try:
+            return self._free.pop()
+        except IndexError:
+            return None
+
+    def rested(self, own: _Helper | None) -> None:
+        """End it."""
+        self._ended = perf_counter()
+        if own is not None:
+            self._free.append(own)
 
     def _call(self, helper: _Helper, place: int) -> None:
         work, member = self._work, TeamLayout.MEMBERS + helper.number * TeamLayout.MEMBER_BYTES

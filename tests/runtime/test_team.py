@@ -423,6 +423,52 @@ def test_helpers_take_part_where_that_is_faster() -> None:
     assert sum(runs(1.0, 2.0, 2000)[600:]) > 1360
 
 
+def test_little_is_learnt_while_helpers_are_left_out() -> None:
+    """Where they make each run slower: after a pause what learns took some microseconds of programs of a hundred."""
+    pace = team.Pace()
+    learnt: list[int] = []
+    tried = 0
+    for number in range(1000):
+        if pace.unlearnt:
+            pace.unlearnt -= 1
+            continue
+        learnt.append(number)
+        together = pace.next()
+        tried += together
+        pace.took(together, 9.0 if together else 8.0)
+    assert len(learnt) < 350
+    # Not for good, and the times that a trial is compared with are of the runs before it.
+    assert tried > 20
+    assert learnt[-1] > 850
+    assert len(pace._usual) == team._REMEMBERED
+
+
+def test_runs_of_which_nothing_is_learnt_have_a_place_among_threads(
+    network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[bool] = []
+    monkeypatch.setattr(team.Pace, "took", lambda pace, together, seconds: taken.append(together))
+    with tilewright.load(network, threads=2) as session:
+        feeds = {spec.name: np.zeros(spec.shape, spec.numpy) for spec in session.inputs}
+        expected = session.run(feeds)
+        pace = team.Pace()
+        pace.unlearnt = 2
+        monkeypatch.setattr(team.Team, "pace", lambda self, first, last: pace)
+        free: list[int] = []
+        rested = team.Team.rested
+
+        def note(self: team.Team, own: team._Helper | None) -> None:
+            free.append(len(team._crew.free))
+            assert self._count == 1
+            rested(self, own)
+
+        monkeypatch.setattr(team.Team, "rested", note)
+        for _ in range(2):
+            for name, array in session.run(feeds).items():
+                np.testing.assert_array_equal(array, expected[name])
+    assert (taken, free, len(team._crew.free)) == ([True], [THREADS - 1] * 2, THREADS)
+
+
 def test_a_slow_first_run_says_nothing_about_helpers() -> None:
     pace = team.Pace()
     found: list[bool] = []
@@ -549,13 +595,20 @@ def test_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     wrong = "wrong TILEWRIGHT_THREADS; expected a number from 1 to 1024, found"
     hint = "Without TILEWRIGHT_THREADS there is one for each core."
-    for text, found in (("none", "'none'"), ("0", "'0'"), ("", "''"), ("9" * 99, f"'{'9' * 41}")):
+    for text, found in (
+        ("none", "'none'"),
+        ("0", "'0'"),
+        ("", "''"),
+        ("9" * 99, f"'{'9' * 41}"),
+        ("0" * 41 + "9" * 5000, f"'{'0' * 41}"),
+    ):
         monkeypatch.setenv("TILEWRIGHT_THREADS", text)
         team.processors.cache_clear()
         with pytest.raises(UsageError) as caught:
             team.thread_count(None)
         assert str(caught.value) == f"{wrong} {found}. {hint}"
-    monkeypatch.setenv("TILEWRIGHT_THREADS", "3")
+    monkeypatch.setenv("TILEWRIGHT_THREADS", "0" * 9 + "3")
+    team.processors.cache_clear()
     assert (team.thread_count(None), team.thread_count(2), team.thread_count(9)) == (3, 2, 3)
     # A thousand on two processors took 3.9 s for what two do in 0.3 ms.
     monkeypatch.setenv("TILEWRIGHT_THREADS", "1024")
