@@ -256,10 +256,11 @@ class CommandParser(argparse.ArgumentParser):
         # A wrong value such as -1% is told as one, not taken for an option.
         self._negative_number_matcher = re.compile(r"-\.?\d")
         self._positionals.title, self._optionals.title = "Arguments", "Options"
+        self._words: Sequence[str] = ()
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """The arguments. Raises UsageError: they are wrong."""
-        words = _without_separator(words)
+        words = self._words = _without_separator(words)
         json_file = _json_file(words)
         try:
             arguments, others = self.parse_known_intermixed_args(words, argparse.Namespace(json_file=json_file))
@@ -308,4 +309,9 @@ class CommandParser(argparse.ArgumentParser):
         missing = message.removeprefix("the following arguments are required: ")
         name = max(missing.split("/"), key=len)
         text = message if missing == message else f"Missing argument {name!r}"
+        # What was meant as the argument may have been taken for an option.
+        known = self._option_string_actions
+        taken = [word for word in self._words if re.match("-[^-]", word) and word[:2] not in known]
+        if taken and missing != message and not name.startswith("-"):
+            text += f". If {taken[0]!r} is meant, write ./{taken[0]}"
         raise UsageError(text, hint=f"See `{self.prog} --help`.")

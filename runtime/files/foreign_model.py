@@ -132,8 +132,9 @@ FORMATS = (
         "Convert it with: paddle2onnx --model_dir FOLDER --model_filename {path} --save_file model.onnx",
         endings=(".pdmodel",),
     ),
-    Format("an ONNX model as text", _ONNX_TEXT.format("textproto"), _matches(rb"\s*ir_version:")),
-    Format("an ONNX model as text", _ONNX_TEXT.format("json"), _matches(rb'\s*\{\s*"irVersion"')),
+    Format("an ONNX model as text", _ONNX_TEXT.format("textproto"), _matches(rb"(\s|#.*\n)*ir_version:")),
+    Format("an ONNX model as text", _ONNX_TEXT.format("json"), _matches(rb'\s*\{\s*"(irVersion|ir_version)"')),
+    Format("an ONNX model as text", _ONNX_TEXT.format("onnxtxt"), _matches(rb"\s*<\s*ir_version:")),
     Format("a model of Caffe", "Convert it to ONNX first.", endings=(".caffemodel", ".prototxt")),
     Format(
         "a container of models of the kp API",

@@ -64,6 +64,7 @@ def test_json_goes_into_the_file_that_is_named(words: str, file: str | None, par
     [
         ("", "Missing argument 'FILE.twa'"),
         ("--random 1", "Missing argument 'FILE.twa'"),
+        ("-a.twa -q", "Missing argument 'FILE.twa'. If '-a.twa' is meant, write ./-a.twa"),
         ("a.twa --fast", "No such option: --fast"),
         ("a.twa --randm 1", "No such option: --randm. Did you mean '--random'?"),
         ("a.twa -x.npy", "No such option: -x.npy"),
