@@ -118,11 +118,12 @@ class Boundary:
 
     def scales(self) -> ChannelScales | None:
         """What to divide by; ``None`` if that is not worth it."""
-        reach = np.maximum(-self.low, self.high)
+        low, high = self._reach(None)
+        reach = np.maximum(-low, high)
         if self.readers:
             return self._nearest(reach)
         factors = np.maximum(reach / (reach.max() or 1.0), SMALLEST).astype(np.float32)
-        return _scales(factors, self._reach(None)) if np.square(factors).mean() < WORTH else None
+        return _scales(factors, (low, high)) if np.square(factors).mean() < WORTH else None
 
     def divide(self, module: Module, scales: ChannelScales) -> None:
         """Divide the value in the weights that make it, or multiply those that read it, and take back the shifts."""
@@ -140,9 +141,9 @@ class Boundary:
             reader.set_operand(1, module.add_constant(reader.operands.w.name, weights * by.reshape(along)))
 
     def _reach(self, shifts: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """How far each channel reaches, 0 included; of inputs, of which samples have few numbers for each, with room
-        for what others have."""
-        if not self.is_movable:
+        """How far each channel reaches, 0 included; of inputs and of what is normalised, of which samples may have few
+        numbers for each, with room for what others have."""
+        if not (self.is_movable or (self.is_free and self.source is None)):
             return self.low, self.high
         less = np.float32(0) if shifts is None else shifts
         parts = [rows - less for rows in self.rows]

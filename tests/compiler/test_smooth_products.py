@@ -149,6 +149,19 @@ def test_what_is_divided_on_the_way_is_no_tensor_of_the_source() -> None:
         np.testing.assert_allclose(array, exact[name], atol=0.1 * np.abs(exact[name]).max())
 
 
+def test_channels_that_are_normalised_have_room_for_what_other_samples_show() -> None:
+    def first_row(net: OnnxNetwork, x: str) -> str:
+        return net.op("Slice", x, *(net.number(np.array([each])) for each in (0, 1, 1)))
+
+    choices = Choices()
+    quantized(normalized(first_row), "products", choices, engines="device")
+    (scales,) = choices.boundaries.values()
+    rows = SAMPLES[:16, 0] - SAMPLES[:16, 0].mean(1, keepdims=True)
+    seen = (rows / np.sqrt(np.square(rows).mean(1, keepdims=True) + 1e-5)).max(0)
+    seen[3] *= 60
+    assert (scales.factors * scales.range[1] > 1.2 * seen).all()
+
+
 def test_nothing_that_is_read_takes_no_factors() -> None:
     def nothing(net: OnnxNetwork, x: str) -> str:
         return net.op("Slice", x, *(net.number(np.array([each])) for each in (0, 0, 1)))
