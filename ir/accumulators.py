@@ -60,6 +60,8 @@ def _weight_sums(op: Product, w: Value) -> tuple[np.ndarray, np.ndarray]:
         zero = parameters(w.type)[1]
         magnitude = np.full(channels, inner * max(highest - zero, zero - lowest), np.int64)
         return magnitude, magnitude
+    if not w.type.elements:
+        return np.zeros(channels, np.int64), np.zeros(channels, np.int64)
     zeros = np.broadcast_to(np.asarray(w.type.quant.zero_point, np.int32), (channels,))
     # Of a batch of matrices each product sees one, so sums run over the inner extent only.
     rows = np.moveaxis(w.array, axis, 0).reshape(channels, -1, inner)

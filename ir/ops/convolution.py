@@ -71,6 +71,8 @@ class Conv(_Convolution):
                 expected=f"{w.shape[1]} x {self.group} channels",
                 found=f"{x.shape[1]} channels, {w.shape[0]} outputs",
             )
+        if w.shape[1] == 0:
+            raise IRError("x has no channels", expected="at least 1", found=list(x.shape))
         axes = self.windows(x.shape, w.shape)
         shape = (x.shape[0], w.shape[0], *(axis.output for axis in axes))
         if b is not None and b.shape != (w.shape[0],):

@@ -45,7 +45,7 @@ def is_anchor(op: Op) -> TypeGuard[Anchor]:
     if is_op(op, ConvTranspose):
         x = op.inputs[0]
         real = x.type.dtype is DType.F32 and op.result.type.quant is None
-        return real and not isinstance(x, Constant) and has_phases(op)
+        return real and not isinstance(x, Constant) and has_phases(op) and op.operands.w.type.elements > 0
     if not is_op(op, Conv, MatMul):
         return False
     operator, (x, w, b, residual) = op.operator, op.operands

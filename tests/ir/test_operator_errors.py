@@ -39,6 +39,11 @@ def i64(*shape: int) -> TensorType:
         (Where(), (f32(2), f32(2), f32(2)), "where: element type is not allowed; expected bool, found f32"),
         (PRelu(), (f32(2), f32(3, 2)), "prelu: the slope does not broadcast to x; expected [2], found [3, 2]"),
         (Pad((0, 2), "reflect"), (f32(2),), "reflected pads are too large; expected less than 2, found (0, 2)"),
+        (
+            Conv((1,), (0, 0), (1,)),
+            (f32(1, 0, 4), f32(2, 0, 3)),
+            "x has no channels; expected at least 1, found [1, 0, 4]",
+        ),
         (MatMul(), (f32(2), f32(2, 3)), "matmul: x and w need ranks of at least 2"),
         (MatMul(), (f32(4, 2), f32(3, 5)), "matmul: the inner extents of x and w differ; found [4, 2] and [3, 5]"),
         (MatMul(), (f32(4, 2), f32(2, 5), f32(4)), "b needs one element for each column; expected [5], found [4]"),

@@ -14,9 +14,12 @@ from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import ParseError, PassError
 from tilewright.ir import interp
 from tilewright.ir.clone import clone_module
-from tilewright.ir.core import Module, Op
+from tilewright.ir.core import Function, Module, Op
+from tilewright.ir.ops.convolution import ConvTranspose
+from tilewright.ir.types import DType, TensorType
 from tilewright.passes.pipeline import Pipeline
 from tilewright.passes.quantization.plan import plan_quantization
+from tilewright.passes.quantization.quantizable import is_anchor
 from tilewright.passes.quantization.quantize import Quantize
 
 CONV = 'strides=[1, 1], pads=[1, 1, 1, 1], dilations=[1, 1], group=1, act="none", act_args=[]'
@@ -183,6 +186,15 @@ def test_products_over_nothing_stay_real() -> None:
     module = parse(text, blobs)
     run_pass(Quantize(()), module)
     assert names(module) == ["matmul", "matmul"]
+
+
+def test_transposed_convolutions_without_results_stay_real() -> None:
+    module = Module("empty")
+    function = module.add_function(Function("main", [("x", TensorType((1, 3, 4, 4), DType.F32))]))
+    for outputs, is_quantised in ((2, True), (0, False)):
+        w = module.add_constant(f"w{outputs}", np.ones((3, outputs, 2, 2), np.float32))
+        op = function.append(ConvTranspose((2, 2), (0, 0, 0, 0), (1, 1), (0, 0)), [*function.parameters, w, None])
+        assert is_anchor(op) is is_quantised
 
 
 @pytest.mark.parametrize("keep", ["first", "conv"])

@@ -140,3 +140,12 @@ def test_integers_in_vectors(shapes: Sequence[Sequence[int]], rng: np.random.Gen
     end = (scalar(0.07), scalar(77, np.uint8))
     arrays = (x, scalar(0.04), scalar(9, np.uint8), w, scalar(0.01), scalar(3, np.int8), *end)
     check("QLinearMatMul", arrays, range(1, 8))
+
+
+def test_products_and_convolutions_may_have_no_results(rng: np.random.Generator) -> None:
+    end = (scalar(0.07), scalar(77, np.uint8))
+    none, vector = np.zeros(0, np.float32), (integers(rng, np.uint8, (5,)), scalar(0.04), scalar(9, np.uint8))
+    check("QLinearMatMul", (*vector, np.zeros((5, 0), np.int8), none, none.astype(np.int8), *end), range(1, 8))
+    image = (integers(rng, np.uint8, (1, 3, 6, 5)), scalar(0.04), scalar(9, np.uint8))
+    no_weights = (np.zeros((0, 3, 3, 3), np.uint8), scalar(0.01), scalar(2, np.uint8))
+    check("QLinearConv", (*image, *no_weights, *end, none.astype(np.int32)), range(1, 9))

@@ -199,7 +199,7 @@ def _requantized(node: Node, importer: Importer, total: Value, channels: tuple[i
     """Accumulators at the scale of the result, rounded as in :func:`tilewright.ir.arithmetic.requantize`.
     ``channels``: a shape in which scales of the weights, one for each output channel, broadcast against ``total``."""
     x, w, y = (cast(importer, node.input(index), DType.F32) for index in (1, 4, 6))
-    w = reshape(importer, w, channels if w.type.elements > 1 else ())
+    w = reshape(importer, w, channels if w.type.elements != 1 else ())
     scales = importer.emit_one(Mul(), reshape(importer, x, ()), w)
     factor = importer.emit_one(Div(), scales, reshape(importer, y, ()))
     scaled = importer.emit_one(Mul(), cast(importer, total, DType.F32), factor)
