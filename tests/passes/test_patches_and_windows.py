@@ -94,3 +94,32 @@ def test_zeros_go_around_maps_before_windows(is_rolled: bool, rng: np.random.Gen
         rng,
     )
     assert found.count("conv") == 2
+
+
+@pytest.mark.parametrize("dtype", ["i8", "u8"])
+def test_a_window_that_is_larger_than_the_map(dtype: str, rng: np.random.Generator) -> None:
+    """Zeros around its pixels, of six dimensions as those of windows are, and pixels that are cut out again."""
+
+    def type(*shape: int) -> str:
+        return f"{dtype}[{listed([*shape])}]{X}"
+
+    found = check(
+        f"""
+  {product("w", 16)}
+  func @main(%x: {type(25, 16, 1, 1)}) -> (%y: {type(25, 20, 1, 1)}) {{
+    %a = reshape(%x) {{shape=[1, 1, 1, 5, 5, 16]}} : {type(1, 1, 1, 5, 5, 16)}
+    %p = pad(%a) {{pads=[0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 0], mode=constant, value=0x0.0p0}} : {type(1, 1, 1, 7, 7, 16)}
+    %r = reshape(%p) {{shape=[49, 16, 1, 1]}} : {type(49, 16, 1, 1)}
+    %c = conv(%r, @w, _) {POINT} : {type(49, 20, 1, 1)}
+    %h = reshape(%c) {{shape=[1, 1, 49, 2, 10]}} : {type(1, 1, 49, 2, 10)}
+    %s = slice(%h) {{begin=[0, 0, 0, 0, 0], extent=[1, 1, 35, 2, 10], step=[1, 1, 1, 1, 1]}} : {type(1, 1, 35, 2, 10)}
+    %b = reshape(%s) {{shape=[1, 1, 1, 5, 7, 20]}} : {type(1, 1, 1, 5, 7, 20)}
+    %t = slice(%b) {{begin=[0, 0, 0, 0, 0, 0], extent=[1, 1, 1, 5, 5, 20], step=[1, 1, 1, 1, 1, 1]}} : {
+            type(1, 1, 1, 5, 5, 20)
+        }
+    %y = reshape(%t) {{shape=[25, 20, 1, 1]}} : {type(25, 20, 1, 1)}
+    return %y
+  }}""",
+        rng,
+    )
+    assert found.count("slice") == 2

@@ -522,6 +522,9 @@ NETWORKS["heads_written_as_rows"] = of_integers(
     ),
     *_BESIDE,
 )
+NETWORKS["of_fewer_dimensions"] = of_integers(
+    "1,1,2,3,5", ("slice(%x) {begin=[0, 0, 0, 1, 0], extent=[1, 1, 2, 2, 5], step=[1, 1, 1, 1, 1]}", "1,1,2,2,5")
+)
 NETWORKS["part_of_rows"] = of_integers(
     "5,12,1,1",
     ("reshape(%x) {shape=[1, 5, 3, 2, 2]}", "1,5,3,2,2"),

@@ -3,6 +3,7 @@ exact."""
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations, islice
 
 import numpy as np
@@ -91,6 +92,31 @@ def _pad_of_pixels(found: Match[Pad]) -> Value | None:
         found,
         Pad((*(pad.pads[axis] for axis in order), *(pad.pads[rank + axis] for axis in order)), pad.mode, pad.value),
     )
+
+
+def _of_fewer_dimensions(found: Match[Pad | Slice]) -> Value | None:
+    """What pads or cuts few of many dimensions does so in as many as a map has, those between being one."""
+    operator, x, y = found.root.operator, found.root.inputs[0].type, found.root.result.type
+    if isinstance(operator, Pad):
+        numbers, nothing = (operator.pads[: x.rank], operator.pads[x.rank :]), (0, 0)
+    else:
+        numbers, nothing = (operator.begin, operator.step), (0, 1)
+    joined, is_whole = list[tuple[int, ...]](), True
+    for extents in zip(x.shape, y.shape, *numbers, strict=True):
+        was_whole, is_whole = is_whole, extents == (extents[0], extents[0], *nothing)
+        one = joined.pop()[0] if joined and was_whole and is_whole else 1
+        joined.append((one * extents[0], one * extents[1], *extents[2:]))
+    joined = [extents for extents in joined if extents != (1, 1, *nothing)]
+    most = MAP_RANKS[-1]
+    if x.rank <= most or len(joined) > most or not x.elements or not y.elements:
+        return None
+    before, after, *numbers = zip(*((1, 1, *nothing),) * (most - len(joined)), *joined, strict=True)
+    moved = (
+        replace(operator, pads=(*numbers[0], *numbers[1]))
+        if isinstance(operator, Pad)
+        else Slice(numbers[0], after, numbers[1])
+    )
+    return found.emit(Reshape(y.shape), found.emit(moved, found.emit(Reshape(before), found.root.inputs[0])))
 
 
 def _pixels_joined(found: Match[Concat]) -> Value | None:
@@ -341,6 +367,7 @@ def _pixels_as(found: Match, x: Value, y: TensorType) -> Value:
 
 
 MOVED: tuple[Rule, ...] = on_quantized(
+    Rule("of_fewer_dimensions", node((Pad, Slice), where=is_quantized), _of_fewer_dimensions),
     Rule("slice_of_pixels", node(Slice, where=is_quantized), _slice_of_pixels),
     Rule("pad_of_pixels", node(Pad, "x", where=is_quantized), _pad_of_pixels),
     Rule("pixels_joined", node(Concat, where=is_quantized), _pixels_joined),
