@@ -202,6 +202,14 @@ class _Format(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28, width=min(get_terminal_size().columns, WIDEST) - 2)
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        # Examples, which are indented, stay as they are to be copied.
+        lines = text.splitlines()
+        return "\n".join(line if line.startswith(" ") else self._wrapped(line, width) for line in lines)
+
+    def _wrapped(self, line: str, width: int) -> str:
+        return "\n".join(self._split_lines(line, width))
+
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings or action.nargs == 0:
             return super()._format_action_invocation(action)

@@ -161,8 +161,9 @@ assert not {"numpy", "onnx", "llvmlite", "argcomplete"} & sys.modules.keys()
 def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for columns, widest in (("60", 60), ("80", 80), ("300", 100)):
         monkeypatch.setenv("COLUMNS", columns)
-        options = parser_of("compile").format_help().partition("\nArguments:")[2].partition("\nExamples:")[0]
-        assert max(map(len, options.splitlines())) <= widest
+        for command in ("compile", "quantize"):
+            text = parser_of(command).format_help().partition("\nExamples:")[0]
+            assert max(map(len, text.splitlines())) <= widest
 
 
 def test_help_of_the_whole_fits_the_terminal(
