@@ -214,7 +214,7 @@ class _InBlocks:
     def __init__(self, module: Module, function: Function, way: _Way) -> None:
         self._module, self._function, self._way = module, function, way
         self._stored: dict[Value, _Stored] = {}
-        self._plain: dict[Value, Value] = {}
+        self._chosen: dict[tuple[Value, bytes], Value] = {}
         self._filled: set[Value] = set()
         self._names = Names(value.name for op in function.ops for value in op.results)
         self.is_wasteful = False
@@ -290,18 +290,19 @@ class _InBlocks:
         """A map by itself."""
         if value not in self._stored:
             return value
-        if value not in self._plain:
-            source, channels = self._stored[value]
-            self._plain[value] = self._choice(source, channels, before, value.name)
-        return self._plain[value]
+        source, channels = self._stored[value]
+        return self._choice(source, channels, before, value.name)
 
     def _choice(self, value: Value, channels: Channels, before: Op | None, of: str) -> Value:
         """Channels of what there is, chosen before an op, for the map of a name."""
-        indices = self._module.add_constant(f"{of}.channels", channels)
-        op = Op(Gather(1), [value, indices], names=[self._names.take(f"{of}.chosen")])
-        ON.set(op, "device")
-        self._together.add_edge(of, op.result.name)
-        return self._function.insert(op, before).result
+        key = value, channels.tobytes()
+        if key not in self._chosen:
+            indices = self._module.add_constant(f"{of}.channels", channels)
+            op = Op(Gather(1), [value, indices], names=[self._names.take(f"{of}.chosen")])
+            ON.set(op, "device")
+            self._chosen[key] = self._function.insert(op, before).result
+        self._together.add_edge(of, self._chosen[key].name)
+        return self._chosen[key]
 
     def _takes(self, op: Op, is_laid: bool) -> bool:
         """Whether an op takes channels of which it is enough to know which they are."""

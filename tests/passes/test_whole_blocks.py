@@ -186,6 +186,26 @@ def test_joins_that_clusters_wait_for_are_of_blocks(rng: np.random.Generator) ->
     assert joined(module) == [[48, 48, 20]]
 
 
+def test_what_several_read_is_chosen_once(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A convolution in groups and a sum with what it makes, as behind the joins of ShuffleNet."""
+    monkeypatch.setattr(
+        WholeBlocks, "_ways", lambda _pass, _module, function: {op.result.name: True for op in function.ops}
+    )
+    net = ChannelNetwork(rng, 24, size=(4, 4))
+    net.ghost(24)
+    whole = net.x
+    net.convolution(48, 4)
+    net.add(whole)
+    net.convolution(16, 1)
+    net.function.set_results([net.x], ["y"])
+    run_pass(UniqueNames(), net.module)
+    after = clone(net.module)
+    run_pass(WholeBlocks("m4096", 4), after)
+    assert sum(op.name == "gather" for op in after.ops) == 1
+    inputs = net.inputs()
+    np.testing.assert_array_equal(interp.run(after, inputs)["y"], interp.run(net.module, inputs)["y"])
+
+
 def test_choices_may_count_from_the_end(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the map, whatever is stored of it."""
     monkeypatch.setattr(
