@@ -20,6 +20,7 @@ from tilewright.ir.ops.movement import Concat
 from tilewright.passes.device import whole_blocks
 from tilewright.passes.device.order_tiles import Orders
 from tilewright.passes.device.tile_device import tile_function
+from tilewright.passes.device.tiling.tile_search import splits
 from tilewright.passes.device.whole_blocks import WholeBlocks
 from tilewright.passes.simplify.unique_names import UniqueNames
 from tilewright.runtime.machines.machine import load
@@ -153,10 +154,22 @@ def test_ways_are_tried_where_the_function_could_cost_less(
 
 
 @pytest.mark.parametrize(
-    ("cycles", "is_written"), [((94, 100), True), ((96, 100), False), ((94, inf), True), ((inf, 100), False)]
+    ("cycles", "clusters", "is_written"),
+    [
+        ((94, 100), 1, True),
+        ((96, 100), 1, False),
+        ((96, 100), 4, True),
+        ((98, 100), 4, False),
+        ((94, inf), 4, True),
+        ((inf, 100), 4, False),
+    ],
 )
 def test_where_prices_are_near_each_other_the_time_of_orders_decides(
-    cycles: tuple[float, float], is_written: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    cycles: tuple[float, float],
+    clusters: int,
+    is_written: bool,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of the function in blocks, then of the one as it is; what does not fit takes for ever."""
     times = iter(cycles)
@@ -165,7 +178,7 @@ def test_where_prices_are_near_each_other_the_time_of_orders_decides(
     net = ChannelNetwork(rng, 24, size=(14, 14))
     net.ghost(12)
     net.convolution(16, 1)
-    module, _ = written(net)
+    module, _ = written(net, clusters=clusters)
     assert joined(module) == [[16, 16] if is_written else [12, 12]]
     assert not [*times]
 
@@ -204,6 +217,16 @@ def test_what_several_read_is_chosen_once(rng: np.random.Generator, monkeypatch:
     assert sum(op.name == "gather" for op in after.ops) == 1
     inputs = net.inputs()
     np.testing.assert_array_equal(interp.run(after, inputs)["y"], interp.run(net.module, inputs)["y"])
+
+
+def test_choices_are_shared_out_by_rows(rng: np.random.Generator) -> None:
+    """By channels each cluster would have to be given all pixels; of one pixel there is no other way."""
+    net = ChannelNetwork(rng, 48, size=(4, 4))
+    net.choice(rng.permutation(48))
+    assert splits(next(net.function.ops), 4) == ["rows"]
+    net = ChannelNetwork(rng, 48, size=(1, 1))
+    net.choice(rng.permutation(48))
+    assert splits(next(net.function.ops), 4) == ["channels"]
 
 
 def test_choices_may_count_from_the_end(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:

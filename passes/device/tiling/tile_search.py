@@ -29,6 +29,7 @@ from ....ir.feature_map import (
     window_of,
 )
 from ....ir.ops.attention import Attention
+from ....ir.ops.indexing import Gather
 from ....ir.ops.movement import DepthToSpace
 from ....ir.ops.pooling import AveragePool, GlobalPool, MaxPool, Pool
 from ....ir.ops.quantization import Requantize
@@ -208,7 +209,9 @@ def _shares(op: Op, clusters: int, kept: frozenset[Value]) -> list[Share]:
         return [Share(pieces, "images", kept, images)]
     has_rows = target.images * target.height > 1 and not is_of_images(op) and not exchanges(op)
     shares = [Share(clusters, "rows", kept)] if has_rows else []
-    if target.blocks > blocks_made(op) and not is_op(op, Attention):
+    # A choice of channels makes few steps of what other clusters would have to move to it.
+    is_by_rows = is_op(op, Attention) or (has_rows and is_op(op, Gather))
+    if target.blocks > blocks_made(op) and not is_by_rows:
         shares.append(Share(clusters, "channels", kept))
     return shares or [alone]
 
