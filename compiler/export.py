@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections import Counter
+from collections.abc import Set
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tilewright.limits import check_seconds
 from ..codegen.c_library import c_library, exportable
 from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.time_limit import KERNELS
+from ..ir.core import Module
+from ..ir.text.names import Names
 from ..passes.cpu.real_results import RealResults
 from ..passes.cpu.unsigned_activations import UnsignedActivations
 from ..passes.pipeline import Pipeline
@@ -111,7 +114,9 @@ def export_by(
         if images := images_of(module, options, calibrated=not brings):
             module.metadata["images"] = ImageInputs(images).to_text()
         findings, unused = Findings(), without_effect(module, options)
+        tensors = {value.name for op in module.main.ops for value in op.results}
         module = quantize_module(module, options, None, choices, findings)
+        _rename_other_numbers(module, tensors)
         for each in (*unused, *findings.warnings):
             warn(each, CalibrationWarning)
         is_signed = (activations or ACTIVATIONS[FORMS.index(quantized)]) == "int8"
@@ -129,6 +134,15 @@ def export_by(
     written = export_onnx(module, is_qdq=quantized == "qdq")
     write_model(output, written)
     return dict(Counter(node.op_type for node in written.graph.node).most_common())
+
+
+def _rename_other_numbers(module: Module, tensors: Set[str]) -> None:
+    """What holds no tensor of the source, as what was divided on its way, does not have the name of one."""
+    values = [value for op in module.main.ops for value in op.results]
+    names = Names(value.name for value in values)
+    for value in values:
+        if value.origin is None and value.name in tensors and not value.is_returned:
+            value.name = names.take(f"{value.name}_scaled")
 
 
 def check_model_output(

@@ -149,6 +149,15 @@ def test_what_is_divided_on_the_way_is_no_tensor_of_the_source() -> None:
         np.testing.assert_allclose(array, exact[name], atol=0.1 * np.abs(exact[name]).max())
 
 
+def test_exports_name_what_is_divided_on_the_way_by_no_tensor_of_the_source(tmp_path: Path) -> None:
+    model = normalized(lambda net, x: net.op("Transpose", x, perm=[1, 0, 2]))
+    for methods, expected in (("none", "v1"), ("products", "v1_scaled")):
+        file = tmp_path / f"{methods}.onnx"
+        tilewright.export(model, file, quantized="qdq", calibration=SAMPLES[:16], methods=methods)
+        made = {name for node in onnx.load(file).graph.node for name in node.output}
+        assert expected in made and len(made & {"v1", "v1_scaled"}) == 1
+
+
 def test_channels_that_are_normalised_have_room_for_what_other_samples_show() -> None:
     def first_row(net: OnnxNetwork, x: str) -> str:
         return net.op("Slice", x, *(net.number(np.array([each])) for each in (0, 1, 1)))
