@@ -10,6 +10,7 @@ from tilewright.immutable import Immutable
 
 from ..ir.core import Constant, Op, Value, is_op
 from ..ir.layout import loops_of_dimensions, row_major
+from ..ir.ops.attention import Attention
 from ..ir.ops.indexing import Gather
 from ..ir.ops.movement import Slice, Split, Transpose
 from ..ir.ops.quantization import Dequantize
@@ -44,6 +45,16 @@ def regrouped(shape: Sequence[int], strides: Sequence[int], target: Sequence[int
     if dimensions is None or any(len(loops) > 1 for loops in dimensions):
         return None
     return tuple(loops[0][1] if loops else 0 for loops in dimensions)
+
+
+def written(
+    attention: Attention, apart: Sequence[int], strides: Sequence[int], shape: Sequence[int]
+) -> Attention | None:
+    """Attention whose result, of extents ``apart``, lies with these strides in a tensor of this shape; ``None`` if it
+    is not written in order yet, or no such strides do."""
+    extents = (*attention.batch, attention.rows, attention.depth)
+    found = regrouped(apart, strides, extents) if attention.y_view == (0, *row_major(extents)) else None
+    return replace(attention, shape=tuple(shape), y_view=(0, *found)) if found is not None else None
 
 
 def view_of(value: Value, shape: Sequence[int], levels: int = LEVELS) -> View:

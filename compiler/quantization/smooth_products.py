@@ -119,9 +119,9 @@ class Boundary:
     def scales(self) -> ChannelScales | None:
         """What to divide by; ``None`` if that is not worth it."""
         low, high = self._reach(None)
-        reach = np.maximum(-low, high)
         if self.readers:
-            return self._nearest(reach)
+            return self._nearest(low, high)
+        reach = np.maximum(-low, high)
         factors = np.maximum(reach / (reach.max() or 1.0), SMALLEST).astype(np.float32)
         return _scales(factors, (low, high)) if np.square(factors).mean() < WORTH else None
 
@@ -150,8 +150,10 @@ class Boundary:
         low, high = (with_margin(np.stack([np.maximum(sign * x, 0).max(0) for x in parts])) for sign in (-1, 1))
         return np.minimum(self.low - less, -low), np.maximum(self.high - less, high)
 
-    def _nearest(self, reach: np.ndarray) -> ChannelScales | None:
-        """The scales by which the products of the rows change least."""
+    def _nearest(self, low: np.ndarray, high: np.ndarray) -> ChannelScales | None:
+        """The scales by which the products of the rows change least.
+        ``low``, ``high``: how far each channel reaches."""
+        reach = np.maximum(-low, high)
         weights = np.concatenate([weights_of_channels(op, real_weights(op)) for op in self.readers])
         rows, against = np.concatenate(self.rows), np.abs(weights).max(0)
         spans, factor = [reach, np.sqrt(np.square(rows).mean(0))], None
@@ -160,7 +162,7 @@ class Boundary:
             own = np.abs(factor).max(0)
             spans += [np.sqrt(reach * own), own]
         moves: list[tuple[np.ndarray | None, tuple[np.ndarray, np.ndarray], list[np.ndarray]]]
-        moves = [(None, self._reach(None), spans)]
+        moves = [(None, (low, high), spans)]
         if self.is_movable and len(rows) >= SEVERAL:
             # What is the same number in all samples may be another, or 0, in others.
             varies = self.low < self.high

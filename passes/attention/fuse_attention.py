@@ -24,7 +24,7 @@ from ..base import PLAIN, UNPLANNED, Pass, Record
 from ..named_ops import computed_with, kept_ops, unless_kept
 from ..pattern import Const, Driver, Match, OpPattern, Rule, node, on_quantized, scalar
 from ..simplify.linear_rules import factored, matrices, scalar_of
-from ..views import LEVELS, View, broadcast, exchanged, matrix_views, regrouped, view_of
+from ..views import LEVELS, View, broadcast, exchanged, matrix_views, regrouped, view_of, written
 from .given_scores import given_on, real_form
 from .linear_attention import pays, shares_of
 
@@ -278,15 +278,12 @@ def _mask(
 def _placed(found: Match[Transpose]) -> Value | None:
     """Attention that writes its result in the order of a transposition."""
     op, perm = found.op("attention", Attention), found.root.operator.perm
-    y, shape = op.operator, found.root.result.type.shape
+    shape = found.root.result.type.shape
     order = row_major(shape)
-    extents = (*y.batch, y.rows, y.depth)
-    if y.y_view != (0, *row_major(extents)):
+    strides = [order[perm.index(axis)] for axis in range(len(perm))]
+    operator = written(op.operator, op.operator.shape, strides, shape)
+    if operator is None or operator.y_view[-1] != 1:
         return None
-    strides = regrouped(y.shape, [order[perm.index(axis)] for axis in range(len(perm))], extents)
-    if strides is None or strides[-1] != 1:
-        return None
-    operator = replace(y, shape=shape, y_view=(0, *strides))
     return found.emit(operator, *op.operands, result_types=[found.root.result.type])
 
 

@@ -7,6 +7,7 @@ import importlib
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import dropwhile
 from pathlib import Path
 from shutil import get_terminal_size
 from types import ModuleType
@@ -273,19 +274,19 @@ class CommandParser(argparse.ArgumentParser):
         try:
             arguments, others = self.parse_known_intermixed_args(words, argparse.Namespace(json_file=json_file))
         except argparse.ArgumentError as error:
-            self.error(self._described(error, words))
+            self.error(self._described(error))
         if others:
             self._refuse(others[0])
         return arguments
 
-    def _described(self, error: argparse.ArgumentError, words: Sequence[str]) -> str:
-        """A mistake in ``words``, in our words."""
+    def _described(self, error: argparse.ArgumentError) -> str:
+        """A mistake in our words."""
         if error.argument_name is None:
             return error.message
-        name = max(error.argument_name.split("/"), key=len)
+        names = error.argument_name.split("/")
+        name = max(names, key=len)
         if error.message == "expected one argument":
-            option = next((at for at, word in enumerate(words) if word in error.argument_name.split("/")), len(words))
-            meant = "".join(words[option + 1 : option + 2])
+            _, meant, *_ = (*dropwhile(lambda word: word not in names, self._words), "", "")
             is_option = meant in ("", *self._option_string_actions)
             question = "" if is_option else f". If {meant!r} is meant, write {name}={meant}"
             return f"Option {name!r} requires an argument{question}"

@@ -1,19 +1,17 @@
 """Heads, [N, heads, M, C], between what makes rows of them and what reads such, as rows. All rules are exact."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from ....ir.core import Constant, Op, Value, is_op
 from ....ir.feature_map import MAP_RANKS
-from ....ir.layout import row_major
 from ....ir.ops.attention import Attention
 from ....ir.ops.movement import Pad, Slice, Split, Transpose
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.shape import Reshape
 from ...pattern import Match, Rule, node, on_quantized
-from ...views import LEVELS, regrouped, view_of
+from ...views import LEVELS, view_of, written
 from .movement_forms import is_quantized
 from .row_forms import BY_ELEMENT, has_rows
 
@@ -66,16 +64,13 @@ def _before_heads_move(found: Match[Reshape]) -> Value | None:
 def _written_as_rows(found: Match[Reshape]) -> Value | None:
     """Attention writes its heads where they lie beside each other."""
     op, y = found.op("op", Attention), found.root.result.type
-    attention = op.operator
-    heads, extents = op.result.type.shape, (*attention.batch, attention.rows, attention.depth)
-    is_moved = found.op("moved", Transpose).operator.perm == _SIDE_BY_SIDE and _are_side_by_side(found.root)
-    if not is_moved or attention.y_view != (0, *row_major(extents)):
+    if found.op("moved", Transpose).operator.perm != _SIDE_BY_SIDE or not _are_side_by_side(found.root):
         return None
-    images, count, rows, width = heads
-    strides = regrouped(heads, (rows * count * width, width, count * width, 1), extents)
-    if strides is None:
+    images, count, rows, width = heads = op.result.type.shape
+    strides, shape = (rows * count * width, width, count * width, 1), (images, rows, count, width)
+    placed = written(op.operator, heads, strides, shape)
+    if placed is None:
         return None
-    placed = replace(attention, shape=(images, rows, count, width), y_view=(0, *strides))
     return found.emit(Reshape(y.shape), found.emit(placed, *op.operands, result_types=[y.with_shape(placed.shape)]))
 
 

@@ -20,7 +20,7 @@ from ....ir.ops.unary import Unary
 from ....ir.types import TensorType
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...pattern import Match, Rule, node, on_quantized
-from ...views import LEVELS, exchanged, regrouped, view_of
+from ...views import LEVELS, exchanged, view_of, written
 from ..attention_views import row_width, views_of
 from .movement_forms import is_quantized
 
@@ -262,14 +262,12 @@ def _heads_as_channels(found: Match[Attention]) -> Value | None:
     rows, depth = attention.rows, attention.depth
     if target.type.rank not in MAP_RANKS[1:] or channels % depth or channels == depth:
         return None
-    apart, extents = (images, channels // depth, rows, depth), (*attention.batch, rows, depth)
-    if y.type.elements != math.prod(apart) or attention.y_view != (0, *row_major(extents)):
+    apart, rows_first = (images, channels // depth, rows, depth), (images, rows, channels // depth, depth)
+    if y.type.elements != math.prod(apart):
         return None
-    strides = regrouped(apart, (rows * channels, depth, channels, 1), extents)
-    if strides is None:
+    operator = written(attention, apart, (rows * channels, depth, channels, 1), rows_first)
+    if operator is None:
         return None
-    rows_first = (images, rows, channels // depth, depth)
-    operator = replace(attention, shape=rows_first, y_view=(0, *strides))
     result = found.emit(operator, *op.operands, result_types=[y.type.with_shape(rows_first)])
     return found.emit(Reshape(y.type.shape), found.emit(Transpose((0, 2, 1, 3)), result))
 
